@@ -1,0 +1,156 @@
+"""How an artifact is identified: by what it was made from, never by where or when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from artifacts.schemas import schema_of
+
+KEY_LENGTH = 16
+"""Hex digits of a key that refs and directories show; the manifest holds all 64."""
+
+_REF = re.compile(
+    r"^(?P<kind>[a-z_]+)/(?P<name>[A-Za-z0-9][A-Za-z0-9._+-]*)(@(?P<key>[0-9a-f]+))?$"
+)
+
+
+class Frozen(BaseModel):
+    """Base of all records here: immutable, unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactRef(Frozen):
+    """`kind/name@key`; without `@key` it means the newest artifact of that name."""
+
+    kind: str
+    name: str
+    key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ArtifactRef:
+        """Read a ref.
+
+        Raises:
+            ValueError: not of the form kind/name or kind/name@key, or an unknown kind.
+        """
+        match = _REF.match(text)
+        if not match:
+            raise ValueError(f"{text!r} is not an artifact ref; write kind/name or kind/name@key")
+        schema_of(match["kind"])
+        return cls(kind=match["kind"], name=match["name"], key=match["key"])
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" + (f"@{self.key[:KEY_LENGTH]}" if self.key else "")
+
+
+class InputRef(Frozen):
+    """An artifact another one was made from."""
+
+    ref: str
+    content_hash: str
+
+
+class Provenance(Frozen):
+    """Everything that decides an artifact's content."""
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+    inputs: dict[str, InputRef] = {}
+
+    @model_validator(mode="after")
+    def _name_fits_a_path(self) -> Self:
+        ArtifactRef.parse(f"{self.kind}/{self.name}")
+        return self
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of kind, schema version, config and the inputs' content; the name is not part."""
+        return canonical_hash(
+            {
+                "kind": self.kind,
+                "schema_version": schema_of(self.kind).version,
+                "config": self.config,
+                "inputs": {role: item.content_hash for role, item in self.inputs.items()},
+            }
+        )
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The full ref."""
+        return ArtifactRef(kind=self.kind, name=self.name, key=self.key)
+
+
+class FileEntry(Frozen):
+    """One file of an artifact."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+    num_rows: int | None = None
+
+
+class Manifest(Frozen):
+    """What `manifest.json` says; it is written last, so an artifact without one does not exist."""
+
+    kind: str
+    name: str
+    key: str
+    schema_version: int
+    created: str
+    """UTC time of publication."""
+    config: dict[str, Any]
+    inputs: dict[str, InputRef]
+    files: tuple[FileEntry, ...]
+    content_hash: str
+    versions: dict[str, str]
+    git_commit: str | None
+    report: dict[str, Any]
+    """What the job did: rows, drops by reason, durations."""
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The full ref."""
+        return ArtifactRef(kind=self.kind, name=self.name, key=self.key)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows over all Parquet parts."""
+        return sum(entry.num_rows or 0 for entry in self.files)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces, equal for equal values.
+
+    Raises:
+        ValueError: NaN or infinity.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def content_hash(files: Iterable[FileEntry]) -> str:
+    """SHA-256 over the files' names and hashes: equal content, equal hash, wherever it was made."""
+    return canonical_hash({entry.name: entry.sha256 for entry in files})
+
+
+def inputs_of(**artifacts: Any) -> Mapping[str, InputRef]:
+    """Provenance inputs from artifacts by role; None entries are left out."""
+    return {
+        role: InputRef(ref=str(item.ref), content_hash=item.manifest.content_hash)
+        for role, item in artifacts.items()
+        if item is not None
+    }

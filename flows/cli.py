@@ -1,0 +1,396 @@
+"""The command line. Heavy libraries are imported by the command that needs them.
+
+One line per error: value, place, remedy; exit status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.steps import Step
+    from knowledge.clip import ClipSpec
+    from knowledge.datasets.listing import DatasetSpec
+
+app = typer.Typer(
+    help="LLM knowledge and hard negatives for video action recognition: extract, mine, train.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="ACTIONLORE_STORE", help="Directory or fsspec URL of artifacts."
+    ),
+]
+VideosOption = Annotated[Path, typer.Option("--videos", help="Directory the videos are in.")]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="Reader of the dataset: folder, kinetics.")
+]
+LabelsOption = Annotated[str | None, typer.Option(help="Label CSV of the dataset.")]
+ListOption = Annotated[list[str], typer.Option("--list", help="SPLIT=FILE, a list file per split.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Known class list or CSV (id,name[,group]) that fixes the ids.")
+]
+NameOption = Annotated[
+    str | None, typer.Option(help="Name of the artifacts; the reader's name if omitted.")
+]
+ArchOption = Annotated[str, typer.Option("--clip", help="open_clip architecture.")]
+WeightsOption = Annotated[
+    str, typer.Option("--clip-weights", help="Pretrained tag, checkpoint file, or `bundled`.")
+]
+CorpusOption = Annotated[
+    str, typer.Option(help="Further class lists for negatives, separated by commas.")
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(help="OpenAI-compatible endpoint; bundled recorded replies if omitted."),
+]
+ModelOption = Annotated[str | None, typer.Option(help="Model at the endpoint.")]
+RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore recipes`.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
+SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+TopKOption = Annotated[int, typer.Option(help="Negatives kept per video.")]
+FramesOption = Annotated[int, typer.Option("--frames", help="Frames per video.")]
+
+
+@app.command()
+def register(
+    dataset: DatasetOption,
+    videos: VideosOption,
+    labels: LabelsOption = None,
+    lists: ListOption = [],  # noqa: B006
+    classes: ClassesOption = None,
+    name: NameOption = None,
+    store: StoreOption = "store",
+) -> None:
+    """List a dataset and probe its videos."""
+    spec = _dataset(dataset, videos, labels, lists, classes, name)
+
+    def flow() -> list[Step]:
+        from flows.register_dataset import register
+
+        return register(store, spec)
+
+    _run(flow)
+
+
+@app.command()
+def extract(
+    classes: Annotated[str, typer.Option(help="Registered dataset or known class list.")],
+    kind: Annotated[
+        list[str], typer.Option(help="cooccurrence, description; all if omitted.")
+    ] = [],  # noqa: B006
+    base_url: BaseUrlOption = None,
+    model: ModelOption = None,
+    rounds: Annotated[int, typer.Option(help="Independent rounds of co-occurrence.")] = 5,
+    split: Annotated[
+        str, typer.Option(help="none, base75 or base50: base rows from labels.")
+    ] = "none",
+    ledger: Annotated[Path | None, typer.Option(help="File of paid attempts.")] = None,
+    store: StoreOption = "store",
+) -> None:
+    """Ask an LLM which classes co-occur and what they look like."""
+
+    def flow() -> list[Step]:
+        from flows.extract_knowledge import ExtractSpec, extract
+
+        kinds = {"kinds": kind} if kind else {}
+        cooccurrence = {"rounds": rounds, "split": split, "min_votes": rounds // 2 + 1}
+        spec = ExtractSpec.model_validate(
+            {
+                "classes": classes,
+                "llm": _llm(base_url, model),
+                "ledger": ledger,
+                "cooccurrence": cooccurrence,
+                **kinds,
+            }
+        )
+        return extract(store, spec)
+
+    _run(flow)
+
+
+@app.command()
+def mine(
+    dataset: Annotated[str, typer.Option(help="Name of the registered dataset.")],
+    videos: VideosOption,
+    clip: ArchOption,
+    clip_weights: WeightsOption,
+    corpus: CorpusOption = "",
+    frames: FramesOption = 16,
+    top_k: TopKOption = 16,
+    device: DeviceOption = "cpu",
+    store: StoreOption = "store",
+) -> None:
+    """Embed videos and class texts with frozen CLIP and rank hard negatives."""
+
+    def flow() -> list[Step]:
+        from flows.mine_negatives import MineSpec, mine
+        from knowledge.embedding import FrameConfig
+        from knowledge.mining import MiningConfig
+
+        spec = MineSpec(
+            dataset=dataset,
+            videos=videos,
+            clip=_clip(clip, clip_weights),
+            corpus=_names(corpus),
+            frames=FrameConfig(num_frames=frames),
+            mining=MiningConfig(top_k=top_k),
+            device=device,
+        )
+        return mine(store, spec)
+
+    _run(flow)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="Name of the mined dataset.")],
+    recipe: RecipeOption = "mgdm_small",
+    settings: SetOption = [],  # noqa: B006
+    videos: Annotated[Path | None, typer.Option(help="For data.features=videos.")] = None,
+    clip: Annotated[str | None, typer.Option(help="For data.features=videos.")] = None,
+    clip_weights: Annotated[str | None, typer.Option(help="For data.features=videos.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    split: SplitOption = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    store: StoreOption = "store",
+) -> None:
+    """Train a recipe on mined artifacts and score it."""
+
+    def flow() -> list[Step]:
+        from flows.train_model import TrainSpec, train
+
+        spec = TrainSpec(
+            dataset=dataset,
+            recipe=recipe,
+            settings=tuple(settings),
+            videos=videos,
+            clip=_clip(clip, clip_weights) if clip and clip_weights else None,
+            name=name,
+            split=split,
+            device=device,
+        )
+        return train(store, spec)
+
+    _run(flow)
+
+
+@app.command()
+def pipeline(
+    dataset: DatasetOption,
+    videos: VideosOption,
+    clip: ArchOption,
+    clip_weights: WeightsOption,
+    labels: LabelsOption = None,
+    lists: ListOption = [],  # noqa: B006
+    classes: ClassesOption = None,
+    name: NameOption = None,
+    corpus: CorpusOption = "",
+    base_url: BaseUrlOption = None,
+    model: ModelOption = None,
+    top_k: TopKOption = 16,
+    recipe: RecipeOption = "mgdm_small",
+    settings: SetOption = [],  # noqa: B006
+    split: SplitOption = None,
+    device: DeviceOption = "cpu",
+    store: StoreOption = "store",
+) -> None:
+    """Everything: register, extract, mine, train, score."""
+    spec = _dataset(dataset, videos, labels, lists, classes, name)
+
+    def flow() -> list[Step]:
+        from flows.pipeline import PipelineSpec, pipeline
+        from knowledge.mining import MiningConfig
+
+        return pipeline(
+            store,
+            PipelineSpec.model_validate(
+                {
+                    "dataset": spec,
+                    "clip": _clip(clip, clip_weights),
+                    "llm": _llm(base_url, model),
+                    "corpus": _names(corpus),
+                    "mining": MiningConfig(top_k=top_k),
+                    "recipe": recipe,
+                    "settings": tuple(settings),
+                    "split": split,
+                    "device": device,
+                }
+            ),
+        )
+
+    _run(flow)
+
+
+@app.command()
+def inspect(
+    what: Annotated[str, typer.Argument(help="list, show, lineage, verify, or a ref to show.")],
+    ref: Annotated[str | None, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")] = None,
+    video: Annotated[str | None, typer.Option(help="Video whose negatives are shown.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    store: StoreOption = "store",
+) -> None:
+    """Look at artifacts: list, show, lineage, verify."""
+
+    def look() -> None:
+        from flows import inspect
+
+        if "/" in what and ref is None:
+            inspect.show(store, what, video, limit)
+        elif what == "list":
+            inspect.list_artifacts(store, ref)
+        elif what == "verify":
+            inspect.verify(store, ref)
+        elif what in ("show", "lineage") and ref:
+            if what == "show":
+                inspect.show(store, ref, video, limit)
+            else:
+                inspect.lineage(store, ref)
+        else:
+            raise ValueError(
+                f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF or REF"
+            )
+
+    _guarded(look)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes with what they should reach."""
+
+    def look() -> None:
+        from flows import inspect
+
+        inspect.recipes()
+
+    _guarded(look)
+
+
+@app.command()
+def gc(
+    hours: Annotated[float, typer.Option(help="Spare what was touched in the last hours.")] = 24,
+    store: StoreOption = "store",
+) -> None:
+    """Remove what crashed jobs left behind."""
+
+    def collect() -> None:
+        from artifacts.store import Store
+
+        removed = Store(store).gc(hours * 3600)
+        for path in removed:
+            typer.echo(f"removed {path}")
+        typer.echo(f"{len(removed)} orphans removed")
+
+    _guarded(collect)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option(help="Where videos and artifacts go.")] = Path(
+        "store/demo"
+    ),
+) -> None:
+    """Run the whole chain offline on videos rendered here, and show the results."""
+
+    def run() -> None:
+        from flows.server import prefect_server
+
+        with prefect_server():
+            from flows.demo import demo
+
+            demo(directory)
+
+    _guarded(run)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _run(flow: Callable[[], Sequence[Step]]) -> None:
+    """Run a flow with a server of its own and print what it made."""
+
+    def run() -> None:
+        from flows.server import prefect_server
+
+        with prefect_server():
+            from flows.steps import show_steps
+
+            show_steps(flow())
+
+    _guarded(run)
+
+
+def _guarded(action: Callable[[], None]) -> None:
+    """Turn what the caller can fix into one line and exit status 1."""
+    try:
+        action()
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("ACTIONLORE_TRACEBACK"):
+            raise
+        typer.echo(f"error: {_one_line(error)}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was left", err=True)
+        sys.exit(130)
+
+
+def _one_line(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}={first['input']!r}: {first['msg']}" if where else first["msg"]
+    return " ".join(str(error).split())
+
+
+def _dataset(
+    dataset: str,
+    videos: Path,
+    labels: str | None,
+    lists: list[str],
+    classes: str | None,
+    name: str | None,
+) -> DatasetSpec:
+    from knowledge.datasets.listing import DatasetSpec
+
+    pairs = {}
+    for item in lists:
+        split, separator, path = item.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--list {item!r}: write SPLIT=FILE")
+        pairs[split] = path
+    return DatasetSpec(
+        dataset=dataset, videos=videos, labels=labels, lists=pairs, classes=classes, name=name
+    )
+
+
+def _clip(arch: str, weights: str) -> ClipSpec:
+    from knowledge.clip import ClipSpec
+
+    return ClipSpec(arch=arch, weights=weights)
+
+
+def _llm(base_url: str | None, model: str | None) -> dict[str, str] | None:
+    if base_url is None and model is None:
+        return None
+    if base_url is None or model is None:
+        raise ValueError("--base-url and --model belong together")
+    return {"base_url": base_url, "model": model}
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())

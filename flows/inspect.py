@@ -1,0 +1,88 @@
+"""What `actionlore inspect` and `actionlore recipes` print."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.tree import Tree
+
+from artifacts import inspection
+from artifacts.schemas import schema_of
+from artifacts.store import Store
+from flows.steps import console
+
+
+def list_artifacts(store: str, kind: str | None) -> None:
+    """All artifacts, or those of a kind."""
+    table = Table("artifact", "rows", "created", box=None, pad_edge=False)
+    for artifact in Store(store).published(kind):
+        manifest = artifact.manifest
+        table.add_row(str(artifact.ref), str(manifest.num_rows), manifest.created[:19])
+    if not table.row_count:
+        console.print(f"store {store} holds no artifacts" + (f" of kind {kind}" if kind else ""))
+    else:
+        console.print(table)
+
+
+def show(store: str, ref: str, video: str | None, limit: int) -> None:
+    """An artifact's facts and first rows; of co-occurrence the strongest pairs."""
+    artifact = Store(store).get(ref)
+    manifest = artifact.manifest
+    console.print(f"{artifact.ref}: {manifest.num_rows} rows, each {schema_of(manifest.kind).row}")
+    console.print(f"config {manifest.config}", style="dim")
+    console.print(f"report {manifest.report}", style="dim")
+    if video is not None:
+        _print_rows(inspection.negatives_of(artifact, video, limit))
+    elif manifest.kind == "cooccurrence":
+        _print_rows(inspection.strongest_pairs(artifact, limit))
+    else:
+        _print_rows(inspection.rows(artifact, limit))
+
+
+def lineage(store: str, ref: str) -> None:
+    """The tree of everything an artifact was made from."""
+    target = Store(store)
+    branches: list[Tree] = []
+    for depth, role, name, artifact in inspection.lineage(target, target.get(ref)):
+        rows = f"{artifact.manifest.num_rows} rows" if artifact else "not in this store"
+        label = f"{role + ': ' if role else ''}{name} ({rows})"
+        del branches[depth:]
+        branches.append(branches[-1].add(label) if branches else Tree(label))
+    console.print(branches[0])
+
+
+def verify(store: str, ref: str | None) -> None:
+    """Read one artifact, or all, against manifest and schema.
+
+    Raises:
+        CorruptArtifactError: the first that differs.
+    """
+    target = Store(store)
+    artifacts = [target.get(ref)] if ref else target.published()
+    for artifact in artifacts:
+        artifact.verify()
+    console.print(f"{len(artifacts)} artifacts are what their manifests say")
+
+
+def recipes() -> None:
+    """Every recipe with its dataset and the accuracy it should reach."""
+    from training.recipes import recipe, recipe_names
+
+    table = Table("recipe", "dataset", "CLIP", "top-1", "top-5", "about", box=None, pad_edge=False)
+    for name in recipe_names():
+        each = recipe(name)
+        expected = [
+            "" if value is None else f"{100 * value:.1f} %"
+            for value in (each.expected_top1, each.expected_top5)
+        ]
+        table.add_row(name, each.dataset or "any", each.clip or "any", *expected, each.about)
+    console.print(table)
+
+
+def _print_rows(rows: list[dict[str, str]]) -> None:
+    if not rows:
+        console.print("no rows")
+        return
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)

@@ -1,0 +1,32 @@
+"""Flow `register`: a dataset's files to the `classes` and `videos` artifacts."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from artifacts.store import Store
+from flows.steps import Step, progress, step
+from knowledge.datasets.listing import (
+    DatasetSpec,
+    read_listing,
+    register_classes,
+    register_videos,
+)
+
+
+@task(cache_policy=NO_CACHE)
+def register_task(store: str, dataset: DatasetSpec) -> list[Step]:
+    """List the dataset, probe its videos, publish both artifacts."""
+    target = Store(store)
+    listing = read_listing(dataset)
+    classes = register_classes(target, dataset.artifact_name, listing.classes)
+    with progress("probing videos") as advance:
+        videos = register_videos(target, dataset, listing, classes.artifact, advance)
+    return [step(classes), step(videos)]
+
+
+@flow(name="register")
+def register(store: str, dataset: DatasetSpec) -> list[Step]:
+    """Register a dataset: `classes/NAME` and `videos/NAME`."""
+    return register_task(store, dataset)

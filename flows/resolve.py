@@ -1,0 +1,44 @@
+"""Finding the inputs of a flow in the store by name."""
+
+from __future__ import annotations
+
+from artifacts.store import Artifact, Store
+from knowledge.datasets.class_lists import CLASS_LISTS, class_list
+from knowledge.datasets.listing import register_classes
+
+
+def classes_of(store: Store, name: str) -> Artifact:
+    """The classes of a registered dataset, or a known class list, which is then published.
+
+    Args:
+        store: where to look.
+        name: NAME (the newest) or NAME@KEY.
+
+    Raises:
+        ValueError: neither.
+    """
+    names = {artifact.manifest.name for artifact in store.published("classes")}
+    if name.split("@")[0] in names:
+        return store.get(f"classes/{name}")
+    if name in CLASS_LISTS:
+        return register_classes(store, name, class_list(name)).artifact
+    raise ValueError(
+        f"unknown dataset or class list {name!r}; "
+        f"registered: {', '.join(sorted(names)) or 'none'}; "
+        f"known lists: {', '.join(sorted(CLASS_LISTS))}"
+    )
+
+
+def newest_of(store: Store, kind: str, name: str, **inputs: Artifact) -> Artifact | None:
+    """The newest artifact of a kind and name that was made from exactly these inputs, if any."""
+    fitting = [
+        artifact
+        for artifact in store.published(kind)
+        if artifact.manifest.name == name
+        and all(
+            role in artifact.manifest.inputs
+            and artifact.manifest.inputs[role].content_hash == item.manifest.content_hash
+            for role, item in inputs.items()
+        )
+    ]
+    return max(fitting, key=lambda artifact: artifact.manifest.created, default=None)

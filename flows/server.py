@@ -1,0 +1,128 @@
+"""One Prefect server per command, owned by it: started before the flow, drained and stopped after.
+
+Nothing has to be set up. Where PREFECT_API_URL names a server, that one is used and nothing is
+started. Prefect's own temporary server is not used because it loses task-run records at exit and is
+orphaned when the command is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+START_TIMEOUT_S = 90.0
+"""The very first start migrates the database, which takes up to half a minute."""
+
+STOP_TIMEOUT_S = 10.0
+
+_CLIENT_SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the command itself says what happened
+}
+_SERVER_SETTINGS = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """A server for the flows run inside; must be entered before Prefect is imported.
+
+    Raises:
+        RuntimeError: the server does not answer in time.
+    """
+    for name, value in _CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    port = _free_port()
+    command = [sys.executable, "-m", "flows.server", str(port)]
+    before = signal.signal(signal.SIGTERM, _leave)
+    process = subprocess.Popen(
+        command, env={**os.environ, **_SERVER_SETTINGS}, stdout=subprocess.DEVNULL
+    )
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        _wait(process, url)
+        os.environ["PREFECT_API_URL"] = url
+        yield
+    finally:
+        _drain()
+        os.environ.pop("PREFECT_API_URL", None)
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM unwinds the stack, so that the server is stopped too."""
+    raise SystemExit(128 + number)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+                if reply.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    state = "took too long" if process.poll() is None else f"exited with {process.poll()}"
+    raise RuntimeError(
+        f"the embedded Prefect server {state}; its messages are above. "
+        "Set PREFECT_API_URL to use a server of your own"
+    )
+
+
+def _drain() -> None:
+    """Hand over the records of task runs that still wait in this process."""
+    if "prefect.events.worker" in sys.modules:
+        from prefect.events.worker import EventsWorker
+
+        EventsWorker.drain_all(timeout=STOP_TIMEOUT_S)
+        time.sleep(1.5)  # the server's recorder writes once a second
+
+
+def _serve(port: int) -> None:
+    """The server process: ends with its parent, whatever ends that."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    import uvicorn
+
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,105 @@
+"""Flow `train`: a model from artifacts, and its score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from artifacts.store import Artifact, Store
+from flows.steps import Step, progress, step
+from knowledge.clip import ClipSpec
+from training.config import RunConfig, override
+from training.evaluation import evaluate
+from training.inputs import TrainInputs
+from training.recipes import recipe
+from training.trainer import train as train_job
+
+
+class TrainSpec(BaseModel):
+    """Which recipe to train on which dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`."""
+    recipe: str = "mgdm_small"
+    settings: tuple[str, ...] = ()
+    """Changes to the recipe, such as `model.negatives.k=3`."""
+    videos: Path | None = None
+    """Directory the videos are in; needed where data.features is videos."""
+    clip: ClipSpec | None = None
+    """Needed where data.features is videos."""
+    name: str | None = None
+    """Name of the run; DATASET-RECIPE when None."""
+    split: str | None = None
+    """Split to score; test, val or train, whichever exists first, when None."""
+    device: str | None = None
+
+    @property
+    def run_name(self) -> str:
+        """Name of the `training_run` artifact."""
+        return self.name or f"{self.dataset.split('@')[0]}-{self.recipe}"
+
+    @property
+    def config(self) -> RunConfig:
+        """The recipe with its changes.
+
+        Raises:
+            ValueError: unknown recipe or setting.
+        """
+        return override(recipe(self.recipe).config, self.settings)
+
+
+@task(cache_policy=NO_CACHE)
+def train_task(store: str, spec: TrainSpec) -> Step:
+    """Train: `training_run`."""
+    target = Store(store)
+    with progress("training steps") as advance:
+        inputs = _inputs(target, spec)
+        return step(train_job(target, inputs, spec.config, spec.run_name, advance, spec.device))
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
+    """Score the run: `predictions` and `metrics`."""
+    target = Store(store)
+    inputs = _inputs(target, spec)
+    split = spec.split or _last_split(inputs.videos)
+    with progress(f"scoring {split} videos") as advance:
+        outcomes = evaluate(
+            target, target.get(run), inputs, split, progress=advance, device=spec.device
+        )
+    return [step(outcome) for outcome in outcomes]
+
+
+@flow(name="train")
+def train(store: str, spec: TrainSpec) -> list[Step]:
+    """Train and score a model: `training_run`, `predictions`, `metrics`."""
+    run = train_task(store, spec)
+    return [run, *evaluate_task(store, spec, run.ref)]
+
+
+def _inputs(store: Store, spec: TrainSpec) -> TrainInputs:
+    """Everything the negatives were mined from, so that it fits together."""
+    negatives = store.get(f"negatives/{spec.dataset}")
+    made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
+    texts = [made_from[role] for role in sorted(made_from) if role.startswith("texts_")]
+    videos = store.get(made_from["videos"])
+    return TrainInputs(
+        classes=store.get(videos.manifest.inputs["classes"].ref),
+        videos=videos,
+        texts=store.get(texts[0]),
+        frames=store.get(made_from["frames"]),
+        negatives=negatives,
+        corpora=tuple(store.get(ref) for ref in texts[1:]),
+        clip=spec.clip,
+        root=spec.videos,
+    )
+
+
+def _last_split(videos: Artifact) -> str:
+    there = set(videos.read(["split"])["split"].to_pylist())
+    return next(split for split in ("test", "val", "train") if split in there)

@@ -1,0 +1,6 @@
+"""Makes knowledge: datasets, videos, LLM extraction, frozen CLIP, hard-negative mining.
+
+Reading order: `datasets` (videos and classes), `video` and `clip` (frames and texts to numbers),
+`embedding` (these numbers as artifacts), `nearest` and `mining` (hard negatives), `llm`,
+`extraction` and `kinds` (what an LLM knows about the classes).
+"""

@@ -1,0 +1,190 @@
+"""Any OpenAI-compatible chat completions endpoint, through the openai client.
+
+One call is one attempt: the client's own retries are off, because a timed-out call may have been
+billed and whoever repeats it has to record that: repeating is repeating `Ledger.send`. Rate limits
+and budgets can wrap this class as another `ChatModel`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from pydantic import BaseModel, Field, ValidationError
+
+from knowledge.llm.messages import ChatReply, ChatRequest, LlmError
+
+_SHOWN_CHARACTERS = 200
+_MIN_SECRET_LENGTH = 12
+_NO_KEY = "not-needed"
+_REMEDIES = {
+    400: "check the model name, or leave `structured` off if it does not know response_format",
+    401: "check the API key",
+    402: "check the account's credit",
+    403: "check the API key and what it may use",
+    404: "check the base URL (it usually ends in /v1) and the model name",
+    429: "wait, or ask with fewer workers",
+}
+
+
+class OpenAiChat:
+    """A model behind a base URL; safe to use from several threads."""
+
+    recorded = False
+
+    def __init__(
+        self, endpoint: str, model: str, api_key: str | None = None, timeout_s: float = 120.0
+    ) -> None:
+        """Connect lazily; nothing is sent yet.
+
+        Args:
+            endpoint: base URL, such as `https://api.openai.com/v1`.
+            model: model to ask.
+            api_key: key sent with each request; None for endpoints without keys.
+            timeout_s: longest silence of the endpoint.
+
+        Raises:
+            ValueError: not an http(s) URL, or one that holds a password or query, which would be
+            recorded.
+        """
+        self.endpoint = _checked_url(endpoint)
+        self.model = model
+        self._secret = api_key if api_key and len(api_key) >= _MIN_SECRET_LENGTH else None
+        self._timeout_s = timeout_s
+        self._client = openai.OpenAI(
+            base_url=self.endpoint, api_key=api_key or _NO_KEY, max_retries=0, timeout=timeout_s
+        )
+        # Found in the environment by the openai client; only our caller reads the environment.
+        self._client.organization = None
+        self._client.project = None
+        self._client.admin_api_key = None
+
+    def __repr__(self) -> str:
+        return f"OpenAiChat({self.endpoint!r}, {self.model!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def complete(self, request: ChatRequest) -> ChatReply:
+        """Send one request, once.
+
+        Raises:
+            LlmError: no connection, an error status, or an answer that is no chat completion.
+        """
+        started = time.monotonic()
+        answer = self._post(request.body(self.model))
+        duration_s = time.monotonic() - started
+        completion = self._read(answer)
+        choice = completion.choices[0]
+        text, status = choice.message.content, "ok"
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            text, status = choice.message.refusal or text, "refusal"
+        elif text is None and choice.finish_reason == "length":
+            text = ""
+        elif text is None:
+            raise self._error(
+                f"a reply without content (finish_reason {choice.finish_reason!r})",
+                "check that the model answers in plain text",
+            )
+        return ChatReply(
+            text=_storable(text),
+            finish_reason=_storable(choice.finish_reason),
+            prompt_tokens=_count(completion.usage, "prompt_tokens"),
+            completion_tokens=_count(completion.usage, "completion_tokens"),
+            status=status,
+            duration_s=duration_s,
+        )
+
+    def _post(self, body: dict[str, Any]) -> str:
+        try:
+            raw = self._client.chat.completions.with_raw_response.create(**body)
+            return self._redacted(raw.text)
+        except openai.APITimeoutError:
+            raise self._error(
+                f"no answer within {self._timeout_s:g} s", "raise the timeout"
+            ) from None
+        except openai.APIStatusError as error:
+            status = error.status_code
+            detail = _server_message(self._redacted(error.response.text)) or "no explanation"
+            remedy = _REMEDIES.get(status, "try again later" if status >= 500 else "correct it")
+            raise self._error(f"status {status}: {detail}", remedy, status) from None
+        except openai.APIConnectionError as error:
+            raise self._error(
+                f"no connection ({error.__cause__ or error})",
+                "start the server or correct the base URL",
+            ) from None
+        except openai.OpenAIError as error:
+            raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
+
+    def _read(self, answer: str) -> _Completion:
+        try:
+            return _Completion.model_validate(json.loads(answer))
+        except ValidationError as error:
+            detail = _server_message(answer) or error.errors()[0]["msg"]
+            problem = f"status 200 with JSON that is no chat completion: {detail}"
+        except (ValueError, RecursionError):
+            problem = f"status 200 with something that is not JSON: {answer[:_SHOWN_CHARACTERS]!r}"
+        raise self._error(problem, "check the base URL (it usually ends in /v1)", 200)
+
+    def _error(self, problem: str, remedy: str, status_code: int | None = None) -> LlmError:
+        """The failure as one line without the key."""
+        problem = _storable(self._redacted(problem)) or ""
+        return LlmError(self.endpoint, problem, remedy, status_code)
+
+    def _redacted(self, text: str) -> str:
+        """The text without the API key, should the server have echoed it."""
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: Any = None
+
+
+def _checked_url(endpoint: str) -> str:
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f"LLM endpoint {endpoint!r} is not a URL such as https://host/v1")
+    if "@" in url.netloc or url.query or url.fragment:
+        raise ValueError(
+            f"LLM endpoint {url.scheme}://{url.hostname}...: the base URL is recorded with every "
+            "reply, so it must hold no password, query or fragment; give the API key separately"
+        )
+    return endpoint.rstrip("/")
+
+
+def _server_message(text: str) -> str:
+    """What an error body says, shortened."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return text[:_SHOWN_CHARACTERS]
+    error = body.get("error", body.get("message")) if isinstance(body, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message", error)
+    return str(error)[:_SHOWN_CHARACTERS] if error else ""
+
+
+def _storable(text: str | None) -> str | None:
+    """The text without lone surrogates, which JSON can carry and UTF-8 cannot."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _count(usage: Any, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return value if is_count else None

@@ -1,0 +1,236 @@
+"""The store: atomic, write-once, verified, resumable; on disk and on an object store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from artifacts.provenance import ArtifactRef, Provenance, inputs_of
+from artifacts.schemas import schema_of
+from artifacts.store import CorruptArtifactError, Store
+from artifacts.tensors import append_tensor, read_tensor
+
+
+def metrics_table(value=0.5, rows=3):
+    return pa.table(
+        {
+            "split": ["test"] * rows,
+            "protocol": [f"p{i}" for i in range(rows)],
+            "metric": ["top1"] * rows,
+            "value": [value] * rows,
+            "num_videos": pa.array([7] * rows, pa.int32()),
+        },
+        schema=schema_of("metrics").arrow(),
+    )
+
+
+def provenance(seed=0, **inputs):
+    return Provenance(
+        kind="metrics", name="demo", config={"seed": seed}, inputs=dict(inputs_of(**inputs))
+    )
+
+
+@pytest.fixture(params=["disk", "object-store"])
+def store(request, tmp_path):
+    if request.param == "disk":
+        yield Store(tmp_path / "store")
+    else:
+        url = f"memory://{tmp_path.name}"
+        yield Store(url)
+        fsspec.filesystem("memory").rm("/", recursive=True)
+
+
+def test_publish_then_find_get_and_read(store):
+    made = store.publish(provenance(), metrics_table(), {"rows": 3})
+    assert store.find(provenance()).read().equals(metrics_table())
+    assert store.get("metrics/demo").ref == made.ref
+    assert store.get(f"metrics/demo@{made.manifest.key[:6]}").manifest == made.manifest
+    assert made.manifest.report == {"rows": 3}
+    assert store.find(provenance(seed=1)) is None
+    made.verify()
+
+
+def test_same_key_same_content_is_one_artifact_and_other_content_is_refused(store):
+    first = store.publish(provenance(), metrics_table())
+    assert store.publish(provenance(), metrics_table()).manifest == first.manifest
+    with pytest.raises(ValueError, match="exists with other content"):
+        store.publish(provenance(), metrics_table(value=0.6))
+    assert store.find(provenance()).read().equals(metrics_table())
+
+
+def test_key_depends_on_config_and_input_content_but_not_on_name_or_place(tmp_path):
+    one, two = Store(tmp_path / "a"), Store(tmp_path / "b")
+    first = one.publish(provenance(), metrics_table())
+    same = two.publish(provenance(), metrics_table())
+    assert (first.manifest.key, first.manifest.content_hash) == (
+        same.manifest.key,
+        same.manifest.content_hash,
+    )
+    other = one.publish(provenance(seed=1), metrics_table(value=0.7))
+    keys = {provenance(2).key, provenance(2, a=first).key, provenance(2, a=other).key}
+    assert len(keys) == 3
+    assert provenance(2, a=first).key == provenance(2, a=same).key
+    assert provenance(0).model_copy(update={"name": "x"}).key == provenance(0).key
+
+
+@pytest.mark.parametrize("target", ["part-00000.parquet", "manifest.json"])
+def test_every_flipped_bit_is_noticed(tmp_path, target):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table())
+    path = Path(store.directory(artifact.ref)) / target
+    intact = path.read_bytes()
+    noticed = 0
+    positions = np.random.default_rng(0).integers(0, len(intact) * 8, 20)
+    for position in positions:
+        damaged = bytearray(intact)
+        damaged[position // 8] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        try:
+            store.get("metrics/demo").verify()
+        except ValueError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+    if target == "manifest.json":  # when and with which libraries it was made is not content
+        assert noticed >= 10
+    else:
+        assert noticed == 20
+
+
+def test_reading_a_damaged_or_missing_part_names_artifact_file_and_remedy(tmp_path):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table())
+    path = Path(store.directory(artifact.ref)) / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptArtifactError, match=r"metrics/demo@.*part-00000.*SHA-256.*remove"):
+        artifact.read()
+    path.unlink()
+    with pytest.raises(CorruptArtifactError, match="the file is missing"):
+        artifact.read()
+
+
+def test_a_manifest_with_a_changed_config_is_refused(tmp_path):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table())
+    path = Path(store.directory(artifact.ref)) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["seed"] = 5
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CorruptArtifactError, match="key does not fit its config"):
+        store.get("metrics/demo").verify()
+
+
+def test_parts_are_written_with_page_checksums(tmp_path):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table(rows=1000))
+    path = Path(store.directory(artifact.ref)) / "part-00000.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 8] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_a_draft_goes_on_where_it_was_left_and_drops_damaged_parts(tmp_path):
+    store = Store(tmp_path)
+    draft = store.draft(provenance())
+    draft.write(metrics_table(rows=2).slice(0, 1), part=0)
+    draft.write(metrics_table(rows=2).slice(1, 1), part=1)
+    again = Store(tmp_path).draft(provenance())
+    assert [again.has(part) for part in range(3)] == [True, True, False]
+    part = again.directory / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:-4])
+    assert not again.has(1)
+    again.write(metrics_table(rows=2).slice(1, 1), part=1)
+    assert again.publish().read().equals(metrics_table(rows=2))
+    assert not again.directory.exists()
+
+
+WRITER = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.artifacts.test_store import metrics_table, provenance
+from artifacts.store import Store
+store = Store({store!r})
+seed = int(sys.argv[1])
+store.publish(provenance(seed), metrics_table(value=float(seed), rows=2000))
+print("go", flush=True)
+while True:
+    seed += 1
+    store.publish(provenance(seed), metrics_table(value=float(seed), rows=2000))
+"""
+
+
+def test_kill_9_at_any_instant_leaves_nothing_half_visible(tmp_path):
+    root = str(Path(__file__).parents[2])
+    code = WRITER.format(root=root, store=str(tmp_path / "store"))
+    start = 0
+    for delay in (0.005, 0.02, 0.05, 0.11):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(start)], stdout=subprocess.PIPE, cwd=root
+        )
+        assert process.stdout.readline() == b"go\n"
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        published = Store(tmp_path / "store").published()
+        for artifact in published:
+            artifact.verify()
+        start += 1000
+    assert published
+    store = Store(tmp_path / "store")
+    store.gc(min_age_s=0)
+    assert not list((tmp_path / "store").glob(".drafts/*"))
+    assert len(store.published()) == len(published)
+
+
+def test_gc_spares_what_is_young_and_what_is_published(tmp_path):
+    store = Store(tmp_path)
+    store.publish(provenance(), metrics_table())
+    store.draft(provenance(seed=1)).write(metrics_table())
+    orphan = tmp_path / "metrics" / "demo@0123456789abcdef"
+    orphan.mkdir()
+    assert store.gc(min_age_s=3600) == []
+    assert len(store.gc(min_age_s=0)) == 2
+    assert len(store.published()) == 1
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("metrics", "not an artifact ref"),
+        ("metricz/demo", "unknown artifact kind 'metricz'"),
+        ("metrics/none", "no artifact metrics/none in store .* it has none of this kind"),
+    ],
+)
+def test_wrong_refs_are_one_clear_line(tmp_path, ref, message):
+    with pytest.raises(ValueError, match=message):
+        Store(tmp_path).get(ref)
+
+
+def test_refs_round_trip():
+    ref = ArtifactRef.parse("metrics/demo@0123456789abcdef")
+    assert str(ref) == "metrics/demo@0123456789abcdef"
+    with pytest.raises(ValueError, match="not an artifact ref"):
+        Provenance(kind="metrics", name="../etc", config={})
+
+
+def test_tensor_columns_keep_values_nulls_and_slices():
+    rows = np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float16)
+    valid = np.array([True, True, False, True, True])
+    table = append_tensor(pa.table({"i": range(5)}), "embedding", rows, valid)
+    expected = np.where(valid[:, None, None], rows, 0)
+    np.testing.assert_array_equal(read_tensor(table, "embedding"), expected)
+    np.testing.assert_array_equal(read_tensor(table.slice(2, 2), "embedding"), expected[2:4])
+    with pytest.raises(ValueError, match="row 1: holds a value that is not finite"):
+        append_tensor(table, "x", np.array([[1.0], [np.nan]]))
+    with pytest.raises(ValueError, match="not a tensor column"):
+        read_tensor(table, "i")

@@ -1,0 +1,89 @@
+"""Recorded replies: complete, and given only to the questions that were recorded."""
+
+import gzip
+import json
+
+import pytest
+
+from knowledge.datasets.class_lists import class_list
+from knowledge.extraction import ActionClass
+from knowledge.kinds.cooccurrence import CooccurrenceConfig
+from knowledge.kinds.description import DescriptionConfig
+from knowledge.llm.recorded import _DIRECTORY, BUNDLES, RecordedReplies
+
+ROUNDS = {"ava": (3, 5), "stickworld": (3, 5), "charades": (1, 3)}
+
+
+def actions(name):
+    return [
+        ActionClass(row.class_id, row.name, row.name, row.group, True, True)
+        for row in class_list(name).itertuples()
+    ]
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_every_class_has_a_text(name):
+    model = RecordedReplies(class_list(name)["name"])
+    requests = DescriptionConfig().requests(actions(name))
+    replies = [model.complete(request) for request in requests]
+    assert {reply.status for reply in replies} == {"ok"}
+    assert len({reply.text for reply in replies}) == len(requests)
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_every_round_is_recorded_and_no_more(name):
+    num_groups, rounds = ROUNDS[name]
+    model = RecordedReplies(class_list(name)["name"])
+    requests = CooccurrenceConfig(rounds=rounds + 1).question.requests(actions(name))
+    statuses = [(request.round, model.complete(request).status) for request in requests]
+    per_round = len(class_list(name)) * num_groups
+    assert statuses.count((rounds + 1, "no_reply")) == per_round
+    assert sum(status == "ok" for _, status in statuses) == rounds * per_round
+
+
+def test_the_order_of_the_list_is_free_but_its_names_are_not():
+    model = RecordedReplies(class_list("ava")["name"])
+    first = CooccurrenceConfig().question.requests(actions("ava"))[0]
+    assert model.complete(first).status == "ok"
+    turned = first.model_copy(update={"candidates": first.candidates[::-1]})
+    assert model.complete(turned) == model.complete(first)
+    respelled = tuple(name.upper().replace(" ", "_") for name in first.candidates)
+    assert model.complete(first.model_copy(update={"candidates": respelled})).status == "ok"
+    shorter = first.model_copy(update={"candidates": first.candidates[1:]})
+    assert model.complete(shorter).status == "no_reply"
+    elsewhere = first.model_copy(update={"group": "person_interaction"})
+    assert model.complete(elsewhere).status == "no_reply"
+
+
+def test_own_bundle_first_then_any():
+    (stand,) = DescriptionConfig().requests([ActionClass(0, "stand", "stand", "all", True, True)])
+
+    def text(model):
+        return json.loads(model.complete(stand).text)["description"]
+
+    stickworld = RecordedReplies(class_list("stickworld")["name"])
+    hmdb51 = RecordedReplies(class_list("hmdb51")["name"])
+    assert text(stickworld) != text(hmdb51) == text(RecordedReplies(["stand", "juggle"]))
+    camel = DescriptionConfig().requests([ActionClass(0, "TaiChi", "tai chi", "all", True, True)])
+    assert RecordedReplies(["TaiChi"]).complete(camel[0]).status == "ok"
+
+
+def test_what_is_not_recorded_is_an_outcome():
+    model = RecordedReplies()
+    unknown = DescriptionConfig().requests([ActionClass(0, "fly to Mars", "x", "all", True, True)])
+    assert model.complete(unknown[0]).status == "no_reply"
+    (known,) = DescriptionConfig().requests([ActionClass(0, "run", "run", "all", True, True)])
+    assert model.complete(known).status == "ok"
+    assert model.complete(known.model_copy(update={"question": "haiku"})).status == "no_reply"
+    assert model.complete(known.model_copy(update={"round": 2})).status == "no_reply"
+
+
+def test_bundles_hold_nothing_but_the_documented_lines():
+    for path in _DIRECTORY.glob("*.gz"):
+        assert path.read_bytes()[4:8] == b"\0\0\0\0"
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            keys = {tuple(sorted(json.loads(line))) for line in file}
+        texts = ("class", "class_id", "description", "phases")
+        assert keys == {
+            texts if "_texts" in path.name else ("class", "class_id", "group", "reply", "round")
+        }

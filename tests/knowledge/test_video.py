@@ -1,0 +1,143 @@
+"""Frames are exactly those asked for, from every kind of file, and bad files say why."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowledge.video import (
+    VideoError,
+    probe,
+    read_frames,
+    resize_and_crop,
+    segment_centres,
+    segment_random,
+    segment_starts,
+)
+from tests.video_files import index_of, write_sound, write_video
+
+FILES = [
+    ("h264.mp4", "libx264", {}),
+    ("bframes.mp4", "libx264", {"bf": "3", "g": "12"}),
+    ("long-gop.mkv", "libx264", {"g": "250", "bf": "2"}),
+    ("mpeg4.avi", "mpeg4", {"g": "12"}),
+    ("mpeg4.mp4", "mpeg4", {"bf": "2"}),
+]
+
+
+def test_segment_centres_are_those_of_the_literature():
+    assert segment_centres(300, 8) == [18, 56, 93, 131, 168, 206, 243, 281]
+    assert segment_starts(300, 8) == [0, 37, 75, 112, 150, 187, 225, 262]
+
+
+@given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 99))
+def test_every_sampling_is_sorted_and_inside(num_frames, count, seed):
+    generator = np.random.default_rng(seed)
+    for positions in (
+        segment_centres(num_frames, count),
+        segment_starts(num_frames, count),
+        segment_random(num_frames, count, generator),
+    ):
+        assert len(positions) == count
+        assert positions == sorted(positions)
+        assert 0 <= positions[0] <= positions[-1] < num_frames
+
+
+@given(st.integers(1, 300), st.integers(1, 32), st.integers(0, 99))
+def test_random_frames_stay_in_their_segment(num_frames, count, seed):
+    drawn = segment_random(num_frames, count, np.random.default_rng(seed))
+    for i, position in enumerate(drawn):
+        start, stop = i * num_frames // count, (i + 1) * num_frames // count
+        assert start <= position < max(stop, start + 1)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), FILES)
+def test_exactly_the_wanted_frames_are_decoded(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, 40, codec, **options)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (40, 64, 48)
+    assert info.fps == pytest.approx(10)
+    assert info.duration_s == pytest.approx(4, abs=0.11)
+    wanted = [0, 3, 3, 17, 38, 39]
+    frames = read_frames(path, lambda n: wanted)
+    assert frames.images.shape == (6, 3, 48, 64)
+    assert frames.images.dtype == torch.uint8
+    assert [index_of(image) for image in frames.images.numpy()] == wanted
+    np.testing.assert_allclose(np.diff(frames.pts_s), np.diff(wanted) / 10, atol=1e-6)
+
+
+def bad_files(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    write_sound(tmp_path / "sound.wav")
+    damaged = bytearray(write_video(tmp_path / "damaged.mkv", 60).read_bytes())
+    damaged[600:] = bytes(len(damaged) - 600)
+    (tmp_path / "damaged.mkv").write_bytes(damaged)
+    return {
+        "absent.mp4": "no such file",
+        "empty.mp4": "empty",
+        "text.mp4": "not a video file",
+        "truncated.mp4": "not a video file",
+        "sound.wav": "no video stream",
+        "damaged.mkv": "dam|decoded|valid",
+    }
+
+
+def test_bad_files_raise_one_line_with_the_reason(tmp_path):
+    for name, reason in bad_files(tmp_path).items():
+        with pytest.raises(VideoError, match=reason) as caught:
+            read_frames(tmp_path / name, lambda n: segment_centres(n, 4))
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in caught.value.reason
+
+
+def test_a_stream_with_fewer_frames_than_packets_is_sampled_anew(tmp_path):
+    """The last packets are cut to a byte each: they are packets, but give no frames."""
+    path = write_video(tmp_path / "v.avi", 30, "mpeg4", g="30")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"movi")
+    positions = []
+    at = data.find(b"00dc", start)
+    while at >= 0 and len(positions) < 30:
+        positions.append(at)
+        at = data.find(b"00dc", at + 8)
+    for at in positions[20:]:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        data[at + 8 : at + 8 + size] = bytes([0x7F]) * size
+    path.write_bytes(data)
+    try:
+        frames = read_frames(path, lambda n: segment_centres(n, 5))
+    except VideoError as error:
+        assert error.reason
+    else:
+        assert len(frames.images) == 5
+
+
+def test_resize_keeps_the_aspect_and_crops_the_centre():
+    images = torch.zeros(2, 3, 40, 80, dtype=torch.uint8)
+    images[:, :, :, 30:50] = 200
+    out = resize_and_crop(images, 20)
+    assert out.shape == (2, 3, 20, 20)
+    assert out.dtype == torch.uint8
+    assert out[0, 0, 10, 10] == 200
+    assert out[0, 0, 10, 0] == 0
+    wider = resize_and_crop(images, 20, short_side=40)
+    assert (wider == 200).float().mean() > (out == 200).float().mean()
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (100, 75)])
+def test_resize_matches_clips_own_transform(size):
+    from open_clip import image_transform
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (9, 16, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+    ours = resize_and_crop(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], 32)[0]
+    theirs = image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(
+        Image.fromarray(image)
+    )
+    assert (ours.float() / 255 - theirs).abs().max() < 2.5 / 255

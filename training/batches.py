@@ -1,0 +1,302 @@
+"""Artifacts joined by id into batches; positions of rows in files never matter.
+
+Cached features are held in RAM and fetched by index, whole batches at a time.
+
+Legend: N videos of a split, B videos of a batch, T frames, D embedding, K classes, M texts,
+R texts per video (1 + k: its class's prompt first), S pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from artifacts.store import Artifact
+from artifacts.tensors import read_tensor
+from training.config import RunConfig
+from training.inputs import TrainInputs
+
+if TYPE_CHECKING:
+    from training.negatives import Negatives
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips, their classes and, in training, their texts."""
+
+    video_ids: tuple[str, ...]
+    clips: torch.Tensor
+    """CLIP features (B, T, D) float32, not normalised; or pictures (B, T, 3, S, S) uint8."""
+    class_ids_B: torch.Tensor
+    texts_BRD: torch.Tensor | None = None
+    """CLIP features of the texts, not normalised."""
+    text_class_ids_BR: torch.Tensor | None = None
+    """-1 where the text is of no class of the dataset, or there is none."""
+    text_present_BR: torch.Tensor | None = None
+    """False where a video has fewer negatives than R - 1; None: all are present."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
+        }
+        return Batch(**{**vars(self), **moved})
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The dataset's classes by rising id, with the prompt of each."""
+
+    class_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    prompts_KD: torch.Tensor
+    """CLIP features, not normalised."""
+    descriptions_KD: torch.Tensor | None
+    """The same for descriptions; the prompt where a class has none. None: there are none at all."""
+    without_description: int
+
+    def positions(self, class_ids_B: torch.Tensor) -> torch.Tensor:
+        """Index into the list of each class id."""
+        return torch.searchsorted(torch.tensor(self.class_ids), class_ids_B)
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The usable videos of one split, by rising id."""
+
+    split: str
+    video_ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    class_ids_N: torch.Tensor
+    skipped: Counter[str]
+    """Videos that cannot be used, by status."""
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @property
+    def num_listed(self) -> int:
+        """Videos of the split, usable or not."""
+        return len(self) + self.skipped.total()
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What random decisions about a clip depend on, beside its video."""
+
+    seed: int
+    epoch: int
+
+    def generator(self, video_id: str) -> np.random.Generator:
+        """A generator of its own for a video."""
+        digest = np.frombuffer(hashlib.sha256(video_id.encode()).digest()[:16], np.uint32)
+        return np.random.default_rng([self.seed, self.epoch, *digest.tolist()])
+
+
+class ClipSource(Protocol):
+    """Where clips come from."""
+
+    unreadable: dict[str, str]
+    """Reason by id, of videos found unusable while reading."""
+    num_decoded: int
+    """Clips decoded so far."""
+
+    def stream(
+        self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
+    ) -> Iterator[tuple[Ints, torch.Tensor]]:
+        """Index of the videos and their clips, batch by batch; `draw` is None for test."""
+        ...
+
+
+class CachedClips:
+    """Frame embeddings in RAM, as float16 unit rows and their lengths."""
+
+    def __init__(self, frames: Artifact) -> None:
+        """Read and verify them.
+
+        Raises:
+            CorruptArtifactError: a file is damaged.
+        """
+        table = frames.read(["video_id", "status", "feature_norms", "embedding"])
+        self.ref = frames.ref
+        self.status = dict(
+            zip(table["video_id"].to_pylist(), table["status"].to_pylist(), strict=True)
+        )
+        self._row = {video_id: i for i, video_id in enumerate(self.status)}
+        self._units = torch.from_numpy(read_tensor(table, "embedding"))
+        self._norms = torch.from_numpy(read_tensor(table, "feature_norms").astype(np.float32))
+        self.unreadable: dict[str, str] = {}
+        self.num_decoded = 0
+
+    @property
+    def dim(self) -> int:
+        """Embedding width D."""
+        return int(self._units.shape[-1])
+
+    def fetch(self, video_ids: Sequence[str]) -> torch.Tensor:
+        """(B, T, D) float32 CLIP features, not normalised."""
+        rows = torch.tensor([self._row[video_id] for video_id in video_ids], dtype=torch.long)
+        return self._units[rows].float() * self._norms[rows][..., None]
+
+    def stream(
+        self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
+    ) -> Iterator[tuple[Ints, torch.Tensor]]:
+        """Index (B,) of videos and their features (B, T, D); nothing is drawn."""
+        for index_B in order:
+            yield index_B, self.fetch([videos.video_ids[i] for i in index_B.tolist()])
+
+
+def read_classes(classes: Artifact, texts: Artifact) -> ClassList:
+    """The class list with its texts.
+
+    Raises:
+        ValueError: a class without a prompt.
+    """
+    rows = sorted(classes.read(["class_id", "name"]).to_pylist(), key=lambda row: row["class_id"])
+    table = texts.read()
+    features_MD = text_features(table)
+    found: dict[str, dict[int, int]] = {"prompt": {}, "description": {}}
+    columns = table.select(["source", "class_id"]).to_pylist()
+    for i, row in enumerate(columns):
+        found[row["source"]].setdefault(row["class_id"], i)
+    lacking = [row for row in rows if row["class_id"] not in found["prompt"]]
+    if lacking:
+        raise ValueError(
+            f"{texts.ref} has no prompt of class {lacking[0]['class_id']} "
+            f"({lacking[0]['name']!r}); run `actionlore embed` again"
+        )
+    class_ids = [row["class_id"] for row in rows]
+    prompts = [found["prompt"][class_id] for class_id in class_ids]
+    mixed = [found["description"].get(c, p) for c, p in zip(class_ids, prompts, strict=True)]
+    described = bool(found["description"])
+    return ClassList(
+        class_ids=tuple(class_ids),
+        names=tuple(row["name"] for row in rows),
+        prompts_KD=features_MD[prompts],
+        descriptions_KD=features_MD[mixed] if described else None,
+        without_description=sum(c not in found["description"] for c in class_ids) * described,
+    )
+
+
+def text_features(table: pa.Table) -> torch.Tensor:
+    """(M, D) float32 CLIP features of a text_embeddings table, not normalised."""
+    norms = torch.from_numpy(table["feature_norm"].to_numpy().astype(np.float32))
+    return torch.from_numpy(read_tensor(table, "embedding")).float() * norms[:, None]
+
+
+def read_videos(
+    inputs: TrainInputs, config: RunConfig, split: str, cached: CachedClips | None
+) -> VideoSet:
+    """The videos of a split; those without frames are left out and counted by status.
+
+    Raises:
+        ValueError: no video in the split, a video with other than one class or an unknown one, a
+            video that the frame embeddings lack, or more unusable videos than the config allows.
+    """
+    columns = ["video_id", "path", "split", "class_ids", "status"]
+    table = inputs.videos.read(columns)
+    rows = table.filter(pc.equal(table["split"], split)).to_pylist()
+    if not rows:
+        there = sorted(set(table["split"].to_pylist()))
+        raise ValueError(
+            f"{inputs.videos.ref} has no video in split {split!r}; "
+            f"it has {', '.join(there) or 'none at all'}"
+        )
+    known = set(inputs.classes.read(["class_id"])["class_id"].to_pylist())
+    kept, skipped = [], Counter[str]()
+    for row in sorted(rows, key=lambda row: row["video_id"]):
+        _check_row(row, known, inputs)
+        status = row["status"] if cached is None else _cached_status(row, cached, inputs)
+        if status == "ok":
+            kept.append(row)
+        else:
+            skipped[status] += 1
+    check_share(skipped.total(), len(rows), config, f"split {split!r} of {inputs.videos.ref}")
+    return VideoSet(
+        split=split,
+        video_ids=tuple(row["video_id"] for row in kept),
+        paths=tuple(row["path"] for row in kept),
+        class_ids_N=torch.tensor([row["class_ids"][0] for row in kept], dtype=torch.long),
+        skipped=skipped,
+    )
+
+
+def check_share(unusable: int, total: int, config: RunConfig, where: str) -> None:
+    """Refuse to go on with too few videos.
+
+    Raises:
+        ValueError: none is usable, or more are not than `data.max_unreadable` allows.
+    """
+    limit = config.data.max_unreadable
+    if unusable > limit * total or unusable == total:
+        raise ValueError(
+            f"{where}: {unusable} of {total} videos cannot be used, more than "
+            f"data.max_unreadable={limit:g} allows; see their reasons, or raise the limit"
+        )
+
+
+def epoch_order(num_videos: int, seed: int, epoch: int) -> Ints:
+    """The videos' order in an epoch: depends on seed and epoch only."""
+    return np.random.default_rng([seed, epoch]).permutation(num_videos).astype(np.int64)
+
+
+def chunks(order: Ints, batch_size: int) -> Iterator[Ints]:
+    """Batches of an order; the last one may be smaller, no video is left out."""
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def make_batch(
+    videos: VideoSet, index_B: Ints, clips: torch.Tensor, negatives: Negatives | None
+) -> Batch:
+    """A batch of clips already fetched for the videos at `index_B`."""
+    index = torch.from_numpy(index_B)
+    batch: dict[str, Any] = {
+        "video_ids": tuple(videos.video_ids[i] for i in index_B.tolist()),
+        "clips": clips,
+        "class_ids_B": videos.class_ids_N[index],
+    }
+    if negatives is not None:
+        present_BR = negatives.present_NR[index]
+        batch |= {
+            "texts_BRD": negatives.features_MD[negatives.rows_NR[index]],
+            "text_class_ids_BR": negatives.class_ids_NR[index],
+            "text_present_BR": None if bool(present_BR.all()) else present_BR,
+        }
+    return Batch(**batch)
+
+
+def _check_row(row: dict[str, Any], known: set[int], inputs: TrainInputs) -> None:
+    class_ids = row["class_ids"]
+    if len(class_ids) != 1:
+        raise ValueError(
+            f"{inputs.videos.ref}: video {row['video_id']!r} has {len(class_ids)} classes, "
+            "mgdm needs exactly one; register the dataset with one class per video"
+        )
+    if class_ids[0] not in known:
+        raise ValueError(
+            f"{inputs.videos.ref}: video {row['video_id']!r} has class {class_ids[0]}, which "
+            f"{inputs.classes.ref} does not hold; run `actionlore register` again"
+        )
+
+
+def _cached_status(row: dict[str, Any], cached: CachedClips, inputs: TrainInputs) -> str:
+    if row["video_id"] not in cached.status:
+        raise ValueError(
+            f"{cached.ref} lacks video {row['video_id']!r} of {inputs.videos.ref}; "
+            "run `actionlore embed` again"
+        )
+    return str(cached.status[row["video_id"]])

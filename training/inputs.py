@@ -1,0 +1,215 @@
+"""The artifacts a run is made from, and the refusal of those that do not belong together.
+
+Everything here reads manifests only; it runs before a table is loaded or a model is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from artifacts.provenance import InputRef, inputs_of
+from artifacts.store import Artifact
+from training.config import RunConfig
+
+if TYPE_CHECKING:
+    from knowledge.clip import ClipSpec
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """What training and evaluation consume."""
+
+    classes: Artifact
+    videos: Artifact
+    texts: Artifact
+    """`text_embeddings` of the dataset's own classes."""
+    frames: Artifact | None = None
+    """`frame_embeddings`; for data.features=cached."""
+    negatives: Artifact | None = None
+    """For model.negatives.k > 0."""
+    corpora: tuple[Artifact, ...] = ()
+    """`text_embeddings` of further class lists; for model.negatives.corpus=union."""
+    clip: ClipSpec | None = None
+    """For data.features=videos."""
+    root: Path | None = None
+    """Directory the videos' paths are relative to; for data.features=videos."""
+
+    def used(self, config: RunConfig) -> dict[str, InputRef]:
+        """Provenance of a run: the artifacts that this config reads, by role."""
+        negatives = config.model.negatives
+        roles: dict[str, Artifact | None] = {
+            "classes": self.classes,
+            "videos": self.videos,
+            "texts": self.texts,
+        }
+        if config.data.features == "cached":
+            roles["frames"] = self.frames
+        if negatives.k:
+            roles["negatives"] = self.negatives
+            if negatives.corpus == "union":
+                roles |= {f"corpus_{i}": corpus for i, corpus in enumerate(self.corpora)}
+        return dict(inputs_of(**roles))
+
+
+def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
+    """Refuse inputs that are missing, stale or mixed.
+
+    Args:
+        inputs: the artifacts.
+        config: of the run.
+        training: False for evaluation, which reads no negatives.
+
+    Raises:
+        ValueError: names the artifact, what differs and the command that fixes it.
+    """
+    _check_kinds(inputs)
+    _check_presence(inputs, config, training)
+    _require_made_from(inputs.videos, "classes", [inputs.classes], "register")
+    _require_made_from(inputs.texts, "classes", [inputs.classes], "embed")
+    if inputs.frames is not None:
+        _require_made_from(inputs.frames, "videos", [inputs.videos], "embed")
+    if config.data.features == "cached":
+        _check_sampling(inputs.frames, config)
+    if training and config.model.negatives.k:
+        _check_negatives(inputs, config)
+    _check_clip(inputs, config)
+
+
+def _check_kinds(inputs: TrainInputs) -> None:
+    expected: dict[str, tuple[str, list[Artifact | None]]] = {
+        "classes": ("classes", [inputs.classes]),
+        "videos": ("videos", [inputs.videos]),
+        "texts": ("text_embeddings", [inputs.texts]),
+        "frames": ("frame_embeddings", [inputs.frames]),
+        "negatives": ("negatives", [inputs.negatives]),
+        "corpora": ("text_embeddings", [*inputs.corpora]),
+    }
+    for role, (kind, artifacts) in expected.items():
+        for artifact in artifacts:
+            if artifact is not None and artifact.manifest.kind != kind:
+                raise ValueError(f"{artifact.ref} was given as {role}, which must be {kind}")
+
+
+def _check_presence(inputs: TrainInputs, config: RunConfig, training: bool) -> None:
+    if config.data.features == "cached" and inputs.frames is None:
+        raise ValueError(
+            f"data.features=cached needs frame_embeddings of {inputs.videos.ref}; "
+            "run `actionlore embed`"
+        )
+    if config.data.features == "videos" and (inputs.clip is None or inputs.root is None):
+        lacking = "a CLIP model" if inputs.clip is None else "the directory of the videos"
+        raise ValueError(f"data.features=videos needs {lacking}; or set data.features=cached")
+    if training and config.model.negatives.k and inputs.negatives is None:
+        raise ValueError(
+            f"model.negatives.k={config.model.negatives.k} needs negatives of {inputs.videos.ref}; "
+            "run `actionlore mine`, or set model.negatives.k=0"
+        )
+
+
+def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
+    assert frames is not None
+    data, made = config.data, frames.manifest.config
+    if made.get("num_frames") != data.num_frames:
+        _refuse(
+            frames,
+            f"holds {made.get('num_frames')} frames per video, "
+            f"but data.num_frames={data.num_frames}",
+            "embed",
+            f"set data.num_frames={made.get('num_frames')}",
+        )
+    if made.get("offset", data.test_offset) != data.test_offset:
+        _refuse(
+            frames,
+            f"was sampled at the segments' {made['offset']}, "
+            f"but data.test_offset={data.test_offset}",
+            "embed",
+            f"set data.test_offset={made['offset']}",
+        )
+
+
+def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
+    negatives, wanted = inputs.negatives, config.model.negatives
+    assert negatives is not None
+    _require_made_from(negatives, "videos", [inputs.videos], "mine")
+    if inputs.frames is not None:
+        _require_made_from(negatives, "frames", [inputs.frames], "mine")
+    roles = [role for role in negatives.manifest.inputs if role.startswith("texts")]
+    mined = {negatives.manifest.inputs[role].content_hash for role in roles}
+    if inputs.texts.manifest.content_hash not in mined:
+        refs = ", ".join(negatives.manifest.inputs[role].ref for role in roles)
+        _refuse(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
+    if wanted.corpus == "union":
+        for role in roles:
+            _require_made_from(negatives, role, [inputs.texts, *inputs.corpora], "mine")
+    top_k = negatives.manifest.config.get("top_k")
+    if top_k is not None and top_k < wanted.ranks[1]:
+        _refuse(
+            negatives,
+            f"holds the {top_k} hardest texts per video, but ranks "
+            f"{list(wanted.ranks)} (from 0) of model.negatives are wanted",
+            f"mine --top-k {wanted.ranks[1]}",
+        )
+
+
+def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
+    """All embeddings come from one CLIP, the texts' one."""
+    expected = clip_identity(inputs.texts)
+    artifacts = [*inputs.corpora, *([inputs.frames] if inputs.frames else [])]
+    for artifact in artifacts:
+        if (found := clip_identity(artifact)) != expected:
+            _refuse(
+                artifact,
+                f"was made with CLIP {_short(found)}, "
+                f"but {inputs.texts.ref} with {_short(expected)}",
+                "embed",
+            )
+    if config.data.features == "videos":
+        from knowledge.clip import LazyClip
+
+        assert inputs.clip is not None
+        if (found := LazyClip(inputs.clip).identity) != expected:
+            _refuse(
+                inputs.texts,
+                f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
+                "embed",
+            )
+
+
+def clip_identity(artifact: Artifact) -> dict[str, str]:
+    """`arch` and `weights_sha256` of the CLIP that made an artifact.
+
+    Raises:
+        ValueError: its config does not say.
+    """
+    found = artifact.manifest.config.get("clip")
+    if not isinstance(found, dict):
+        _refuse(artifact, "does not say which CLIP made it", "embed")
+    return found
+
+
+def _require_made_from(
+    artifact: Artifact, role: str, accepted: Iterable[Artifact], command: str
+) -> None:
+    accepted = list(accepted)
+    source = artifact.manifest.inputs.get(role)
+    if source is None:
+        _refuse(artifact, f"does not say which {role} it was made from", command)
+    if source.content_hash not in {item.manifest.content_hash for item in accepted}:
+        _refuse(
+            artifact,
+            f"was made from {source.ref} ({source.content_hash[:12]}), but the run is given "
+            + ", ".join(f"{item.ref} ({item.manifest.content_hash[:12]})" for item in accepted),
+            command,
+        )
+
+
+def _refuse(artifact: Artifact, what: str, command: str, otherwise: str = "") -> NoReturn:
+    alternative = f", or {otherwise}" if otherwise else ""
+    raise ValueError(f"{artifact.ref} {what}; run `actionlore {command}` again{alternative}")
+
+
+def _short(identity: dict[str, str]) -> str:
+    return f"{identity.get('arch')} ({str(identity.get('weights_sha256'))[:12]})"

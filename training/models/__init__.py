@@ -1,0 +1,1 @@
+"""One file per method. Reading order: `mgdm` (discrimination of mined hard negatives)."""
