@@ -45,6 +45,8 @@ class Schema:
     columns: tuple[Column, ...]
     unique: tuple[tuple[str, ...], ...]
     """Column combinations that identify a row."""
+    command: str
+    """Command that makes such artifacts."""
     files: tuple[str, ...] = ()
     """Names of the files an artifact of this kind holds beside its Parquet parts."""
 
@@ -99,6 +101,7 @@ _ALL = (
             _flag("is_base_50", "among the first 50 % of its group"),
         ),
         unique=(("class_id",), ("name",)),
+        command="actionlore register",
     ),
     Schema(
         "videos",
@@ -120,6 +123,7 @@ _ALL = (
             _text("reason", "why it cannot be used", nullable=True),
         ),
         unique=(("video_id",),),
+        command="actionlore register",
     ),
     Schema(
         "llm_calls",
@@ -145,6 +149,7 @@ _ALL = (
             _real("duration_s", "time to the reply", nullable=True, unit="s", minimum=0),
         ),
         unique=(("request_key", "attempt"),),
+        command="actionlore extract",
     ),
     Schema(
         "cooccurrence",
@@ -163,6 +168,7 @@ _ALL = (
             _flag("selected", "whether C[class_id, other_id] = 1"),
         ),
         unique=(("class_id", "other_id"),),
+        command="actionlore extract",
     ),
     Schema(
         "descriptions",
@@ -176,6 +182,7 @@ _ALL = (
             _text("model", "model that wrote it"),
         ),
         unique=(("class_id", "prompt_id"),),
+        command="actionlore extract",
     ),
     Schema(
         "text_embeddings",
@@ -192,6 +199,7 @@ _ALL = (
             Column("embedding", EMBEDDING, "unit row (D,) float32"),
         ),
         unique=(("text_id",),),
+        command="actionlore mine",
     ),
     Schema(
         "frame_embeddings",
@@ -208,6 +216,7 @@ _ALL = (
             Column("embedding", EMBEDDING, "unit rows (T, D) float16", nullable=True),
         ),
         unique=(("video_id",),),
+        command="actionlore mine",
     ),
     Schema(
         "negatives",
@@ -242,6 +251,7 @@ _ALL = (
             _text("reason", "detail of a rejection", nullable=True),
         ),
         unique=(("video_id", "text_id"),),
+        command="actionlore mine",
     ),
     Schema(
         "training_run",
@@ -257,6 +267,7 @@ _ALL = (
             ),
         ),
         unique=(("epoch",),),
+        command="actionlore train",
         files=("model.safetensors",),
     ),
     Schema(
@@ -271,6 +282,7 @@ _ALL = (
             Column("top_probabilities", pa.list_(pa.float32()), "their probabilities"),
         ),
         unique=(("protocol", "video_id"),),
+        command="actionlore train",
     ),
     Schema(
         "metrics",
@@ -284,6 +296,7 @@ _ALL = (
             _int("num_videos", "videos it is computed over", minimum=0),
         ),
         unique=(("split", "protocol", "metric"),),
+        command="actionlore train",
     ),
 )
 

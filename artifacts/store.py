@@ -273,14 +273,10 @@ class Store:
             and artifact.manifest.key.startswith(ref.key or "")
         ]
         if not found:
-            known = [str(a.ref) for a in self.published(ref.kind)]
+            known = ", ".join(str(a.ref) for a in self.published(ref.kind)) or "none"
             raise ValueError(
-                f"no artifact {ref} in store {self.root}; "
-                + (
-                    f"of this kind it holds {', '.join(known)}"
-                    if known
-                    else "it has none of this kind"
-                )
+                f"no artifact {ref} in store {self.root}, which holds of this kind: {known}; "
+                f"`{schema_of(ref.kind).command}` makes it"
             )
         if ref.key and len(found) > 1:
             raise ValueError(f"{ref} fits several: {', '.join(str(a.ref) for a in found)}")
@@ -443,4 +439,4 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -394,3 +394,7 @@ def _llm(base_url: str | None, model: str | None) -> dict[str, str] | None:
 
 def _names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -56,10 +56,10 @@ class TrainSpec(BaseModel):
 @task(cache_policy=NO_CACHE)
 def train_task(store: str, spec: TrainSpec) -> Step:
     """Train: `training_run`."""
-    target = Store(store)
+    target, config = Store(store), spec.config
     with progress("training steps") as advance:
         inputs = _inputs(target, spec)
-        return step(train_job(target, inputs, spec.config, spec.run_name, advance, spec.device))
+        return step(train_job(target, inputs, config, spec.run_name, advance, spec.device))
 
 
 @task(cache_policy=NO_CACHE)

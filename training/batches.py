@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Clips, their classes and, in training, their texts."""
 
@@ -56,7 +56,7 @@ class Batch:
         return Batch(**{**vars(self), **moved})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassList:
     """The dataset's classes by rising id, with the prompt of each."""
 
@@ -73,7 +73,7 @@ class ClassList:
         return torch.searchsorted(torch.tensor(self.class_ids), class_ids_B)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoSet:
     """The usable videos of one split, by rising id."""
 

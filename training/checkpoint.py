@@ -20,7 +20,7 @@ _ENTRY = "actionlore"
 differ."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Weights and the facts that belong to them."""
 

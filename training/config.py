@@ -202,8 +202,7 @@ class RunConfig(Settings):
             value, default = _lookup(self, setting), _lookup(defaults, setting)
             if value != default:
                 raise ValueError(
-                    f"{setting}={_plain(value)} has no effect: {why}; "
-                    f"leave it at {_plain(default)}"
+                    f"{setting}={_plain(value)} has no effect: {why}; leave it at {_plain(default)}"
                 )
         return self
 

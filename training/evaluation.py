@@ -240,7 +240,13 @@ def _score(
             values = {metric: (value, scored) for metric, value in accuracy.compute().items()}
             values["unreadable"] = ((listed - scored) / listed, listed)
             metric_rows += [
-                {"split": split, "protocol": name, "metric": metric, "value": value, "num_videos": n}
+                {
+                    "split": split,
+                    "protocol": name,
+                    "metric": metric,
+                    "value": value,
+                    "num_videos": n,
+                }
                 for metric, (value, n) in values.items()
             ]
     return rows, metric_rows

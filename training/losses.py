@@ -41,13 +41,12 @@ def soft_contrastive(
         )
     logits_RK = full_precision(logits_RK)
     positives_RK = positives_RK.to(logits_RK.dtype)
-    count_R = positives_RK.sum(dim=1)
-    empty_R = count_R == 0
+    empty_R = positives_RK.sum(dim=1) == 0
     if target == "softmax10":
         truth_RK = F.softmax(10 * positives_RK, dim=1)
     else:
-        uniform = 1 / logits_RK.shape[1] if logits_RK.shape[1] else 0.0
-        truth_RK = positives_RK / count_R.clamp(min=1)[:, None] + empty_R[:, None] * uniform
+        filled_RK = positives_RK.masked_fill(empty_R[:, None], 1)
+        truth_RK = filled_RK / filled_RK.sum(dim=1, keepdim=True)
     divergence_RK = torch.xlogy(truth_RK, truth_RK) - truth_RK * F.log_softmax(logits_RK, dim=1)
     divergence_R = divergence_RK.sum(dim=1)
     if empty == "uniform":

@@ -17,7 +17,7 @@ from training.config import NegativesConfig
 from training.inputs import TrainInputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Negatives:
     """Texts of each video of a split, as rows of a table of features."""
 

@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 """Called with steps done and steps in total."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainData:
     """What a run reads."""
 

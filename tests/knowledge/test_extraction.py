@@ -233,7 +233,7 @@ def test_recorded_replies_leave_the_same_bytes_twice(tmp_path):
         classes = register_classes(store, "hmdb51", class_list("hmdb51")).artifact
         model = RecordedReplies(class_list("hmdb51")["name"])
         outcome = ask(store, classes, DescriptionConfig(), model, None)
-        assert outcome.work["llm_calls"] == 51
+        assert outcome.work == {"recorded_replies": 51, "llm_replies_reused": 0}
         rows = outcome.artifact.read().to_pylist()
         assert {(row["sent_at"], row["duration_s"]) for row in rows} == {(None, None)}
         hashes.add(outcome.artifact.manifest.content_hash)

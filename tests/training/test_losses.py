@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.losses import soft_contrastive
@@ -25,6 +25,7 @@ def literal(logits, positives, target, empty):
     return sum(divergences) / len(divergences) if divergences else logits.sum() * 0
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(1, 5),
     columns=st.integers(1, 6),

@@ -36,6 +36,7 @@ class World:
     ):
         self.store = Store(root)
         self.rng = np.random.default_rng(seed)
+        self.edition = 0
         self.num_classes, self.dim, self.num_frames, self.clip = num_classes, dim, num_frames, clip
         self.shuffle = None if shuffle is None else np.random.default_rng(shuffle)
         self.directions_KD = unit(self.rng.normal(size=(num_classes, dim)))
@@ -77,6 +78,8 @@ class World:
         table = table.select(schema_of(kind).column_names)
         if self.shuffle is not None:
             table = table.take(self.shuffle.permutation(table.num_rows))
+        self.edition += 1
+        config = config | {"edition": self.edition}
         provenance = Provenance(
             kind=kind, name=name, config=config, inputs=dict(inputs_of(**inputs))
         )

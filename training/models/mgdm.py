@@ -27,7 +27,7 @@ from training.temporal import ResidualTransformer
 MAX_LOGIT_SCALE = math.log(100)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """A batch as the loss sees it: embedded clips, their texts, and who is of which class."""
 
@@ -41,7 +41,7 @@ class Pairs:
     """False where a video has fewer negatives than R - 1; None: all are present."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassTexts:
     """The texts a video is classified against."""
 

@@ -1,8 +1,8 @@
 """Every class as an action: how it moves, on which track, and how much room it needs.
 
-Tracks are merged joint by joint. The body track ("body") poses legs, torso and place; the hand track
-("hands") then overrides arms and brings objects; the interaction track ("pair") comes last and may
-move both people. An action that is the time reverse of another one shares its function.
+Tracks are merged joint by joint. The body track ("body") poses legs, torso and place; the hand
+track ("hands") then overrides arms and brings objects; the interaction track ("pair") comes last
+and may move both people. An action that is the time reverse of another one shares its function.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,8 @@ class Action:
     """Room that the scene takes, in world units."""
     headroom: float = 0.04
     """What rises above a standing person."""
+    closeness: float = 1.0
+    """How much nearer the camera comes, for postures that make a person small."""
     reverse: bool = False
     """Played backwards in time."""
 
@@ -44,10 +46,10 @@ ACTIONS: dict[str, Action] = {
     "stand": Action(movement.stand, "body", "either"),
     "walk": Action(movement.walk, "body", width=1.0),
     "run": Action(movement.run, "body", width=1.05, headroom=0.06),
-    "sit": Action(movement.sit, "body", width=0.85, headroom=-0.1),
+    "sit": Action(movement.sit, "body", width=0.85, headroom=-0.22, closeness=1.15),
     "jump": Action(movement.jump, "body", "either", width=0.8, headroom=0.28),
     "wave": Action(movement.wave, "hands", "front", width=0.8, headroom=0.1),
-    "crouch": Action(movement.crouch, "body", width=0.8, headroom=-0.2),
+    "crouch": Action(movement.crouch, "body", width=0.8, headroom=-0.32, closeness=1.25),
     "clap": Action(movement.clap, "hands", "front"),
     "lie on the floor": Action(movement.get_up, "body", width=1.12),
     "bow": Action(movement.bow, "body", width=0.95),
@@ -60,8 +62,8 @@ ACTIONS: dict[str, Action] = {
     "talk on the phone": Action(objects.talk_phone, "hands"),
     "drink from a cup": Action(objects.drink, "hands"),
     "open a door": Action(objects.open_door, "hands", width=1.15, headroom=0.26),
-    "push a cart": Action(objects.push_cart, "body", width=1.2),
-    "ride a bicycle": Action(objects.ride_bicycle, "body", width=1.2, headroom=0.2),
+    "push a cart": Action(objects.push_cart, "hands", body="walk", width=1.2),
+    "ride a bicycle": Action(objects.ride_bicycle, "body", width=1.25, headroom=0.2),
     "catch a ball": Action(objects.throw_ball, "hands", width=1.3, headroom=0.14, reverse=True),
     "put down a box": Action(objects.lift_box, "hands", width=1.0, reverse=True),
     "close a door": Action(objects.open_door, "hands", width=1.15, headroom=0.26, reverse=True),

@@ -8,9 +8,18 @@ import av
 import numpy as np
 
 FPS = 8
-CRF = 20
+CRF = 21
 """Constant rate factor of x264: visually close to lossless at this size."""
-_OPTIONS = {"preset": "veryfast", "crf": str(CRF), "threads": "1", "g": "16"}
+_OPTIONS = {
+    "preset": "veryfast",
+    "crf": str(CRF),
+    "threads": "1",
+    "g": "16",
+    "bf": "0",
+    "x264-params": "rc-lookahead=0:mbtree=0:weightp=0",
+}
+"""One thread and no lookahead: x264's lookahead decides about B-frames from half-size pictures, and
+at this frame width its choices, and so the bytes, differ from one encoding to the next."""
 
 
 def encode_mp4(frames: np.ndarray) -> bytes:

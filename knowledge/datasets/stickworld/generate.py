@@ -103,9 +103,7 @@ def generate(
     return directory
 
 
-def _render_all(
-    missing: list[tuple[Path, ClipPlan]], seed: int, workers: int
-) -> Iterable[int]:
+def _render_all(missing: list[tuple[Path, ClipPlan]], seed: int, workers: int) -> Iterable[int]:
     """Yield how many clips each finished batch had."""
     batches = [missing[i : i + _BATCH] for i in range(0, len(missing), _BATCH)]
     if workers == 1 or len(batches) < 2:

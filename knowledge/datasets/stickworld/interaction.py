@@ -60,7 +60,9 @@ def shake_hands(stage: Stage, who: int, u: float) -> None:
     x, y = _middle(first, second, 0.5 + shake)
     for person in (first, second):
         person.pose.lean += 4.0 * clasp
-        person.reach(0, (x - 0.01 * person.pose.facing - (1 - clasp) * 0.14 * person.pose.facing, y))
+        person.reach(
+            0, (x - 0.01 * person.pose.facing - (1 - clasp) * 0.14 * person.pose.facing, y)
+        )
 
 
 def hug(stage: Stage, who: int, u: float) -> None:
@@ -68,7 +70,7 @@ def hug(stage: Stage, who: int, u: float) -> None:
     style = stage.style
     first, second = _pair(stage, who)
     close = keys(style.progress(u), (0.0, 0.25), (0.24, 1.0), (0.85, 1.0), (1.0, 0.6))
-    gap = 0.52 - 0.37 * close
+    gap = 0.52 - 0.31 * close
     centre = _middle(first, second, 0.0)[0]
     rock = 0.015 * sine(style.cycles(u, 0.5)) * close
     for person, height in ((first, 0.0), (second, -0.1)):
@@ -120,7 +122,9 @@ def give(stage: Stage, who: int, u: float) -> None:
     pose, other = first.pose, second.pose
     pose.x += pose.facing * 0.15 * near
     pose.lean += 9.0 * near
-    step = 14.0 * (keys(p, (0.0, 0.0), (0.19, 1.0), (0.38, 0.4), (0.56, 0.4), (0.78, 1.0), (1.0, 0.0)))
+    step = 14.0 * (
+        keys(p, (0.0, 0.0), (0.19, 1.0), (0.38, 0.4), (0.56, 0.4), (0.78, 1.0), (1.0, 0.0))
+    )
     pose.legs = [(4.0 + step, 4.0), (-4.0 - step, 4.0 + 0.5 * step)]
     meet = (other.x + 0.28 * other.facing, 0.6)
     other.lean += 1.0
@@ -191,6 +195,7 @@ def chase(stage: Stage, who: int, u: float) -> None:
 def arm_in_arm(stage: Stage, who: int, u: float) -> None:
     """Two people come towards the camera with hooked elbows."""
     style = stage.style
+    stage.travel = 0.0
     for index, person in enumerate(_pair(stage, who)):
         pose = person.pose
         pose.front = True

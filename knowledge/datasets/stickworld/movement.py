@@ -47,7 +47,7 @@ def run(stage: Stage, who: int, u: float) -> None:
     """Long bounding strides, leaning forward, elbows bent."""
     style, pose = stage.style, stage.people[who].pose
     turn = style.cycles(u, RUN_HZ) + 0.31 * who
-    swing = 46.0 * style.amplitude
+    swing = 42.0 * style.amplitude
     pose.legs = [_stride(turn, swing, 92.0, 14.0), _stride(turn + 0.5, swing, 92.0, 14.0)]
     pose.arms = [(-swing * sine(turn), 88.0), (swing * sine(turn), 88.0)]
     pose.lean = 17.0
@@ -100,7 +100,9 @@ def jump(stage: Stage, who: int, u: float) -> None:
     pose.legs = [(55.0 * bend + 0.8 * tuck, 95.0 * bend + tuck), (48.0 * bend + 0.3 * tuck - 8.0,
                  95.0 * bend + tuck + 10.0 * air)]  # fmt: skip
     pose.lean = 32.0 * bend
-    arm = keys(turn, (0.0, 0.0), (0.14, -45.0), (0.34, 165.0), (0.66, 160.0), (0.86, 40.0), (1.0, 0.0))
+    arm = keys(
+        turn, (0.0, 0.0), (0.14, -45.0), (0.34, 165.0), (0.66, 160.0), (0.86, 40.0), (1.0, 0.0)
+    )
     pose.arms = [(arm, 12.0), (arm - 12.0, 12.0)]
 
 
@@ -131,8 +133,8 @@ def crouch(stage: Stage, who: int, u: float) -> None:
 def clap(stage: Stage, who: int, u: float) -> None:
     """Both hands meet in front of the chest and part again."""
     style, person = stage.style, stage.people[who]
-    gap = 0.028 + 0.12 * style.amplitude * pulse(style.cycles(u, 1.6))
-    height = -0.2 + 0.05 * style.choice[7]
+    gap = 0.026 + 0.085 * style.amplitude * pulse(style.cycles(u, 1.6))
+    height = -0.17 + 0.05 * style.choice[7]
     if person.pose.front:
         x, y = person.joints().neck
         person.reach(0, (x + gap, y + height), bend=-1)
@@ -159,26 +161,30 @@ def lie(stage: Stage, who: int, u: float) -> None:
 
 
 def fall(stage: Stage, who: int, u: float) -> None:
-    """Upright, off balance, down: forward on the belly or backward on the back."""
+    """Upright, off balance, down: forward on the belly or, also if hit, backward on the back."""
     style, person = stage.style, stage.people[who]
     pose = person.pose
     pose.front = False
     p = style.progress(u)
-    back = -1.0 if style.choice[4] < 0.65 else 1.0
+    alone = len(stage.people) == 1
+    back = 1.0 if alone and style.choice[4] >= 0.65 else -1.0
     down = keys(p, (0.0, 0.0), (0.14, 0.02), (0.36, 0.28), (0.62, 0.93), (0.7, 1.0))
     buckle = keys(p, (0.08, 0.0), (0.34, 1.0), (0.66, 0.0))
     flail = keys(p, (0.05, 0.0), (0.25, 1.0), (0.55, 0.7), (0.75, 0.0))
     stir = sine(style.cycles(u, 0.3))
     pose.tilt = back * 90.0 * down
     pose.lean = back * -14.0 * buckle
-    pose.legs = [(4.0 + 34.0 * buckle, 6.0 + 56.0 * buckle), (-4.0 + 16.0 * buckle, 6.0 + 40.0 * buckle)]
+    pose.legs = [
+        (4.0 + 34.0 * buckle, 6.0 + 56.0 * buckle),
+        (-4.0 + 16.0 * buckle, 6.0 + 40.0 * buckle),
+    ]
     pose.arms = [
         (6.0 + 118.0 * flail + 3.0 * stir, 10.0 + 20.0 * flail),
         (-2.0 + 80.0 * flail, 8.0 + 16.0 * flail),
     ]
     pose.nod = 8.0 * down - 12.0 * buckle * back
     leg = person.body.thigh + person.body.shank
-    centre = 0.45 if len(stage.people) == 1 else 0.0
+    centre = 0.45 if alone else 0.0
     pose.x += pose.facing * back * (leg * math.sin(math.radians(90.0 * down)) - centre)
 
 

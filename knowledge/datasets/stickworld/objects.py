@@ -8,7 +8,6 @@ import math
 
 from knowledge.datasets.stickworld.canvas import Colour, Point
 from knowledge.datasets.stickworld.figure import Person
-from knowledge.datasets.stickworld.movement import walk
 from knowledge.datasets.stickworld.props import Prop, door_edge
 from knowledge.datasets.stickworld.scene import Stage
 from knowledge.datasets.stickworld.style import CLIP_S, keys, pulse, sine
@@ -35,10 +34,12 @@ def kick_ball(stage: Stage, who: int, u: float) -> None:
     pose.legs = [(swing, flex), (-10.0 * active, 8.0 * active + 2.0)]
     pose.lean = 10.0 * keys(p, (0.0, 0.0), (0.26, 1.0), (0.5, -1.4), (0.9, 0.0))
     pose.arms = [(-swing * 0.7, 20.0), (swing * 0.7 + 10.0, 24.0)]
-    pose.x -= 0.32 * pose.facing
+    pose.x -= 0.32 * pose.facing if len(stage.people) == 1 else 0.0
     flight = max(0.0, (p - 0.4) / 0.6)
-    x = 0.3 + 0.78 * (1.0 - (1.0 - flight) ** 2)
-    y = 0.07 + (0.25 + 0.35 * style.choice[4]) * max(0.0, math.sin(math.pi * min(1.0, 1.4 * flight)))
+    x = 0.3 + 0.62 * (1.0 - (1.0 - flight) ** 2)
+    y = 0.07 + (0.25 + 0.35 * style.choice[4]) * max(
+        0.0, math.sin(math.pi * min(1.0, 1.4 * flight))
+    )
     stage.front.append(
         Prop("ball", pose.x + pose.facing * x, y, 1.1, style.colour, angle=500.0 * flight)
     )
@@ -141,7 +142,9 @@ def talk_phone(stage: Stage, who: int, u: float) -> None:
 def drink(stage: Stage, who: int, u: float) -> None:
     """A cup goes to the mouth, the head tips back, the cup sinks for a moment."""
     style, person = stage.style, stage.people[who]
-    sip = keys(style.cycles(u, 0.4) % 1.0, (0.0, 1.0), (0.55, 1.0), (0.72, 0.0), (0.82, 0.0), (1.0, 1.0))
+    sip = keys(
+        style.cycles(u, 0.4) % 1.0, (0.0, 1.0), (0.55, 1.0), (0.72, 0.0), (0.82, 0.0), (1.0, 1.0)
+    )
     person.pose.nod += -14.0 * sip
     _raise(person, "cup", sip, style.colour)
 
@@ -155,10 +158,10 @@ def _raise(person: Person, kind: str, sip: float, colour: Colour) -> None:
     turned = (pose.lean + pose.nod + pose.tilt) * side
     scale = person.body.head / 0.088
     if kind == "phone":
-        spot = _about(head, (0.02, -0.012), side, turned, scale)
-        person.reach(0, _about(head, (0.03, -0.055), side, turned, scale))
+        spot = _about(head, (0.01, -0.008), side, turned, scale)
+        person.reach(0, _about(head, (0.025, -0.085), side, turned, scale))
         angle = turned * side + 14.0
-        person.held.append(Prop("phone", *spot, 1.15, (24, 24, 28), angle, side))
+        person.held.append(Prop("phone", *spot, 1.25, (24, 24, 28), angle, side))
         return
     mouth = _about(head, (0.118, -0.05), side, turned, scale)
     lowered = _about(head, (0.17, -0.2), side, turned, scale)
@@ -197,10 +200,9 @@ def open_door(stage: Stage, who: int, u: float) -> None:
 
 
 def push_cart(stage: Stage, who: int, u: float) -> None:
-    """Walk behind a shopping cart with both hands on its bar."""
+    """Lean on the bar of a shopping cart with both hands; the body track walks behind it."""
     style, person = stage.style, stage.people[who]
     pose = person.pose
-    walk(stage, who, u)
     pose.front = False
     pose.x -= 0.36 * pose.facing
     pose.lean = 13.0
@@ -219,6 +221,7 @@ def ride_bicycle(stage: Stage, who: int, u: float) -> None:
     pose.front = False
     turn = 360.0 * style.cycles(u, 0.8)
     stage.travel = u * CLIP_S * 0.8 * style.speed * 1.1
+    pose.x -= 0.08 * pose.facing
     bicycle = Prop("bicycle", pose.x, 0.0, 1.1, style.colour, facing=pose.facing, phase=turn)
     stage.back.append(bicycle)
     pose.x -= 0.055 * pose.facing

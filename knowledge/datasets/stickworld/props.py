@@ -85,7 +85,9 @@ def _book(canvas: Canvas, prop: Prop) -> None:
 
 
 def _bottle(canvas: Canvas, prop: Prop) -> None:
-    canvas.polygon(prop.outline((-0.016, 0.04), (0.016, 0.04), (0.016, 0.095), (-0.016, 0.095)), DARK)
+    canvas.polygon(
+        prop.outline((-0.016, 0.04), (0.016, 0.04), (0.016, 0.095), (-0.016, 0.095)), DARK
+    )
     canvas.polygon(_rectangle(prop, 0.034, 0.06), prop.colour)
     canvas.polygon(_rectangle(prop, 0.034, 0.02), (245, 245, 245), outline=False)
 

@@ -52,7 +52,9 @@ class ClipPlan:
     """Class names in order of id."""
     parts: tuple[Part, ...]
     gap: float | None = None
-    """Distance between two people; the largest of their actions' if None."""
+    """Distance between two people; the largest of their actions' if None, negative swaps them."""
+    shift: float = 0.0
+    """Moves two people along x, to make room on one side."""
     follows: bool = False
     """Two people face the same way, whatever their actions would do."""
 
@@ -76,10 +78,10 @@ def render_clip(plan: ClipPlan, seed: int) -> np.ndarray:
     mirror = rng.uniform() < 0.5
     actions = [ACTIONS[part.name] for part in plan.parts]
     width, headroom = max(a.width for a in actions), max(a.headroom for a in actions)
-    camera = draw_camera(rng, _num_people(plan), width + _extra_width(plan, actions), headroom)
-    background = draw_background(
-        generator("background", seed, plan.video_id), camera.floor_y_px
-    )
+    width += _extra_width(plan, actions)
+    closeness = min(a.closeness for a in actions)
+    camera = draw_camera(rng, _num_people(plan), width, headroom, closeness)
+    background = draw_background(generator("background", seed, plan.video_id), camera.floor_y_px)
     noise = generator("noise", seed, plan.video_id)
     frames = np.empty((NUM_FRAMES, FRAME_PX, FRAME_PX, 3), np.uint8)
     for index in range(NUM_FRAMES):
@@ -162,7 +164,9 @@ def _num_people(plan: ClipPlan) -> int:
 def _gap(plan: ClipPlan) -> float:
     if plan.gap is not None:
         return plan.gap
-    return max((ACTIONS[p.name].gap for p in plan.parts if ACTIONS[p.name].people == 2), default=0.6)
+    return max(
+        (ACTIONS[p.name].gap for p in plan.parts if ACTIONS[p.name].people == 2), default=0.6
+    )
 
 
 def _extra_width(plan: ClipPlan, actions: list[Action]) -> float:
@@ -171,7 +175,7 @@ def _extra_width(plan: ClipPlan, actions: list[Action]) -> float:
         return 0.0
     alone = [action.width for action in actions if action.people == 1]
     pairs = [action.width for action in actions if action.people == 2]
-    return max(0.0, _gap(plan) + max(alone, default=0.0) - max([*alone, *pairs]))
+    return max(0.0, abs(_gap(plan)) + max(alone, default=0.0) - max([*alone, *pairs]))
 
 
 def _place(plan: ClipPlan, style: Style) -> list[Person]:
@@ -182,6 +186,6 @@ def _place(plan: ClipPlan, style: Style) -> list[Person]:
     follows = plan.follows or any(ACTIONS[part.name].follows for part in plan.parts)
     half = _gap(plan) / 2.0
     return [
-        Person(style.bodies[0], Pose(x=-half)),
-        Person(style.bodies[1], Pose(x=half, facing=1 if follows else -1)),
+        Person(style.bodies[0], Pose(x=plan.shift - half)),
+        Person(style.bodies[1], Pose(x=plan.shift + half, facing=1 if follows else -1)),
     ]

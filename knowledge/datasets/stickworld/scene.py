@@ -58,7 +58,7 @@ class Camera:
 
 
 def draw_camera(
-    rng: np.random.Generator, num_people: int, width: float, headroom: float
+    rng: np.random.Generator, num_people: int, width: float, headroom: float, closeness: float = 1.0
 ) -> Camera:
     """Draw a camera that keeps a scene of the given width in the frame.
 
@@ -67,10 +67,11 @@ def draw_camera(
         num_people: one person takes 56 to 76 % of the frame's height, two people take 50 to 66 %.
         width: of the scene around the origin, in world units.
         headroom: what rises above a standing person, in world units.
+        closeness: how much nearer than usual the camera is.
     """
     low, high = (0.56, 0.76) if num_people == 1 else (0.53, 0.66)
     floor = rng.uniform(0.85, 0.93) * FRAME_PX
-    unit = rng.uniform(low, high) * FRAME_PX
+    unit = rng.uniform(low, high) * FRAME_PX * closeness
     unit = min(unit, (floor - 5.0) / (1.02 + headroom), (FRAME_PX - 8.0) / width)
     slack = max(0.0, (FRAME_PX - 6.0 - width * unit) / 2.0)
     return Camera(
@@ -104,7 +105,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, rows: bool) -> n
     kind = int(rng.integers(7))
     period = rng.uniform(8.0, 26.0)
     phase = rng.uniform(0.0, period)
-    pattern = np.zeros((height, width), dtype=np.float32)
+    pattern: np.ndarray = np.zeros((height, width), dtype=np.float32)
     if kind == 1:
         pattern = np.sign(np.sin(2 * np.pi * ((y if rows else x) + phase) / period))
     elif kind == 2:
@@ -112,7 +113,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, rows: bool) -> n
     elif kind == 3:
         pattern = 1.8 * _blobs(rng, height, width, int(rng.integers(6, 26)))
     elif kind == 4:
-        pattern = rng.normal(0.0, 0.8, size=(height, width))
+        pattern = 0.8 * rng.standard_normal((height, width), dtype=np.float32)
     elif kind == 5:
         pattern = np.sign(np.sin(2 * np.pi * (x + phase) / period) * np.sin(2 * np.pi * y / period))
     elif kind == 6:
@@ -183,16 +184,16 @@ def draw_stage(stage: Stage, background: Image.Image, camera: Camera, u: float) 
     zoom, dx, dy = camera.view(u)
     scroll_px = (stage.travel - stage.wander) * camera.unit_px
     half = FRAME_PX / 2.0
-    step = 1.0 / (SUPERSAMPLING * zoom)
     left = half - (half + dx) / zoom + scroll_px
     top = half - (half + dy) / zoom + _MARGIN_PX
-    size = SUPERSAMPLING * FRAME_PX
     picture = background.transform(
-        (size, size),
+        (FRAME_PX, FRAME_PX),
         Image.Transform.AFFINE,
-        (step, 0.0, left % (2 * _TILE_PX), 0.0, step, top),
+        (1.0 / zoom, 0.0, left % (2 * _TILE_PX), 0.0, 1.0 / zoom, top),
         Image.Resampling.BILINEAR,
     )
+    size = SUPERSAMPLING * FRAME_PX
+    picture = picture.resize((size, size), Image.Resampling.NEAREST)
     origin_x = half + dx + zoom * (camera.origin_x_px - half)
     origin_y = half + dy + zoom * (camera.floor_y_px - half)
     unit = SUPERSAMPLING * zoom * camera.unit_px
@@ -217,9 +218,7 @@ def _paint(canvas: Canvas, stage: Stage) -> None:
         draw_prop(canvas, prop)
 
 
-def expose(
-    frame: np.ndarray, camera: Camera, rng: np.random.Generator
-) -> np.ndarray:
+def expose(frame: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and sensor noise: float32 (112, 112, 3) to uint8 of the same shape."""
     noise = rng.standard_normal(frame.shape, dtype=np.float32)
     frame = (frame - 128.0) * camera.contrast + (128.0 + camera.brightness) + camera.noise * noise

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,7 +11,13 @@ from knowledge.datasets.stickworld.canvas import Colour
 from knowledge.datasets.stickworld.figure import Body
 
 SKINS: tuple[Colour, ...] = ((244, 205, 172), (226, 172, 134), (188, 128, 92), (128, 82, 56))
-HAIRS: tuple[Colour, ...] = ((28, 22, 22), (84, 52, 30), (150, 100, 44), (206, 176, 96), (120, 120, 124))
+HAIRS: tuple[Colour, ...] = (
+    (28, 22, 22),
+    (84, 52, 30),
+    (150, 100, 44),
+    (206, 176, 96),
+    (120, 120, 124),
+)
 
 
 def generator(*words: object) -> np.random.Generator:
@@ -43,7 +50,7 @@ def keys(x: float, *points: tuple[float, float]) -> float:
     """Piecewise soft interpolation through (x, value) points of ascending x."""
     if x <= points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x <= x1:
             return y0 + (y1 - y0) * smooth((x - x0) / (x1 - x0))
     return points[-1][1]
@@ -89,7 +96,7 @@ class Style:
     bodies: tuple[Body, Body]
 
     def progress(self, u: float) -> float:
-        """u with the holds cut off, in [0, 1]."""
+        """Share of a motion that happens once: u with the holds cut off, in [0, 1]."""
         return min(1.0, max(0.0, (u - self.hold_start) / (1.0 - self.hold_start - self.hold_end)))
 
     def cycles(self, u: float, rate_hz: float) -> float:

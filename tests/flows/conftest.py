@@ -1,0 +1,53 @@
+"""One Prefect server for all flow tests, a small dataset of real videos, and the command line."""
+
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.server import prefect_server
+from tests.clip_weights import save_random_clip
+from tests.video_files import write_video
+
+NAMES = ("walk", "run", "sit", "wave")
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def server(prefect_home):
+    os.environ["PREFECT_HOME"] = str(prefect_home)
+    with prefect_server():
+        yield os.environ["PREFECT_API_URL"]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return save_random_clip(tmp_path_factory.mktemp("weights") / "random.safetensors")
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Videos of four classes of the demo world in train and test, and one that is broken."""
+    root = tmp_path_factory.mktemp("videos")
+    for i in range(12):
+        split = "test" if i >= 8 else "train"
+        write_video(root / split / NAMES[i % 4] / f"{i}.mp4", 20 + i)
+    (root / "train/walk/broken.mp4").write_text("no video")
+    return root
+
+
+@pytest.fixture
+def actionlore(server, tmp_path, monkeypatch):
+    """Run a command in an empty directory, in this process, with the session's server."""
+    from flows.cli import app
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, **environment):
+        return CliRunner().invoke(app, [str(each) for each in arguments], env=environment)
+
+    return run
