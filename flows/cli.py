@@ -314,6 +314,28 @@ def demo(
     _guarded(run)
 
 
+@app.command()
+def world(
+    directory: Annotated[Path, typer.Argument(help="Where the videos go.")],
+    config: Annotated[
+        list[str], typer.Option("--set", help="KEY=NUMBER, e.g. train_per_class=8")
+    ] = [],  # noqa: B006
+) -> None:
+    """Render the demo world's videos."""
+
+    def render() -> None:
+        from flows.steps import progress
+        from knowledge.datasets.stickworld.generate import StickworldConfig, generate
+
+        values = dict(item.partition("=")[::2] for item in config)
+        with progress("rendering and encoding videos") as advance:
+            spec = StickworldConfig.model_validate(values)
+            generate(directory, spec, os.cpu_count() or 1, advance)
+        typer.echo(f"the demo world is in {directory}")
+
+    _guarded(render)
+
+
 def main() -> None:
     """Entry point."""
     app()

@@ -86,7 +86,8 @@ def _inputs(store: Store, spec: TrainSpec) -> TrainInputs:
     """Everything the negatives were mined from, so that it fits together."""
     negatives = store.get(f"negatives/{spec.dataset}")
     made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
-    texts = [made_from[role] for role in sorted(made_from) if role.startswith("texts_")]
+    roles = [role for role in made_from if role.startswith("texts_")]
+    texts = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]
     videos = store.get(made_from["videos"])
     return TrainInputs(
         classes=store.get(videos.manifest.inputs["classes"].ref),

@@ -83,7 +83,8 @@ def text_embeddings(
     ]
     table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
     table = append_tensor(table, "embedding", units.numpy())
-    report = {"texts": dict(Counter(row["source"] for row in rows))}
+    sources = Counter(row["source"] for row in rows)
+    report = {"texts": dict(sources), "logit_scale": clip.clip.logit_scale}
     artifact = store.publish(provenance, table, report)
     return Outcome(artifact, made=True, work={"texts_encoded": len(rows)})
 

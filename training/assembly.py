@@ -13,7 +13,7 @@ from torch import nn
 
 from training.batches import CachedClips, ClipSource
 from training.config import RunConfig
-from training.inputs import TrainInputs
+from training.inputs import TrainInputs, clip_logit_scale
 from training.models.mgdm import MAX_LOGIT_SCALE, Mgdm
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def assemble(
         ValueError: the config does not fit the CLIP model, or the videos' directory is not there.
     """
     if cached is not None:
-        return RunModel(build_head(config, cached.dim), None).to(device), cached
+        return RunModel(_started_head(inputs, config, cached.dim), None).to(device), cached
     from knowledge.clip import load_clip
     from training.clips import VideoClips
     from training.vision import ImageTower
@@ -86,12 +86,18 @@ def assemble(
     assert inputs.root is not None
     clip = load_clip(inputs.clip)
     source = VideoClips(inputs.root, config, clip.image_size)
-    head = build_head(config, clip.dim)
-    if config.model.logit_scale.init == "clip":
-        with torch.no_grad():
-            head.logit_scale.fill_(min(math.log(clip.logit_scale), MAX_LOGIT_SCALE))
+    head = _started_head(inputs, config, clip.dim)
     tower = ImageTower(clip, config.vision, config.data.normalize)
     return RunModel(head, tower).to(device), source
+
+
+def _started_head(inputs: TrainInputs, config: RunConfig, dim: int) -> Mgdm:
+    """The model with CLIP's own logit scale, if the config wants that."""
+    head = build_head(config, dim)
+    if config.model.logit_scale.init == "clip":
+        with torch.no_grad():
+            head.logit_scale.fill_(min(math.log(clip_logit_scale(inputs.texts)), MAX_LOGIT_SCALE))
+    return head
 
 
 def build_head(config: RunConfig, dim: int) -> Mgdm:

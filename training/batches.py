@@ -176,7 +176,7 @@ def read_classes(classes: Artifact, texts: Artifact) -> ClassList:
     if lacking:
         raise ValueError(
             f"{texts.ref} has no prompt of class {lacking[0]['class_id']} "
-            f"({lacking[0]['name']!r}); run `actionlore embed` again"
+            f"({lacking[0]['name']!r}); run `actionlore mine` again"
         )
     class_ids = [row["class_id"] for row in rows]
     prompts = [found["prompt"][class_id] for class_id in class_ids]
@@ -297,6 +297,6 @@ def _cached_status(row: dict[str, Any], cached: CachedClips, inputs: TrainInputs
     if row["video_id"] not in cached.status:
         raise ValueError(
             f"{cached.ref} lacks video {row['video_id']!r} of {inputs.videos.ref}; "
-            "run `actionlore embed` again"
+            "run `actionlore mine` again"
         )
     return str(cached.status[row["video_id"]])

@@ -77,8 +77,8 @@ class LossConfig(Settings):
 class LogitScaleConfig(Settings):
     """Factor on cosines, exp of a parameter."""
 
-    init: Literal["clip"] | Annotated[float, Field(gt=0, le=100)] = 100.0
-    """Start; 100 in every released OpenAI checkpoint. `clip`: the loaded checkpoint's own."""
+    init: Literal["clip"] | Annotated[float, Field(gt=0, le=100)] = "clip"
+    """Start: that of the CLIP checkpoint (100 in all of OpenAI's), or a number."""
     learnable: bool = True
     """Trained with CLIP's learning rate and kept at or below 100."""
 
@@ -274,8 +274,6 @@ def _without_effect(config: RunConfig) -> Iterator[tuple[str, str]]:
             yield f"data.{name}", "data.features is cached, so no picture is read"
         for name in ("trainable", "last_n"):
             yield f"vision.{name}", "data.features is cached, so the image tower is not run"
-        if model.logit_scale.init == "clip":
-            yield "model.logit_scale.init", "data.features is cached, so no CLIP checkpoint is read"
     if data.augmentation == "none":
         yield "data.flip", "data.augmentation is none"
     if vision.trainable != "last_n":

@@ -88,14 +88,7 @@ def evaluate(
         ValueError: a split without videos, inputs that do not belong together or to the run, or
             more unreadable videos than the run's config allows.
     """
-    saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
-    config = parse(saved.facts["config"])
-    check_inputs(inputs, config, training=False)
-    if saved.facts["clip"] != clip_identity(inputs.texts):
-        raise ValueError(
-            f"{inputs.texts.ref} was made with another CLIP than {run.ref}; run `actionlore embed` "
-            f"with {saved.facts['clip']['arch']} and the weights of the run"
-        )
+    saved, config = load_run(run, inputs)
     name = name or f"{run.manifest.name}-{split}"
     origin = Provenance(
         kind="predictions",
@@ -122,6 +115,24 @@ def evaluate(
         "videos_decoded": sum(each.source.num_decoded for each in passes),
     }
     return Outcome(predictions, made=True, work=work), Outcome(metrics, made=True)
+
+
+def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint, RunConfig]:
+    """A run's weights and config, after checking that the inputs can be scored with them.
+
+    Raises:
+        ValueError: inputs that do not belong together or to the run.
+        CorruptArtifactError: the checkpoint is damaged.
+    """
+    saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
+    config = parse(saved.facts["config"])
+    check_inputs(inputs, config, training=False)
+    if saved.facts["clip"] != clip_identity(inputs.texts):
+        raise ValueError(
+            f"{inputs.texts.ref} was made with another CLIP than {run.ref}; run `actionlore mine` "
+            f"with {saved.facts['clip']['arch']} and the weights of the run"
+        )
+    return saved, config
 
 
 @torch.no_grad()

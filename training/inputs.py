@@ -68,9 +68,9 @@ def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) 
     _check_kinds(inputs)
     _check_presence(inputs, config, training)
     _require_made_from(inputs.videos, "classes", [inputs.classes], "register")
-    _require_made_from(inputs.texts, "classes", [inputs.classes], "embed")
+    _require_made_from(inputs.texts, "classes", [inputs.classes], "mine")
     if inputs.frames is not None:
-        _require_made_from(inputs.frames, "videos", [inputs.videos], "embed")
+        _require_made_from(inputs.frames, "videos", [inputs.videos], "mine")
     if config.data.features == "cached":
         _check_sampling(inputs.frames, config)
     if training and config.model.negatives.k:
@@ -97,7 +97,7 @@ def _check_presence(inputs: TrainInputs, config: RunConfig, training: bool) -> N
     if config.data.features == "cached" and inputs.frames is None:
         raise ValueError(
             f"data.features=cached needs frame_embeddings of {inputs.videos.ref}; "
-            "run `actionlore embed`"
+            "run `actionlore mine`"
         )
     if config.data.features == "videos" and (inputs.clip is None or inputs.root is None):
         lacking = "a CLIP model" if inputs.clip is None else "the directory of the videos"
@@ -117,7 +117,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             frames,
             f"holds {made.get('num_frames')} frames per video, "
             f"but data.num_frames={data.num_frames}",
-            "embed",
+            "mine",
             f"set data.num_frames={made.get('num_frames')}",
         )
     if made.get("offset", data.test_offset) != data.test_offset:
@@ -125,7 +125,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             frames,
             f"was sampled at the segments' {made['offset']}, "
             f"but data.test_offset={data.test_offset}",
-            "embed",
+            "mine",
             f"set data.test_offset={made['offset']}",
         )
 
@@ -164,7 +164,7 @@ def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
                 artifact,
                 f"was made with CLIP {_short(found)}, "
                 f"but {inputs.texts.ref} with {_short(expected)}",
-                "embed",
+                "mine",
             )
     if config.data.features == "videos":
         from knowledge.clip import LazyClip
@@ -174,7 +174,7 @@ def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
             _refuse(
                 inputs.texts,
                 f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
-                "embed",
+                "mine",
             )
 
 
@@ -186,7 +186,19 @@ def clip_identity(artifact: Artifact) -> dict[str, str]:
     """
     found = artifact.manifest.config.get("clip")
     if not isinstance(found, dict):
-        _refuse(artifact, "does not say which CLIP made it", "embed")
+        _refuse(artifact, "does not say which CLIP made it", "mine")
+    return found
+
+
+def clip_logit_scale(texts: Artifact) -> float:
+    """Factor on cosines of the CLIP that embedded the texts.
+
+    Raises:
+        ValueError: its report does not say.
+    """
+    found = texts.manifest.report.get("logit_scale")
+    if not isinstance(found, float):
+        _refuse(texts, "does not say CLIP's logit scale", "mine", "set model.logit_scale.init=100")
     return found
 
 

@@ -34,8 +34,8 @@ def read_negatives(
 ) -> Negatives:
     """The positive text of each video and its negatives, hardest first.
 
-    Rejected candidates are left out, the others re-ranked among those of `wanted.corpus`, and the
-    slice taken. A video with fewer has gaps.
+    The ranking is that of `wanted.corpus`; rejected candidates have no rank. A video with fewer
+    negatives than the slice has gaps.
 
     Raises:
         ValueError: a negative without text embedding or of the video's own class, or a slice that
@@ -85,12 +85,11 @@ def _mined(
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Video index, rank from 0, text row and class (-1: none) of each negative in the slice."""
     assert inputs.negatives is not None
-    table = inputs.negatives.read(["video_id", "rank", "text_id", "class_id", "status"])
-    keep = pc.equal(table["status"], "kept")
-    keep = pc.and_(keep, pc.is_in(table["video_id"], pa.array(videos.video_ids, pa.string())))
-    if wanted.corpus == "dataset":
-        keep = pc.and_(keep, pc.is_valid(table["class_id"]))
-    table = table.filter(keep).sort_by([("video_id", "ascending"), ("rank", "ascending")])
+    ranking = "dataset_rank" if wanted.corpus == "dataset" else "rank"
+    table = inputs.negatives.read(["video_id", ranking, "text_id", "class_id"])
+    keep = pc.is_in(table["video_id"], pa.array(videos.video_ids, pa.string()))
+    keep = pc.and_(keep, pc.is_valid(table[ranking]))
+    table = table.filter(keep).sort_by([("video_id", "ascending"), (ranking, "ascending")])
     video_N = _index_in(table["video_id"], pa.array(videos.video_ids, pa.string()))
     text_N = _index_in(table["text_id"], text_ids)
     class_N = pc.fill_null(table["class_id"], -1).to_numpy().astype(np.int64)
@@ -107,8 +106,7 @@ def _mined(
             f"{inputs.negatives.ref}: video {video_id!r} has its own class {class_N[own[0]]} as a "
             "negative; run `actionlore mine` again"
         )
-    start_N = np.searchsorted(video_N, video_N, side="left")
-    rank_N = np.arange(len(video_N)) - start_N
+    rank_N = table[ranking].to_numpy().astype(np.int64) - 1
     first, stop = wanted.ranks
     chosen = (rank_N >= first) & (rank_N < stop)
     return video_N[chosen], rank_N[chosen], text_N[chosen], class_N[chosen]

@@ -120,11 +120,10 @@ def mgdm_small() -> Recipe:
     return Recipe(
         name="mgdm_small",
         config=RunConfig(
-            data=DataConfig(num_frames=8),
             model=MgdmConfig(video_blocks=2, negatives=NegativesConfig(k=3)),
             optim=OptimConfig(lr=5e-4, epochs=10, warmup_epochs=1, batch_size=32),
         ),
-        about="MGDM with 2 temporal blocks, 8 cached frames and 3 negatives",
+        about="MGDM with 2 temporal blocks, 16 cached frames and 3 negatives",
     )
 
 

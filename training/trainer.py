@@ -187,9 +187,7 @@ def train_epoch(
     state.model.train()
     total, count = torch.zeros((), dtype=torch.float64, device=device), 0
     for batch in _batches(data, source, config, epoch):
-        factor = learning_rate_factor(
-            min(state.step, epoch * steps_per_epoch - 1), steps_per_epoch, config.optim
-        )
+        factor = learning_rate_factor(state.step, steps_per_epoch, config.optim)
         loss = train_step(state, batch.to(device), factor)
         total += loss.detach().double() * len(batch.video_ids)
         count += len(batch.video_ids)

@@ -37,7 +37,7 @@ class DatasetSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    """Reader: the name of a module of `knowledge.datasets`."""
+    """Reader: a module of `knowledge.datasets`, or a package there with a `reader` module."""
     videos: Path
     """Directory that the videos' paths are relative to."""
     labels: str | None = None
@@ -88,7 +88,10 @@ def read_listing(spec: DatasetSpec) -> Listing:
         raise ValueError(f"unknown dataset {spec.dataset!r}; known: {', '.join(sorted(readers))}")
     if not spec.videos.is_dir():
         raise ValueError(f"video directory {spec.videos} does not exist; give it with --videos")
-    listing: Listing = importlib.import_module(f"knowledge.datasets.{spec.dataset}").read(spec)
+    module = importlib.import_module(f"knowledge.datasets.{spec.dataset}")
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{module.__name__}.reader")
+    listing: Listing = module.read(spec)
     if not listing.videos:
         raise ValueError(f"dataset {spec.dataset!r} lists no videos below {spec.videos}")
     return listing

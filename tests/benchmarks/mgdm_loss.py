@@ -5,6 +5,7 @@ Run from the repository root: `python tests/benchmarks/mgdm_loss.py [b k T D]`.
 Measured with one thread on a 2-core machine (AVX512, no GPU), b=32, k=7, T=16, D=512, medians:
 ours 11 ms, +27 MiB peak; literal 440 ms, +300 MiB peak: 40 times faster. Of the two cheap forms,
 `videos` takes 11 ms and `frames` 15 ms; the former is chosen here, the latter at test.
+At b=256, D=768 both take 0.41 s (the literal form would hold 12.9 GB).
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""The rendered world: truth of its labels, its built-in difficulty, and the same bytes every time."""
+"""The rendered world: true labels, built-in difficulty, and the same bytes every time."""
 
 import csv
 import hashlib
@@ -76,9 +76,7 @@ def test_nobody_sinks_into_the_floor_or_leaves_it_without_a_jump() -> None:
         for person in stage.people:
             joints = person.joints()
             lowest = min(y for _, y in (*joints.ankles, *joints.toes, joints.pelvis, joints.head))
-            assert (
-                0.0 <= lowest <= (0.35 if entry.name in ("jump", "run", "chase a person") else 0.2)
-            )
+            assert 0.0 <= lowest <= 0.12 or entry.name in ("jump", "ride a bicycle"), entry.name
 
 
 def test_frames_depend_on_seed_and_video_id_only() -> None:
@@ -111,12 +109,34 @@ def test_pairs_in_time_are_the_same_frames_in_opposite_order(pair: tuple[str, st
     assert np.abs(first.astype(int) - second).mean() > 1.0
 
 
-def test_every_class_moves_and_looks_different() -> None:
-    clips = {name: render_clip(plan_of(name), 0)[2::9].astype(np.int16) for name in CLASS_NAMES}
-    for name, clip in clips.items():
-        assert np.abs(clip[0] - clip[2]).mean() > 0.0, name
-    for (one, first), (two, second) in itertools.combinations(clips.items(), 2):
-        assert np.abs(first - second).mean() > 0.3, (one, two)
+def test_contact_sheet_shows_every_class_moving_and_looking_different(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "sheet.png", 0, columns=4)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * 678 - 6, 9 * 126)
+        pixels = np.asarray(sheet).astype(np.int16)
+    strips = {}
+    for index, name in enumerate(CLASS_NAMES):
+        top, left = index % 9 * 126 + 14, index // 9 * 678
+        strips[name] = pixels[top : top + 112, left : left + 672]
+    for name, strip in strips.items():
+        assert np.abs(strip[:, :112] - strip[:, 224:336]).mean() > 1.0, name
+    for (one, first), (two, second) in itertools.combinations(strips.items(), 2):
+        assert np.abs(first - second).mean() > 5.0, (one, two)
+
+
+def test_classes_differ_even_with_equal_looks_and_backgrounds() -> None:
+    style = draw_style(generator("style", 2))
+    stages = {}
+    for name, u in itertools.product(CLASS_NAMES, (0.2, 0.55)):
+        stage = set_stage(plan_of(name), style, u)
+        props = [*stage.back, *stage.front]
+        stages[name, u] = (props, [(person.joints(), person.held) for person in stage.people])
+    for name in CLASS_NAMES:
+        assert stages[name, 0.2] != stages[name, 0.55], name
+    partners = {frozenset(pair[:2]) for pair in CONFUSABLE_PAIRS if pair.reason == "time"}
+    for one, two in itertools.combinations(CLASS_NAMES, 2):
+        if frozenset((one, two)) not in partners:
+            assert stages[one, 0.55] != stages[two, 0.55], (one, two)
 
 
 def test_scenes_are_truthful_and_cover_every_class() -> None:
@@ -192,12 +212,6 @@ def test_generate_completes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -
         generate(directory, config.model_copy(update={"seed": 4}))
     with pytest.raises(ValueError, match="workers = 0"):
         generate(directory, config, 0)
-
-
-def test_contact_sheet_shows_every_class(tmp_path: Path) -> None:
-    contact_sheet(tmp_path / "sheet.png", 0, columns=4)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (4 * 678 - 6, 9 * 126)
 
 
 def test_generating_needs_no_torch() -> None:

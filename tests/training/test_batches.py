@@ -186,7 +186,7 @@ def test_inputs_of_other_classes_videos_or_frames(world, tmp_path):
     message = refused(world, world.inputs(texts=other.texts))
     assert message.startswith("text_embeddings/toy")
     assert "was made from classes/toy" in message
-    assert "run `actionlore embed` again" in message
+    assert "run `actionlore mine` again" in message
     message = refused(world, world.inputs(frames=other.frames))
     assert message.startswith("frame_embeddings/toy")
     message = refused(world, world.inputs(negatives=other.negatives))
@@ -200,7 +200,7 @@ def test_inputs_of_other_classes_videos_or_frames(world, tmp_path):
 
 def test_other_sampling_clip_or_corpora(world):
     message = refused(world, world.inputs(), "data.num_frames=8")
-    assert "holds 4 frames per video, but data.num_frames=8; run `actionlore embed`" in message
+    assert "holds 4 frames per video, but data.num_frames=8; run `actionlore mine`" in message
     message = refused(world, world.inputs(), "data.test_offset=start")
     assert "sampled at the segments' center, but data.test_offset=start" in message
     message = refused(world, world.inputs(corpora=()), "model.negatives.corpus=union")
@@ -245,7 +245,7 @@ def test_wrong_rows(world):
     assert "names text 'toy/9/prompt', of which no text_embeddings are given" in message
     short = world.publish_texts("toy", world.classes, world.texts_KD[:5])
     message = refused(world, world.inputs(texts=short), "model.negatives.k=0")
-    assert "has no prompt of class 5 ('toy5'); run `actionlore embed` again" in message
+    assert "has no prompt of class 5 ('toy5'); run `actionlore mine` again" in message
 
 
 def test_a_damaged_file_is_named(world):
@@ -253,7 +253,7 @@ def test_a_damaged_file_is_named(world):
     data = bytearray(Path(path).read_bytes())
     data[2000] ^= 1
     Path(path).write_bytes(data)
-    with pytest.raises(CorruptArtifactError, match="frame_embeddings/toy@.*SHA-256 differs"):
+    with pytest.raises(CorruptArtifactError, match=r"frame_embeddings/toy@.*SHA-256 differs"):
         train(world.store, world.inputs(), config_of(), "t")
 
 

@@ -66,7 +66,6 @@ def test_wrong_settings_are_named(setting, message):
         (["data.normalize=imagenet"], "data.normalize=imagenet", "no picture"),
         (["data.short_side=224"], "data.short_side=224", "no picture"),
         (["vision.trainable=all"], "vision.trainable=all", "data.features is cached"),
-        (["model.logit_scale.init=clip"], "model.logit_scale.init=clip", "no CLIP checkpoint"),
         (["data.features=videos", "data.flip=false"], "data.flip=false", "augmentation is none"),
         (["data.features=videos", "vision.last_n=2"], "vision.last_n=2", "trainable is none"),
         (

@@ -21,7 +21,8 @@ def literal(logits, positives, target, empty):
             p = truth.tolist() if truth.sum() > 0 else [1.0] * len(truth)
         q = row.exp() / row.exp().sum()
         p = [each / sum(p) for each in p]
-        divergences.append(sum(a * (math.log(a) - b.log()) for a, b in zip(p, q) if a > 0))
+        pairs = zip(p, q, strict=True)
+        divergences.append(sum(a * (math.log(a) - b.log()) for a, b in pairs if a > 0))
     return sum(divergences) / len(divergences) if divergences else logits.sum() * 0
 
 

@@ -189,7 +189,7 @@ def test_learning_rate_warms_up_and_decays_to_zero():
 
 def test_a_loss_that_is_not_finite_stops_the_run(world):
     config = config_of("optim.lr=1e30", "optim.warmup_epochs=0")
-    with pytest.raises(ValueError, match="the training loss is .* lower optim.lr=1e\\+30"):
+    with pytest.raises(ValueError, match=r"the training loss is .* lower optim\.lr=1e\+30"):
         train(world.store, world.inputs(), config, "t")
     assert not world.store.published("training_run")
 

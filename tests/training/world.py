@@ -13,6 +13,8 @@ CLIP = {"arch": "toy", "weights_sha256": "0" * 64}
 SPLITS = {"train": 12, "val": 4, "test": 5}
 """Videos per class."""
 
+LOGIT_SCALE = 50.0
+
 
 def unit(rows):
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
@@ -83,7 +85,7 @@ class World:
         provenance = Provenance(
             kind=kind, name=name, config=config, inputs=dict(inputs_of(**inputs))
         )
-        return self.store.publish(provenance, table)
+        return self.store.publish(provenance, table, {"logit_scale": LOGIT_SCALE})
 
     def publish_classes(self, name, count):
         flags = {"group": "all", "is_base_75": True, "is_base_50": True}
@@ -166,15 +168,17 @@ class World:
             if not video_id.startswith("train/"):
                 continue
             own = [("toy", (label + i) % self.num_classes) for i in range(self.num_classes)]
-            texts = own[:2] + [("other", 0)] + own[2:] + [("other", 1)]
-            rank = 0
+            texts = [*own[:2], ("other", 0), *own[2:], ("other", 1)]
+            rank = dataset_rank = 0
             for corpus, c in texts[: top_k + 1]:
                 kept = (corpus, c) != ("toy", label)
                 rank += kept
+                dataset_rank += kept and corpus == "toy"
                 rows.append(
                     {
                         "video_id": video_id,
                         "rank": rank if kept else None,
+                        "dataset_rank": dataset_rank if kept and corpus == "toy" else None,
                         "text_id": f"{corpus}/{c}/prompt",
                         "class_id": c if corpus == "toy" else None,
                         "name": f"{corpus}{c}",

@@ -89,9 +89,9 @@ _ONE_PERSON: tuple[Scene, ...] = (
     _one("sit", "clap"),
     _one("sit", "wave", weight=0.7),
     _one("sit", "talk on the phone", "wave", weight=0.5),
-    _one("crouch", "talk on the phone", weight=0.5),
-    _one("crouch", "drink from a cup", weight=0.4),
-    _one("lie on the floor", "talk on the phone", weight=0.8),
+    _one("crouch", "talk on the phone"),
+    _one("crouch", "drink from a cup", weight=0.8),
+    _one("lie on the floor", "talk on the phone", weight=1.5),
     _one("jump", "wave"),
     _one("jump", "clap"),
     _one("dance", "clap"),
@@ -142,7 +142,7 @@ _TWO_PEOPLE: tuple[Scene, ...] = (
     Scene((Part("push a person", end=0.55), Part("fall down", 1, start=0.25)), 1.2, shift=-0.4),
     Scene((Part("punch a person", end=0.55), Part("fall down", 1, start=0.3)), 1.0, shift=-0.4),
     Scene((Part("dance"), Part("stand", who=1), Part("clap", who=1)), 0.8, gap=0.8),
-    Scene((Part("kick a ball"), Part("stand", who=1)), 0.5, gap=-0.5, follows=True, shift=-0.35),
+    Scene((Part("kick a ball"), Part("stand", who=1)), 1.2, gap=-0.5, follows=True, shift=-0.35),
 )  # fmt: skip
 
 SCENES: tuple[Scene, ...] = _ONE_PERSON + _TWO_PEOPLE

@@ -133,7 +133,7 @@ def crouch(stage: Stage, who: int, u: float) -> None:
 def clap(stage: Stage, who: int, u: float) -> None:
     """Both hands meet in front of the chest and part again."""
     style, person = stage.style, stage.people[who]
-    gap = 0.026 + 0.085 * style.amplitude * pulse(style.cycles(u, 1.6))
+    gap = 0.026 + 0.085 * style.amplitude * pulse(style.cycles(u, 1.5)) ** 2
     height = -0.17 + 0.05 * style.choice[7]
     if person.pose.front:
         x, y = person.joints().neck

@@ -122,7 +122,7 @@ def _play(stage: Stage, part: Part, u: float, forwards: bool) -> None:
     enter = 1.0 if part.cut or part.start <= 0.0 else smooth((u - part.start) / BLEND)
     leave = 1.0 if part.cut or part.end >= 1.0 else smooth((part.end - u) / BLEND)
     share = min(enter, leave)
-    before = [copy.deepcopy(person.pose) for person in stage.people]
+    before = [copy.deepcopy(person.pose) for person in stage.people] if share < 1.0 else []
     action, style = ACTIONS[part.name], stage.style
     stage.style = replace(style, speed=style.speed * (part.end - part.start))
     action.play(stage, part.who, 1.0 - local if action.reverse and not forwards else local)
