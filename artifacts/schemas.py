@@ -298,6 +298,21 @@ _ALL = (
         unique=(("split", "protocol", "metric"),),
         command="actionlore train",
     ),
+    Schema(
+        "comparison",
+        1,
+        "a metric of a variant over several seeds",
+        (
+            _text("variant", "what was changed"),
+            _text("protocol", "how the prediction was made"),
+            _text("metric", "name of the metric"),
+            _real("mean", "mean over the seeds"),
+            _real("std", "sample standard deviation over the seeds; 0 for one seed", minimum=0),
+            Column("values", pa.list_(pa.float64()), "value of each seed"),
+        ),
+        unique=(("variant", "protocol", "metric"),),
+        command="actionlore reproduce",
+    ),
 )
 
 SCHEMAS: dict[str, Schema] = {schema.kind: schema for schema in _ALL}

@@ -315,6 +315,30 @@ def demo(
 
 
 @app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="mgdm")],
+    world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
+    seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
+    directory: Annotated[Path, typer.Option(help="Where all goes.")] = Path("store/reproduce"),
+) -> None:
+    """Repeat a paper's tables on the demo world, unattended."""
+
+    def run() -> None:
+        if (paper, world) != ("mgdm", "stickworld"):
+            raise ValueError(
+                f"nothing to reproduce for {paper!r} on {world!r}; there is mgdm, stickworld"
+            )
+        from flows.server import prefect_server
+
+        with prefect_server():
+            from flows.reproduce import reproduce
+
+            reproduce(directory, seeds)
+
+    _guarded(run)
+
+
+@app.command()
 def world(
     directory: Annotated[Path, typer.Argument(help="Where the videos go.")],
     config: Annotated[

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from rich.table import Table
 
 from artifacts.inspection import negatives_of
 from artifacts.store import Artifact, Store
-from flows.pipeline import PipelineSpec, pipeline
-from flows.steps import Step, console, progress, show_steps
+from flows.steps import Step, console, name_of, show_steps
+from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
-from knowledge.clip import BUNDLED, ClipSpec
-from knowledge.datasets.listing import DatasetSpec
-from knowledge.datasets.stickworld.generate import StickworldConfig, generate
+from knowledge.datasets.stickworld.generate import StickworldConfig
 
 WORLD = StickworldConfig(train_per_class=16, val_per_class=2, test_per_class=6)
-RECIPE = "mgdm_stickworld"
-COMPARED = ((), ("model.negatives.k=0",))
-"""Changes to the recipe whose runs are compared."""
+RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")
+"""Without and with hard negatives."""
 
 
 def demo(directory: Path) -> None:
@@ -38,33 +33,12 @@ def demo(directory: Path) -> None:
 
 @flow(name="demo")
 def demo_flow(store: str, videos: Path) -> list[Step]:
-    """The demo world through the pipeline, then the same without hard negatives."""
-    generate_task(videos)
-    spec = PipelineSpec(
-        dataset=DatasetSpec(dataset="stickworld", videos=videos),
-        clip=ClipSpec(arch="stickworld-clip", weights=BUNDLED),
-        recipe=RECIPE,
-        settings=COMPARED[0],
-        split="test",
-    )
-    steps = pipeline(store, spec)
-    [negatives] = [each.ref for each in steps if each.ref.startswith("negatives/")]
-    without = TrainSpec(
-        dataset=negatives.split("/")[1],
-        recipe=RECIPE,
-        settings=COMPARED[1],
-        name=f"stickworld-{RECIPE}-k0",
-        split="test",
-        device="cpu",
-    )
-    return [*steps, *train(store, without)]
-
-
-@task(cache_policy=NO_CACHE)
-def generate_task(videos: Path) -> None:
-    """Render and encode the world's clips that are not there yet."""
-    with progress("rendering and encoding videos") as advance:
-        generate(videos, WORLD, os.cpu_count() or 1, advance)
+    """The demo world up to its hard negatives, then training with and without them."""
+    steps = mined_world(store, videos, WORLD)
+    negatives = name_of(steps[-1])
+    for recipe in RECIPES:
+        steps += train(store, TrainSpec(dataset=negatives, recipe=recipe, device="cpu"))
+    return steps
 
 
 def _show_results(store: Store, metrics: list[Step]) -> None:
@@ -84,7 +58,7 @@ def _show_results(store: Store, metrics: list[Step]) -> None:
     for command in (
         "inspect cooccurrence/stickworld",
         "inspect show negatives/stickworld --video VIDEO_ID",
-        f"inspect lineage training_run/stickworld-{RECIPE}",
+        f"inspect lineage training_run/stickworld-{RECIPES[-1]}",
         "inspect list",
     ):
         console.print(f"  .venv/bin/actionlore {command} --store {store.root}")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.extract_knowledge import ExtractSpec, LlmSpec, extract
 from flows.mine_negatives import MineSpec, mine
 from flows.register_dataset import register
-from flows.steps import Step
+from flows.steps import Step, name_of
 from flows.train_model import TrainSpec, train
 from knowledge.clip import ClipSpec
 from knowledge.datasets.listing import DatasetSpec
@@ -50,9 +50,9 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
     )
     data = training.config.data  # a wrong recipe or setting fails before any work
     classes, videos = register(store, spec.dataset)
-    known = extract(store, ExtractSpec(classes=_name(classes), llm=spec.llm))
+    known = extract(store, ExtractSpec(classes=name_of(classes), llm=spec.llm))
     mining = MineSpec(
-        dataset=_name(videos),
+        dataset=name_of(videos),
         videos=spec.dataset.videos,
         clip=spec.clip,
         corpus=spec.corpus,
@@ -61,10 +61,5 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         device=spec.device,
     )
     mined = mine(store, mining)
-    trained = train(store, training.model_copy(update={"dataset": _name(mined[-1])}))
+    trained = train(store, training.model_copy(update={"dataset": name_of(mined[-1])}))
     return [classes, videos, *known, *mined, *trained]
-
-
-def _name(made: Step) -> str:
-    """NAME@KEY of an artifact."""
-    return made.ref.split("/", 1)[1]

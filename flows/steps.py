@@ -61,6 +61,11 @@ def step(outcome: Outcome) -> Step:
     )
 
 
+def name_of(made: Step) -> str:
+    """NAME@KEY of an artifact."""
+    return made.ref.split("/", 1)[1]
+
+
 def show_steps(steps: Sequence[Step]) -> None:
     """Print the artifacts with their reports, and the total work."""
     total = Counter[str]()

@@ -5,20 +5,16 @@ writes OUT_DIRECTORY/stickworld-clip.safetensors.
 
 FIGURES
 
-Legend: N images, K classes (one caption each per step), V used token ids, L tokens, B videos,
-T frames, D embedding, S side of an image in pixels.
+Legend: N images, K classes (one caption each per step), V used token ids, L tokens, D embedding,
+S pixels of an image's side.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +25,22 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from knowledge.clip import MODELS, Clip, ClipSpec, encode_frames, encode_texts, load_clip
+from knowledge.clip import MODELS, ClipSpec, load_clip
 from knowledge.clip_models.stickworld_captions import Captions, captions
-from knowledge.datasets.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
-from knowledge.datasets.stickworld.encode import write_video
+from knowledge.clip_models.stickworld_zero_shot import held_out, rendered_frames, zero_shot
+from knowledge.datasets.stickworld.classes import CLASS_NAMES
 from knowledge.datasets.stickworld.grammar import single_plan
-from knowledge.datasets.stickworld.render import RENDERER_VERSION, ClipPlan, render_clip
-from knowledge.embedding import PROMPT
-from knowledge.video import read_frames, segment_centres, segment_random
+from knowledge.datasets.stickworld.render import RENDERER_VERSION, ClipPlan
 
 NAME = "stickworld-clip"
 
 DATA_SEED = 20_001
 """Of the rendered clips; the demo world has seed 0."""
 DATA_SPLIT = "pretrain"
-"""Part of every video id. Draws depend on (seed, video_id), so no seed of another split repeats them."""
+"""Part of every video id; draws depend on (seed, video_id), so no other split repeats one."""
 CLIPS_PER_CLASS = 96
 FRAMES_PER_CLIP = 8
 """One random frame of each of that many segments."""
-
-HELD_OUT_SEED = 0
-HELD_OUT_SPLIT = "test"
-HELD_OUT_PER_CLASS = 8
-NUM_FRAMES = 16
-"""Segment centres whose embeddings are averaged in the zero-shot measurement."""
 
 MODEL_SEED = 0
 NUM_STEPS = 1800
@@ -74,13 +62,14 @@ def main(directory: Path) -> None:
     """Render, train, save and measure."""
     torch.set_num_threads(NUM_THREADS)
     torch.use_deterministic_algorithms(True)
+    open_clip.add_model_config(MODELS)
     started = time.perf_counter()
-    images_NS, class_of_N = pretraining_frames()
-    _say(started, f"{len(images_NS)} frames of {CLIPS_PER_CLASS * len(CLASS_NAMES)} clips")
+    images_N3SS, class_of_N = pretraining_frames()
+    _say(started, f"{len(images_N3SS)} frames of {CLIPS_PER_CLASS * len(CLASS_NAMES)} clips")
     texts = tokenise(captions(CLASS_NAMES))
     torch.manual_seed(MODEL_SEED)
     model = build(len(texts.used_V))
-    for step, loss in train(model, images_NS, class_of_N, texts):
+    for step, loss in train(model, images_N3SS, class_of_N, texts):
         if step % 50 == 0 or step == NUM_STEPS:
             _say(started, f"step {step}/{NUM_STEPS}, loss {loss:.3f}")
     path = directory / f"{NAME}.safetensors"
@@ -88,7 +77,10 @@ def main(directory: Path) -> None:
     save(model, texts.used_V, path)
     _say(started, f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     clip = load_clip(ClipSpec(arch=NAME, weights=str(path)))
-    _say(started, "zero-shot on held-out videos:\n" + zero_shot(clip, held_out()).table())
+    _say(
+        started,
+        "zero-shot on held-out videos:\n" + zero_shot(clip, held_out(), NUM_THREADS).table(),
+    )
 
 
 # Videos
@@ -100,55 +92,16 @@ def pretraining_plans() -> list[ClipPlan]:
     return [single_plan(name, DATA_SPLIT, index) for name in CLASS_NAMES for index in numbers]
 
 
-def held_out(per_class: int = HELD_OUT_PER_CLASS) -> list[ClipPlan]:
-    """Clips of the demo world's test split."""
-    numbers = range(per_class)
-    return [single_plan(name, HELD_OUT_SPLIT, index) for name in CLASS_NAMES for index in numbers]
-
-
 def pretraining_frames() -> tuple[torch.Tensor, torch.Tensor]:
     """Images (N, 3, S, S) uint8 and the class index (N,) of each."""
-    rendered = rendered_frames(pretraining_plans(), DATA_SEED, FRAMES_PER_CLIP, random=True)
+    rendered = rendered_frames(
+        pretraining_plans(), DATA_SEED, FRAMES_PER_CLIP, random=True, workers=NUM_THREADS
+    )
     clips = CLIPS_PER_CLASS * len(CLASS_NAMES)
     classes = torch.arange(len(CLASS_NAMES)).repeat_interleave(
         len(rendered[0]) * clips // len(CLASS_NAMES)
     )
     return torch.cat(rendered), classes
-
-
-def rendered_frames(
-    plans: Sequence[ClipPlan], seed: int, num_frames: int, random: bool, workers: int = NUM_THREADS
-) -> list[torch.Tensor]:
-    """Frames (T, 3, S, S) uint8 of each clip after encoding and decoding.
-
-    Args:
-        plans: the clips.
-        seed: of the dataset.
-        num_frames: T.
-        random: a random frame of each of T segments rather than its centre.
-        workers: processes; 1 renders in this process.
-    """
-    one = partial(_frames_of, seed=seed, num_frames=num_frames, random=random)
-    if workers == 1:
-        return [torch.from_numpy(one(plan)) for plan in plans]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [torch.from_numpy(frames) for frames in pool.map(one, plans, chunksize=16)]
-
-
-def _frames_of(plan: ClipPlan, seed: int, num_frames: int, random: bool) -> np.ndarray[Any, Any]:
-    torch.set_num_threads(1)
-    words = [seed, *plan.video_id.encode()]
-
-    def positions(count: int) -> list[int]:
-        if random:
-            return segment_random(count, num_frames, np.random.default_rng(words))
-        return segment_centres(count, num_frames)
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        write_video(path, render_clip(plan, seed))
-        images: np.ndarray[Any, Any] = read_frames(path, positions).images.contiguous().numpy()
-    return images
 
 
 # Texts
@@ -197,7 +150,6 @@ def draw_captions(texts: TokenisedCaptions, step: int, generator: torch.Generato
 
 def build(num_tokens: int) -> Any:
     """An untrained model whose token table has only the rows that captions use."""
-    open_clip.add_model_config(MODELS)
     config = open_clip.get_model_config(NAME)
     config["text_cfg"]["vocab_size"] = num_tokens
     return open_clip.model.CLIP(
@@ -209,7 +161,7 @@ def build(num_tokens: int) -> Any:
 
 
 def train(
-    model: Any, images_NS: torch.Tensor, class_of_N: torch.Tensor, texts: TokenisedCaptions
+    model: Any, images_N3SS: torch.Tensor, class_of_N: torch.Tensor, texts: TokenisedCaptions
 ) -> Iterator[tuple[int, float]]:
     """Train in place; yields the step, from 1, and its loss."""
     generator = torch.Generator().manual_seed(MODEL_SEED)
@@ -219,9 +171,9 @@ def train(
     model.train()
     for step in range(1, NUM_STEPS + 1):
         if len(order) < BATCH:
-            order = torch.randperm(len(images_NS), generator=generator)
+            order = torch.randperm(len(images_N3SS), generator=generator)
         chosen, order = order[:BATCH], order[BATCH:]
-        images = augment(images_NS[chosen], generator)
+        images = augment(images_N3SS[chosen], generator)
         loss = contrastive_loss(
             model, images, class_of_N[chosen], draw_captions(texts, step, generator)
         )
@@ -232,7 +184,7 @@ def train(
         schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(np.log(MAX_LOGIT_SCALE)))
-        yield step, float(loss)
+        yield step, float(loss.detach())
     model.eval()
 
 
@@ -269,18 +221,18 @@ def encode_cut_text(model: Any, ids_KL: torch.Tensor) -> torch.Tensor:
     return F.normalize(pooled @ model.text_projection, dim=-1)
 
 
-def augment(images_NS: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(images_N3SS: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirror, shift and change brightness and contrast; none of it changes an action.
 
     Args:
-        images_NS: (N, 3, S, S) uint8.
+        images_N3SS: (N, 3, S, S) uint8.
         generator: source of the draws.
 
     Returns:
         (N, 3, S, S) float32, normalised as CLIP normalises.
     """
-    count, _, side, _ = images_NS.shape
-    padded = F.pad(images_NS.float(), (MAX_SHIFT_PX,) * 4, mode="replicate")
+    count, _, side, _ = images_N3SS.shape
+    padded = F.pad(images_N3SS.float(), (MAX_SHIFT_PX,) * 4, mode="replicate")
     shift_N2 = torch.randint(2 * MAX_SHIFT_PX + 1, (count, 2), generator=generator).tolist()
     images = torch.stack(
         [
@@ -299,7 +251,8 @@ def augment(images_NS: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 
 
 def _groups(model: Any) -> list[dict[str, Any]]:
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         plain = parameter.ndim < 2 or "embedding" in name
         (others if plain else decayed).append(parameter)
@@ -338,73 +291,6 @@ def save(model: Any, used_V: torch.Tensor, path: Path) -> None:
         "token_rows": str(len(used_V)),
     }
     save_file({name: value.half().contiguous() for name, value in state.items()}, path, metadata)
-
-
-# Zero-shot
-
-
-@dataclass(frozen=True)
-class ZeroShot:
-    """What frozen CLIP says about held-out videos."""
-
-    true_B: torch.Tensor
-    """Class index of each video."""
-    ranked_BK: torch.Tensor
-    """Class indices of each video, the nearest first."""
-
-    def top(self, k: int) -> float:
-        """Share of videos whose class is among the k nearest."""
-        return float((self.ranked_BK[:, :k] == self.true_B[:, None]).any(dim=1).float().mean())
-
-    def partner_found(self, k: int = 3) -> float:
-        """Share of videos of confusable classes with the partner among the k nearest wrong ones."""
-        partner = {}
-        for pair in CONFUSABLE_PAIRS:
-            first, second = CLASS_NAMES.index(pair.first), CLASS_NAMES.index(pair.second)
-            partner.update({first: second, second: first})
-        hits = [
-            partner[true] in [each for each in ranked if each != true][:k]
-            for true, ranked in zip(self.true_B.tolist(), self.ranked_BK.tolist(), strict=True)
-            if true in partner
-        ]
-        return sum(hits) / len(hits)
-
-    def confused(self) -> list[tuple[int, str, str, bool]]:
-        """(videos, class, class, built to be confused) of every confused pair, most first."""
-        built = {frozenset((pair.first, pair.second)) for pair in CONFUSABLE_PAIRS}
-        counts: dict[frozenset[str], int] = {}
-        for true, found in zip(self.true_B.tolist(), self.ranked_BK[:, 0].tolist(), strict=True):
-            if true != found:
-                pair = frozenset((CLASS_NAMES[true], CLASS_NAMES[found]))
-                counts[pair] = counts.get(pair, 0) + 1
-        rows = [(count, *sorted(pair), pair in built) for pair, count in counts.items()]
-        return sorted(
-            ((count, first, second, is_built) for count, first, second, is_built in rows),
-            key=lambda row: (-row[0], row[1:]),
-        )
-
-    def table(self, num_pairs: int = 12) -> str:
-        """The figures for people."""
-        lines = [
-            f"top-1 {self.top(1):6.1%}   top-5 {self.top(5):6.1%}   videos {len(self.true_B)}",
-            f"partner among the 3 nearest wrong classes {self.partner_found():6.1%}",
-            "most confused (videos, * built to be confused):",
-        ]
-        for count, first, second, is_built in self.confused()[:num_pairs]:
-            lines.append(f"{count:4d} {'*' if is_built else ' '} {first} / {second}")
-        return "\n".join(lines)
-
-
-def zero_shot(clip: Clip, plans: Sequence[ClipPlan], workers: int = NUM_THREADS) -> ZeroShot:
-    """Rank all classes for each video by the cosine of its mean frame embedding with `PROMPT`."""
-    prompts = [PROMPT.replace("{label}", name) for name in CLASS_NAMES]
-    text_KD, _ = encode_texts(clip, prompts)
-    rows = []
-    for frames in rendered_frames(plans, HELD_OUT_SEED, NUM_FRAMES, random=False, workers=workers):
-        units_TD, _ = encode_frames(clip, frames)
-        rows.append(units_TD.mean(dim=0) @ text_KD.T)
-    true_B = torch.tensor([CLASS_NAMES.index(plan.labels[0]) for plan in plans])
-    return ZeroShot(true_B, torch.stack(rows).argsort(dim=1, descending=True))
 
 
 def _say(started: float, what: str) -> None:
