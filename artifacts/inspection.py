@@ -107,6 +107,24 @@ def negatives_of(artifact: Artifact, video_id: str, limit: int) -> list[dict[str
     return [_cells(row) for row in table.select(columns).slice(0, limit).to_pylist()]
 
 
+def accuracies(artifact: Artifact) -> list[dict[str, str]]:
+    """Top-1 and top-5 of each protocol in per cent, with the split and number of videos.
+
+    Raises:
+        ValueError: not a metrics artifact.
+    """
+    if artifact.manifest.kind != "metrics":
+        raise ValueError(f"{artifact.ref} is not a metrics artifact")
+    rows: dict[str, dict[str, str]] = {}
+    for row in artifact.read().to_pylist():
+        shown = rows.setdefault(row["protocol"], {"protocol": row["protocol"]})
+        shown["frozen"] = "yes" if row["protocol"].startswith("zero_shot") else ""
+        if row["metric"] in ("top1", "top5"):
+            shown[row["metric"]] = f"{100 * row['value']:.1f}"
+            shown["videos"] = f"{row['num_videos']} of {row['split']}"
+    return list(rows.values())
+
+
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     return {name: _text(value) for name, value in row.items()}
 

@@ -73,14 +73,7 @@ class Provenance(Frozen):
     @property
     def key(self) -> str:
         """SHA-256 of kind, schema version, config and the inputs' content; the name is not part."""
-        return canonical_hash(
-            {
-                "kind": self.kind,
-                "schema_version": schema_of(self.kind).version,
-                "config": self.config,
-                "inputs": {role: item.content_hash for role, item in self.inputs.items()},
-            }
-        )
+        return artifact_key(self.kind, schema_of(self.kind).version, self.config, self.inputs)
 
     @property
     def ref(self) -> ArtifactRef:
@@ -121,9 +114,28 @@ class Manifest(Frozen):
         return ArtifactRef(kind=self.kind, name=self.name, key=self.key)
 
     @property
+    def recomputed_key(self) -> str:
+        """What the key must be, given everything else."""
+        return artifact_key(self.kind, self.schema_version, self.config, self.inputs)
+
+    @property
     def num_rows(self) -> int:
         """Rows over all Parquet parts."""
         return sum(entry.num_rows or 0 for entry in self.files)
+
+
+def artifact_key(
+    kind: str, schema_version: int, config: Mapping[str, Any], inputs: Mapping[str, InputRef]
+) -> str:
+    """SHA-256 of everything that decides an artifact's content."""
+    return canonical_hash(
+        {
+            "kind": kind,
+            "schema_version": schema_version,
+            "config": config,
+            "inputs": {role: item.content_hash for role, item in inputs.items()},
+        }
+    )
 
 
 def canonical_json(value: Any) -> str:

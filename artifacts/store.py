@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
+from artifacts.draft import Draft, fsync_directory, is_held
 from artifacts.provenance import (
     KEY_LENGTH,
     ArtifactRef,
@@ -66,7 +65,14 @@ class Artifact:
 
         Raises:
             CorruptArtifactError: a file is missing, changed or damaged.
+            ValueError: it was stored under another version of its schema.
         """
+        schema = schema_of(self.manifest.kind)
+        if self.manifest.schema_version != schema.version:
+            raise ValueError(
+                f"{self.ref} has version {self.manifest.schema_version} of its schema, "
+                f"now it is {schema.version}; run `{schema.command}` again"
+            )
         names = [entry.name for entry in self.manifest.files if entry.num_rows is not None]
         return pa.concat_tables([self._read_part(name, columns) for name in names])
 
@@ -97,13 +103,14 @@ class Artifact:
             self.read_file(entry.name)
         if content_hash(self.manifest.files) != self.manifest.content_hash:
             raise self._corrupt(MANIFEST, "its content hash does not fit its files")
-        origin = self.manifest.model_dump(include=set(Provenance.model_fields))
-        if Provenance(**origin).key != self.manifest.key:
+        if self.manifest.recomputed_key != self.manifest.key:
             raise self._corrupt(MANIFEST, "its key does not fit its config and inputs")
+        schema = schema_of(self.manifest.kind)
+        if self.manifest.schema_version != schema.version:
+            return  # its rows follow rules that are not known any more
+        table = self.read()
         try:
-            check(self.read(), schema_of(self.manifest.kind))
-        except CorruptArtifactError:
-            raise
+            check(table, schema)
         except ValueError as error:
             raise self._corrupt("table", str(error)) from error
 
@@ -139,86 +146,6 @@ class Outcome:
     made: bool
     work: Mapping[str, int] = field(default_factory=dict)
     """Counts such as `llm_calls`, `videos_decoded`, `frames_encoded`; empty when found by key."""
-
-
-class Draft:
-    """An artifact in the making; its key fixes its directory, so a later run goes on with it."""
-
-    def __init__(self, store: Store, provenance: Provenance, directory: Path) -> None:
-        self.store = store
-        self.provenance = provenance
-        self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def has(self, part: int) -> bool:
-        """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
-        path = self.directory / part_name(part)
-        if not path.exists():
-            return False
-        try:
-            pq.read_table(path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError):
-            path.unlink()
-            return False
-        return True
-
-    def read(self, columns: list[str]) -> pa.Table:
-        """Rows of the parts written so far."""
-        parts = sorted(self.directory.glob("part-*.parquet"))
-        return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
-
-    def write(self, table: pa.Table, part: int = 0) -> None:
-        """Check and store one Parquet part, durably and in one step.
-
-        Raises:
-            ValueError: the table does not fit the schema of the kind.
-        """
-        schema = schema_of(self.provenance.kind)
-        check(table, schema)
-        plain = [column.name for column in schema.columns if not column.is_tensor]
-        with self._replacing(part_name(part)) as file:
-            pq.write_table(
-                table,
-                file,
-                compression={
-                    name: "zstd" if name in plain else "none" for name in table.column_names
-                },
-                use_dictionary=plain,
-                write_page_checksum=True,
-            )
-
-    def write_file(self, name: str, data: bytes) -> None:
-        """Store a file beside the table.
-
-        Raises:
-            ValueError: the kind has no such file.
-        """
-        allowed = schema_of(self.provenance.kind).files
-        if name not in allowed:
-            raise ValueError(f"{self.provenance.kind} has no file {name!r}; allowed: {allowed}")
-        with self._replacing(name) as file:
-            file.write(data)
-
-    def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
-        """Make the artifact visible.
-
-        Raises:
-            ValueError: the key exists with other content, or a key column repeats over the parts.
-        """
-        return self.store._publish(self, dict(report or {}))
-
-    @contextlib.contextmanager
-    def _replacing(self, name: str) -> Iterator[IO[bytes]]:
-        temporary = self.directory / f".{name}.{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.directory / name)
-            _fsync_directory(self.directory)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class Store:
@@ -266,14 +193,20 @@ class Store:
         """
         if isinstance(ref, str):
             ref = ArtifactRef.parse(ref)
+        if ref.key and len(ref.key) >= KEY_LENGTH and (exact := self._load(ref)):
+            return exact
+        readable, damaged = self._scan(ref.kind)
+        for other, error in damaged:
+            if other.name == ref.name:
+                raise error
         found = [
             artifact
-            for artifact in self.published(ref.kind)
+            for artifact in readable
             if artifact.manifest.name == ref.name
             and artifact.manifest.key.startswith(ref.key or "")
         ]
         if not found:
-            known = ", ".join(str(a.ref) for a in self.published(ref.kind)) or "none"
+            known = ", ".join(str(artifact.ref) for artifact in readable) or "none"
             raise ValueError(
                 f"no artifact {ref} in store {self.root}, which holds of this kind: {known}; "
                 f"`{schema_of(ref.kind).command}` makes it"
@@ -283,25 +216,21 @@ class Store:
         return max(found, key=lambda artifact: artifact.manifest.created)
 
     def published(self, kind: str | None = None) -> list[Artifact]:
-        """Published artifacts, by kind, name and time.
+        """Published artifacts whose manifest can be read, by kind, name and time."""
+        return self._scan(kind)[0]
 
-        Raises:
-            CorruptArtifactError: a manifest cannot be read.
-        """
-        kinds = [schema_of(kind).kind] if kind else sorted(SCHEMAS)
-        found: list[Artifact] = []
-        for each in kinds:
-            for path in sorted(self.fs.glob(f"{self.root}/{each}/*@*/{MANIFEST}")):
-                name = str(path).split("/")[-2]
-                artifact = self._load(ArtifactRef.parse(f"{each}/{name}"))
-                if artifact:
-                    found.append(artifact)
-        return sorted(found, key=lambda a: (a.manifest.kind, a.manifest.name, a.manifest.created))
+    def damaged(self, kind: str | None = None) -> list[CorruptArtifactError]:
+        """One error for each artifact whose manifest cannot be read."""
+        return [error for _, error in self._scan(kind)[1]]
 
     def draft(self, provenance: Provenance) -> Draft:
-        """Begin or go on with an artifact."""
-        name = f"{provenance.kind}@{provenance.key[:KEY_LENGTH]}"
-        return Draft(self, provenance, self.drafts / name)
+        """Begin or go on with an artifact.
+
+        Raises:
+            ValueError: another process is making it.
+        """
+        name = f"{provenance.kind}-{provenance.name}@{provenance.key[:KEY_LENGTH]}"
+        return Draft(provenance, self.drafts / name, self._publish)
 
     def publish(
         self, provenance: Provenance, table: pa.Table, report: Mapping[str, Any] | None = None
@@ -312,14 +241,19 @@ class Store:
         return draft.publish(report)
 
     def gc(self, min_age_s: float) -> list[str]:
-        """Remove what crashed jobs left: drafts and directories without manifest.
+        """Remove what crashed jobs left: drafts nobody holds and directories without manifest.
 
         Args:
-            min_age_s: spare what was touched within this time.
+            min_age_s: spare what was touched within this time, at least 0.
 
         Returns:
             The removed directories.
+
+        Raises:
+            ValueError: a negative age.
         """
+        if min_age_s < 0:
+            raise ValueError(f"an age of {min_age_s:g} s is negative; give 0 or more")
         removed = []
         orphans = list(self.drafts.iterdir()) if self.drafts.exists() else []
         if self.is_local:
@@ -327,11 +261,29 @@ class Store:
                 candidates = Path(self.root).glob(f"{kind}/*@*")
                 orphans += [path for path in candidates if not (path / MANIFEST).exists()]
         for path in orphans:
+            if not path.is_dir() or is_held(path):
+                continue
             newest = max(item.stat().st_mtime for item in [path, *path.rglob("*")])
             if time.time() - newest >= min_age_s:
                 shutil.rmtree(path)
                 removed.append(str(path))
         return removed
+
+    def _scan(
+        self, kind: str | None
+    ) -> tuple[list[Artifact], list[tuple[ArtifactRef, CorruptArtifactError]]]:
+        """Readable artifacts, and the refs of the others with what is wrong."""
+        found: list[Artifact] = []
+        damaged: list[tuple[ArtifactRef, CorruptArtifactError]] = []
+        for each in [schema_of(kind).kind] if kind else sorted(SCHEMAS):
+            for path in sorted(self.fs.glob(f"{self.root}/{each}/*@*/{MANIFEST}")):
+                ref = ArtifactRef.parse(f"{each}/{str(path).split('/')[-2]}")
+                try:
+                    found += [artifact] if (artifact := self._load(ref)) else []
+                except CorruptArtifactError as error:
+                    damaged.append((ref, error))
+        found.sort(key=lambda a: (a.manifest.kind, a.manifest.name, a.manifest.created))
+        return found, damaged
 
     def _load(self, ref: ArtifactRef) -> Artifact | None:
         path = f"{self.directory(ref)}/{MANIFEST}"
@@ -351,8 +303,8 @@ class Store:
 
     def _publish(self, draft: Draft, report: dict[str, Any]) -> Artifact:
         provenance = draft.provenance
-        files = [_entry(path) for path in sorted(draft.directory.iterdir()) if path.name[0] != "."]
-        files = [entry for entry in files if entry.name != MANIFEST]
+        members = [path for path in sorted(draft.directory.iterdir()) if path.name != MANIFEST]
+        files = [_entry(path) for path in members]
         manifest = Manifest(
             **provenance.model_dump(),
             key=provenance.key,
@@ -366,7 +318,7 @@ class Store:
         )
         existing = self.find(provenance)
         if existing is None:
-            with draft._replacing(MANIFEST) as file:
+            with draft.replacing(MANIFEST) as file:
                 file.write(manifest.model_dump_json(indent=1).encode())
             existing = self._move(draft, manifest)
         if existing.manifest.content_hash != manifest.content_hash:
@@ -379,16 +331,16 @@ class Store:
         return existing
 
     def _move(self, draft: Draft, manifest: Manifest) -> Artifact:
-        """Publish; whoever comes first wins, and the winner is returned."""
+        """Publish and return what is there now. Object stores: one writer per key at a time."""
         target = self.directory(manifest.ref)
         if self.is_local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            try:
+            parent = Path(target).parent
+            parent.mkdir(parents=True, exist_ok=True)
+            if not (Path(target) / MANIFEST).exists():
+                shutil.rmtree(target, ignore_errors=True)  # left by a crash; nobody can read it
                 draft.directory.rename(target)
-            except OSError:
-                if not (Path(target) / MANIFEST).exists():
-                    raise
-            _fsync_directory(Path(target).parent)
+            fsync_directory(parent)
+            fsync_directory(parent.parent)
         else:
             for entry in manifest.files:
                 self.fs.put_file(str(draft.directory / entry.name), f"{target}/{entry.name}")
@@ -398,24 +350,11 @@ class Store:
         return published
 
 
-def part_name(part: int) -> str:
-    """File name of a Parquet part."""
-    return f"part-{part:05d}.parquet"
-
-
 def _entry(path: Path) -> FileEntry:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
     return FileEntry(name=path.name, sha256=digest, num_bytes=path.stat().st_size, num_rows=rows)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @cache

@@ -20,6 +20,15 @@ def check(table: pa.Table, schema: Schema) -> None:
         )
     for column in schema.columns:
         _check_column(schema.kind, column, table.field(column.name), table[column.name])
+    check_unique(table, schema)
+
+
+def check_unique(table: pa.Table, schema: Schema) -> None:
+    """Check the key columns of a schema; other columns may be missing.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
     for names in schema.unique:
         _check_unique(schema.kind, names, table)
 

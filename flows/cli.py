@@ -33,7 +33,7 @@ StoreOption = Annotated[
 ]
 VideosOption = Annotated[Path, typer.Option("--videos", help="Directory the videos are in.")]
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="Reader of the dataset: folder, kinetics.")
+    str, typer.Option("--dataset", help="Reader of the dataset: folder, kinetics, stickworld.")
 ]
 LabelsOption = Annotated[str | None, typer.Option(help="Label CSV of the dataset.")]
 ListOption = Annotated[list[str], typer.Option("--list", help="SPLIT=FILE, a list file per split.")]
@@ -55,6 +55,7 @@ BaseUrlOption = Annotated[
     typer.Option(help="OpenAI-compatible endpoint; bundled recorded replies if omitted."),
 ]
 ModelOption = Annotated[str | None, typer.Option(help="Model at the endpoint.")]
+LedgerOption = Annotated[Path | None, typer.Option(help="File of paid attempts.")]
 RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore recipes`.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
@@ -74,14 +75,13 @@ def register(
     store: StoreOption = "store",
 ) -> None:
     """List a dataset and probe its videos."""
-    spec = _dataset(dataset, videos, labels, lists, classes, name)
 
     def flow() -> list[Step]:
         from flows.register_dataset import register
 
-        return register(store, spec)
+        return register(store, _dataset(dataset, videos, labels, lists, classes, name))
 
-    _run(flow)
+    _run(flow, store)
 
 
 @app.command()
@@ -96,7 +96,7 @@ def extract(
     split: Annotated[
         str, typer.Option(help="none, base75 or base50: base rows from labels.")
     ] = "none",
-    ledger: Annotated[Path | None, typer.Option(help="File of paid attempts.")] = None,
+    ledger: LedgerOption = None,
     store: StoreOption = "store",
 ) -> None:
     """Ask an LLM which classes co-occur and what they look like."""
@@ -117,7 +117,7 @@ def extract(
         )
         return extract(store, spec)
 
-    _run(flow)
+    _run(flow, store)
 
 
 @app.command()
@@ -128,6 +128,7 @@ def mine(
     clip_weights: WeightsOption,
     corpus: CorpusOption = "",
     frames: FramesOption = 16,
+    offset: Annotated[str, typer.Option(help="Frame of each segment: center, start.")] = "center",
     top_k: TopKOption = 16,
     device: DeviceOption = "cpu",
     store: StoreOption = "store",
@@ -144,13 +145,13 @@ def mine(
             videos=videos,
             clip=_clip(clip, clip_weights),
             corpus=_names(corpus),
-            frames=FrameConfig(num_frames=frames),
+            frames=FrameConfig.model_validate({"num_frames": frames, "offset": offset}),
             mining=MiningConfig(top_k=top_k),
             device=device,
         )
         return mine(store, spec)
 
-    _run(flow)
+    _run(flow, store)
 
 
 @app.command()
@@ -181,9 +182,13 @@ def train(
             split=split,
             device=device,
         )
+        if bool(clip) != bool(clip_weights):
+            raise ValueError("--clip and --clip-weights belong together")
+        if spec.config.data.features == "cached" and (clip or videos):
+            raise ValueError("--clip and --videos have no effect with data.features=cached")
         return train(store, spec)
 
-    _run(flow)
+    _run(flow, store)
 
 
 @app.command()
@@ -199,6 +204,7 @@ def pipeline(
     corpus: CorpusOption = "",
     base_url: BaseUrlOption = None,
     model: ModelOption = None,
+    ledger: LedgerOption = None,
     top_k: TopKOption = 16,
     recipe: RecipeOption = "mgdm_small",
     settings: SetOption = [],  # noqa: B006
@@ -207,7 +213,6 @@ def pipeline(
     store: StoreOption = "store",
 ) -> None:
     """Everything: register, extract, mine, train, score."""
-    spec = _dataset(dataset, videos, labels, lists, classes, name)
 
     def flow() -> list[Step]:
         from flows.pipeline import PipelineSpec, pipeline
@@ -217,9 +222,10 @@ def pipeline(
             store,
             PipelineSpec.model_validate(
                 {
-                    "dataset": spec,
+                    "dataset": _dataset(dataset, videos, labels, lists, classes, name),
                     "clip": _clip(clip, clip_weights),
                     "llm": _llm(base_url, model),
+                    "ledger": ledger,
                     "corpus": _names(corpus),
                     "mining": MiningConfig(top_k=top_k),
                     "recipe": recipe,
@@ -230,7 +236,7 @@ def pipeline(
             ),
         )
 
-    _run(flow)
+    _run(flow, store)
 
 
 @app.command()
@@ -365,7 +371,7 @@ def main() -> None:
     app()
 
 
-def _run(flow: Callable[[], Sequence[Step]]) -> None:
+def _run(flow: Callable[[], Sequence[Step]], store: str) -> None:
     """Run a flow with a server of its own and print what it made."""
 
     def run() -> None:
@@ -374,7 +380,7 @@ def _run(flow: Callable[[], Sequence[Step]]) -> None:
         with prefect_server():
             from flows.steps import show_steps
 
-            show_steps(flow())
+            show_steps(flow(), store)
 
     _guarded(run)
 
@@ -416,8 +422,9 @@ def _dataset(
     pairs = {}
     for item in lists:
         split, separator, path = item.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--list {item!r}: write SPLIT=FILE")
+        if not separator or split in pairs:
+            problem = f"split {split!r} is given twice" if separator else "write SPLIT=FILE"
+            raise ValueError(f"--list {item!r}: {problem}")
         pairs[split] = path
     return DatasetSpec(
         dataset=dataset, videos=videos, labels=labels, lists=pairs, classes=classes, name=name

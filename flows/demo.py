@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from rich.table import Table
 
 from artifacts.inspection import negatives_of
-from artifacts.store import Artifact, Store
+from artifacts.store import Store
 from flows.steps import Step, console, name_of, show_steps
 from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
@@ -27,8 +26,8 @@ def demo(directory: Path) -> None:
     """
     store = str(directory / "artifacts")
     steps = demo_flow(store, directory / "videos")
-    show_steps(steps)
-    _show_results(Store(store), [each for each in steps if each.ref.startswith("metrics/")])
+    show_steps(steps, store)
+    _show_results(Store(store))
 
 
 @flow(name="demo")
@@ -41,7 +40,7 @@ def demo_flow(store: str, videos: Path) -> list[Step]:
     return steps
 
 
-def _show_results(store: Store, metrics: list[Step]) -> None:
+def _show_results(store: Store) -> None:
     negatives = store.get("negatives/stickworld")
     console.print("\n[bold]Hard negatives of two videos[/bold], nearest texts first")
     video_ids = list(dict.fromkeys(negatives.read(["video_id"])["video_id"].to_pylist()))
@@ -52,8 +51,6 @@ def _show_results(store: Store, metrics: list[Step]) -> None:
             if row["status"] == "kept"
         ]
         console.print(f"  {video_id}: {', '.join(names[:5])}")
-    console.print("\n[bold]Accuracy on the test videos[/bold]")
-    console.print(_accuracies([store.get(each.ref) for each in metrics]))
     console.print(f"\nArtifacts are in {store.root}. Look further:")
     for command in (
         "inspect cooccurrence/stickworld",
@@ -62,21 +59,3 @@ def _show_results(store: Store, metrics: list[Step]) -> None:
         "inspect list",
     ):
         console.print(f"  .venv/bin/actionlore {command} --store {store.root}")
-
-
-def _accuracies(metrics: list[Artifact]) -> Table:
-    """One line per protocol and run; frozen CLIP is the same in all runs."""
-    table = Table("run", "protocol", "top-1", "top-5", "videos", box=None, pad_edge=False)
-    seen = set()
-    for artifact in metrics:
-        rows = artifact.read().to_pylist()
-        for protocol in dict.fromkeys(row["protocol"] for row in rows):
-            frozen = protocol.startswith("zero_shot")
-            run = "frozen CLIP" if frozen else artifact.manifest.name
-            if (run, protocol) in seen:
-                continue
-            seen.add((run, protocol))
-            of = {row["metric"]: row for row in rows if row["protocol"] == protocol}
-            values = [f"{100 * of[name]['value']:.1f} %" for name in ("top1", "top5")]
-            table.add_row(run, protocol, *values, str(of["top1"]["num_videos"]))
-    return table

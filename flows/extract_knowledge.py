@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts.store import Artifact, Outcome, Store
 from flows.resolve import classes_of
-from flows.steps import Step, progress, step
+from flows.steps import Step, console, progress, step
 from knowledge.extraction import Question, ask
 from knowledge.kinds import cooccurrence, description
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
@@ -60,6 +60,7 @@ def ask_task(store: str, spec: ExtractSpec, kind: Kind) -> Step:
     target = Store(store)
     classes = classes_of(target, spec.classes)
     question: Question = getattr(spec, kind)
+    _training_videos(target, spec, kind)  # missing ones are found before anything is paid for
     with progress(f"asking for {kind}") as advance:
         if spec.llm is None:
             names = classes.read(["name"])["name"].to_pylist()
@@ -79,6 +80,10 @@ def build_task(store: str, spec: ExtractSpec, kind: Kind, calls: str) -> Step | 
     classes = classes_of(target, spec.classes)
     replies = target.get(calls)
     if spec.llm is None and not _answered(replies):
+        console.print(
+            f"{kind}: nothing is recorded about the classes of {classes.ref}; "
+            "ask an endpoint with --base-url and --model"
+        )
         return None
     return step(_build(target, spec, kind, classes, replies))
 
@@ -98,10 +103,15 @@ def _build(
 ) -> Outcome:
     if kind == "description":
         return description.build(store, classes, replies, spec.description)
-    videos = None
-    if spec.cooccurrence.split != "none":
-        videos = store.get(f"videos/{spec.classes}")
+    videos = _training_videos(store, spec, kind)
     return cooccurrence.build(store, classes, replies, spec.cooccurrence, videos)
+
+
+def _training_videos(store: Store, spec: ExtractSpec, kind: Kind) -> Artifact | None:
+    """The newest videos of the classes' dataset, where base rows are counted from labels."""
+    if kind != "cooccurrence" or spec.cooccurrence.split == "none":
+        return None
+    return store.get(f"videos/{spec.classes.split('@')[0]}")
 
 
 def _answered(calls: Artifact) -> bool:

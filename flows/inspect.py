@@ -13,8 +13,11 @@ from flows.steps import console
 
 def list_artifacts(store: str, kind: str | None) -> None:
     """All artifacts, or those of a kind."""
+    target = Store(store)
+    for error in target.damaged(kind):
+        console.print(str(error), style="red")
     table = Table("artifact", "rows", "created", box=None, pad_edge=False)
-    for artifact in Store(store).published(kind):
+    for artifact in target.published(kind):
         manifest = artifact.manifest
         table.add_row(str(artifact.ref), str(manifest.num_rows), manifest.created[:19])
     if not table.row_count:
@@ -57,6 +60,8 @@ def verify(store: str, ref: str | None) -> None:
         CorruptArtifactError: the first that differs.
     """
     target = Store(store)
+    if not ref and (damaged := target.damaged()):
+        raise damaged[0]
     artifacts = [target.get(ref)] if ref else target.published()
     for artifact in artifacts:
         artifact.verify()

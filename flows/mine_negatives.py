@@ -29,6 +29,9 @@ class MineSpec(BaseModel):
     clip: ClipSpec
     corpus: tuple[str, ...] = ()
     """Further class lists to take negatives from, beside the dataset's own classes."""
+    knowledge: dict[str, str] | None = None
+    """Refs of the classes' `descriptions` and `cooccurrence`, by kind, those not named being left
+    out; the newest of these classes when None."""
     template: str = PROMPT
     frames: FrameConfig = FrameConfig()
     mining: MiningConfig = MiningConfig()
@@ -41,7 +44,7 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
     target = Store(store)
     clip = LazyClip(spec.clip, spec.device)
     own = _own_classes(target, spec)
-    descriptions = newest_of(target, "descriptions", own.manifest.name, classes=own)
+    descriptions = _knowledge(target, "descriptions", spec, own)
     made = [text_embeddings(target, clip, own, descriptions, spec.template)]
     for name in spec.corpus:
         if name != own.manifest.name:
@@ -67,7 +70,7 @@ def mine_task(store: str, spec: MineSpec, frames: str, texts: list[str]) -> Step
     target = Store(store)
     videos = target.get(f"videos/{spec.dataset}")
     own = _own_classes(target, spec)
-    cooccurrence = newest_of(target, "cooccurrence", own.manifest.name, classes=own)
+    cooccurrence = _knowledge(target, "cooccurrence", spec, own)
     corpora = [target.get(ref) for ref in texts]
     outcome = mine_job(target, videos, target.get(frames), corpora, spec.mining, cooccurrence)
     return step(outcome)
@@ -84,3 +87,9 @@ def mine(store: str, spec: MineSpec) -> list[Step]:
 
 def _own_classes(store: Store, spec: MineSpec) -> Artifact:
     return store.get(store.get(f"videos/{spec.dataset}").manifest.inputs["classes"].ref)
+
+
+def _knowledge(store: Store, kind: str, spec: MineSpec, own: Artifact) -> Artifact | None:
+    if spec.knowledge is None:
+        return newest_of(store, kind, own.manifest.name, classes=own)
+    return store.get(spec.knowledge[kind]) if kind in spec.knowledge else None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, LlmSpec, extract
 from flows.mine_negatives import MineSpec, mine
 from flows.register_dataset import register
+from flows.resolve import classes_of
 from flows.steps import Step, name_of
-from flows.train_model import TrainSpec, train
-from knowledge.clip import ClipSpec
+from flows.train_model import TrainSpec, scored_split, train
+from knowledge.clip import ClipSpec, weights_path
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding import FrameConfig
 from knowledge.mining import MiningConfig
@@ -25,6 +30,8 @@ class PipelineSpec(BaseModel):
     clip: ClipSpec
     llm: LlmSpec | None = None
     """None answers from the recorded replies that come with the package."""
+    ledger: Path | None = None
+    """Where attempts are kept; `ledger.sqlite3` in the store when None."""
     corpus: tuple[str, ...] = ()
     """Further class lists to take negatives from."""
     mining: MiningConfig = MiningConfig()
@@ -34,6 +41,21 @@ class PipelineSpec(BaseModel):
     split: str | None = None
     """Split to score; test, val or train, whichever exists first, when None."""
     device: str = "cpu"
+
+
+@task(cache_policy=NO_CACHE)
+def check_task(store: str, spec: PipelineSpec) -> None:
+    """Find out what is wrong with model and corpora before anything is paid for."""
+    target = Store(store)
+    for name in spec.corpus:
+        classes_of(target, name)
+    weights_path(spec.clip)
+
+
+@task(cache_policy=NO_CACHE)
+def check_split_task(store: str, videos: str, split: str | None) -> str:
+    """The split that will be scored, if it has videos."""
+    return scored_split(Store(store).get(videos), split)
 
 
 @flow(name="pipeline")
@@ -48,14 +70,18 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         split=spec.split,
         device=spec.device,
     )
-    data = training.config.data  # a wrong recipe or setting fails before any work
+    data = training.config.data
+    check_task(store, spec)
     classes, videos = register(store, spec.dataset)
-    known = extract(store, ExtractSpec(classes=name_of(classes), llm=spec.llm))
+    check_split_task(store, videos.ref, spec.split)
+    asked = ExtractSpec(classes=name_of(classes), llm=spec.llm, ledger=spec.ledger)
+    known = extract(store, asked)
     mining = MineSpec(
         dataset=name_of(videos),
         videos=spec.dataset.videos,
         clip=spec.clip,
         corpus=spec.corpus,
+        knowledge={each.kind: each.ref for each in known},
         frames=FrameConfig(num_frames=data.num_frames, offset=data.test_offset),
         mining=spec.mining,
         device=spec.device,

@@ -40,7 +40,7 @@ def reproduce(directory: Path, num_seeds: int) -> None:
     """
     store = str(directory / "artifacts")
     steps = reproduce_flow(store, ReproduceSpec(videos=directory / "videos", num_seeds=num_seeds))
-    show_steps(steps)
+    show_steps(steps, store)
     table = markdown(Store(store).get(steps[-1].ref), _expected())
     (directory / "mgdm.md").write_text(table + "\n", encoding="utf-8")
     console.print(f"\n{table}\n\nwritten to {directory / 'mgdm.md'}")

@@ -53,7 +53,10 @@ def prefect_server() -> Iterator[None]:
     command = [sys.executable, "-m", "flows.server", str(port)]
     before = signal.signal(signal.SIGTERM, _leave)
     process = subprocess.Popen(
-        command, env={**os.environ, **_SERVER_SETTINGS}, stdout=subprocess.DEVNULL
+        command,
+        env={**os.environ, **_SERVER_SETTINGS},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the command, which then stops the server
     )
     try:
         url = f"http://127.0.0.1:{port}/api"

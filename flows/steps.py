@@ -17,8 +17,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-from artifacts.store import Outcome
+from artifacts.inspection import accuracies
+from artifacts.store import Artifact, Outcome, Store
 
 LINE_INTERVAL_S = 30.0
 NOTES_LENGTH = 150
@@ -47,6 +49,11 @@ class Step(BaseModel):
     notes: dict[str, str] = {}
     """What the job reported."""
 
+    @property
+    def kind(self) -> str:
+        """Kind of the artifact."""
+        return self.ref.split("/")[0]
+
 
 def step(outcome: Outcome) -> Step:
     """Summary of a job's outcome; the artifact itself stays in the store."""
@@ -61,13 +68,28 @@ def step(outcome: Outcome) -> Step:
     )
 
 
+def show_accuracies(metrics: Sequence[Artifact]) -> None:
+    """One line per protocol and run; frozen CLIP, which is the same in all runs, comes once."""
+    if not metrics:
+        return
+    table = Table("run", "protocol", "top-1 %", "top-5 %", "videos", box=None, pad_edge=False)
+    seen = set()
+    for artifact in metrics:
+        for row in accuracies(artifact):
+            run = "frozen CLIP" if row["frozen"] else artifact.manifest.name
+            if (run, row["protocol"]) not in seen:
+                seen.add((run, row["protocol"]))
+                table.add_row(run, row["protocol"], row["top1"], row["top5"], row["videos"])
+    console.print(table)
+
+
 def name_of(made: Step) -> str:
     """NAME@KEY of an artifact."""
     return made.ref.split("/", 1)[1]
 
 
-def show_steps(steps: Sequence[Step]) -> None:
-    """Print the artifacts with their reports, and the total work."""
+def show_steps(steps: Sequence[Step], store: str) -> None:
+    """Print the artifacts with their reports, accuracies if there are any, and the total work."""
     total = Counter[str]()
     for each in steps:
         total.update(each.work)
@@ -75,6 +97,7 @@ def show_steps(steps: Sequence[Step]) -> None:
         console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
         notes = "; ".join(f"{name} {value}" for name, value in each.notes.items())
         console.print(f"      {notes[:NOTES_LENGTH]}", style="dim", markup=False)
+    show_accuracies([Store(store).get(each.ref) for each in steps if each.kind == "metrics"])
     line = ", ".join(f"{total[name]} {words}" for name, words in COUNTED.items())
     console.print(f"Work done: {line}.")
     if steps and not any(each.made for each in steps):

@@ -59,6 +59,7 @@ def train_task(store: str, spec: TrainSpec) -> Step:
     target, config = Store(store), spec.config
     with progress("training steps") as advance:
         inputs = _inputs(target, spec)
+        scored_split(inputs.videos, spec.split)  # before the time is spent
         return step(train_job(target, inputs, config, spec.run_name, advance, spec.device))
 
 
@@ -67,7 +68,7 @@ def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
     """Score the run: `predictions` and `metrics`."""
     target = Store(store)
     inputs = _inputs(target, spec)
-    split = spec.split or _last_split(inputs.videos)
+    split = scored_split(inputs.videos, spec.split)
     with progress(f"scoring {split} videos") as advance:
         outcomes = evaluate(
             target, target.get(run), inputs, split, progress=advance, device=spec.device
@@ -101,6 +102,15 @@ def _inputs(store: Store, spec: TrainSpec) -> TrainInputs:
     )
 
 
-def _last_split(videos: Artifact) -> str:
+def scored_split(videos: Artifact, split: str | None) -> str:
+    """The split to score: the one asked for, or test, val or train, whichever exists first.
+
+    Raises:
+        ValueError: the split asked for has no videos.
+    """
     there = set(videos.read(["split"])["split"].to_pylist())
-    return next(split for split in ("test", "val", "train") if split in there)
+    if split and split not in there:
+        raise ValueError(
+            f"{videos.ref} has no videos in split {split!r}; it has {', '.join(sorted(there))}"
+        )
+    return split or next(each for each in ("test", "val", "train") if each in there)

@@ -6,16 +6,19 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from knowledge.clip import MODELS
+TINY = Path(__file__).parent / "tiny-vit.json"
+"""A ViT small enough for tests; open_clip then knows it as `tiny-vit`."""
 
 
-def save_random_clip(path: Path, arch: str = "stickworld-clip", seed: int = 0) -> Path:
+def save_random_clip(path: Path, arch: str = "tiny-vit", seed: int = 0) -> Path:
     """Save a seeded random model of an architecture."""
-    open_clip.add_model_config(MODELS)
+    open_clip.add_model_config(TINY)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = open_clip.create_model(arch, pretrained=None, load_weights=False)
-    quick = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
+        config = open_clip.get_model_config(arch)
+        model = open_clip.model.CLIP(
+            config["embed_dim"], config["vision_cfg"], config["text_cfg"], config["quick_gelu"]
+        )
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, {"quick_gelu": str(quick).lower()})
+    save_file(state, path, {"quick_gelu": str(config["quick_gelu"]).lower()})
     return path

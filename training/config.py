@@ -280,8 +280,6 @@ def _without_effect(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield "vision.last_n", f"vision.trainable is {vision.trainable}"
     if vision.trainable == "none" and not model.logit_scale.learnable:
         yield "optim.clip_lr_ratio", "no parameter of CLIP is trained"
-    if config.eval.every == 0:
-        yield "eval.batch_size", "eval.every is 0"
     yield from _mgdm_without_effect(model)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 
@@ -33,7 +34,7 @@ from training.batches import (
 from training.config import MgdmConfig, RunConfig, parse
 from training.inputs import TrainInputs, check_inputs, clip_identity
 from training.losses import full_precision
-from training.metrics import TopK
+from training.metrics import TopK, accuracies
 
 NUM_TOP = 5
 """Classes stored per prediction."""
@@ -96,25 +97,19 @@ def evaluate(
         config={"split": split, "num_top": NUM_TOP},
         inputs=_used(run, inputs),
     )
-    if (predictions := store.find(origin)) and (
-        metrics := store.find(_metrics_origin(name, split, predictions))
-    ):
-        return Outcome(predictions, made=False), Outcome(metrics, made=False)
+    if found := store.find(origin):
+        return Outcome(found, made=False), _measure(store, name, split, found)
     target = torch.device(device) if device else default_device()
     classes = read_classes(inputs.classes, inputs.texts)
     passes = _passes(inputs, config, saved, split, classes, target)
-    rows, metric_rows = _score(passes, classes, split, config, target, progress)
-    counts = _counts(passes, classes)
+    rows = _score(passes, classes, config, target, progress)
     table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
-    predictions = store.publish(origin, table, counts)
-    table = pa.Table.from_pylist(metric_rows, schema=schema_of("metrics").arrow())
-    top = {f"{row['protocol']} {row['metric']}": row["value"] for row in metric_rows}
-    metrics = store.publish(_metrics_origin(name, split, predictions), table, top | counts)
+    predictions = store.publish(origin, table, _counts(passes, classes))
     work = {
         "videos_scored": sum(len(each.videos) for each in passes),
         "videos_decoded": sum(each.source.num_decoded for each in passes),
     }
-    return Outcome(predictions, made=True, work=work), Outcome(metrics, made=True)
+    return Outcome(predictions, made=True, work=work), _measure(store, name, split, predictions)
 
 
 def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint, RunConfig]:
@@ -227,40 +222,21 @@ def _probabilities(
 def _score(
     passes: list[_Pass],
     classes: ClassList,
-    split: str,
     config: RunConfig,
     device: torch.device,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `predictions` and of `metrics`."""
+) -> list[dict[str, Any]]:
+    """Rows of `predictions`."""
     rows: list[dict[str, Any]] = []
-    metric_rows = []
     total, done = sum(len(each.videos) for each in passes), 0
     for each in passes:
-        accuracies = {name: TopK(len(classes.class_ids)) for name in each.classifiers}
         for index_B, probabilities in _probabilities(each, config.eval.batch_size, device):
-            truth_B = classes.positions(each.videos.class_ids_N[torch.from_numpy(index_B)])
             for name, found_BK in probabilities.items():
-                accuracies[name].update(found_BK, truth_B)
                 rows += _rows(name, each.videos, index_B.tolist(), found_BK, classes)
             done += len(index_B)
             if progress:
                 progress(done, total)
-        for name, accuracy in accuracies.items():
-            listed, scored = each.videos.num_listed, accuracy.num_videos
-            values = {metric: (value, scored) for metric, value in accuracy.compute().items()}
-            values["unreadable"] = ((listed - scored) / listed, listed)
-            metric_rows += [
-                {
-                    "split": split,
-                    "protocol": name,
-                    "metric": metric,
-                    "value": value,
-                    "num_videos": n,
-                }
-                for metric, (value, n) in values.items()
-            ]
-    return rows, metric_rows
+    return rows
 
 
 def _rows(
@@ -280,13 +256,56 @@ def _rows(
 
 
 def _counts(passes: list[_Pass], classes: ClassList) -> dict[str, Any]:
-    unreadable = passes[0].source.unreadable
     return {
+        "protocols": [name for each in passes for name in each.classifiers],
+        "videos_listed": passes[0].videos.num_listed,
         "videos_skipped": dict(passes[0].videos.skipped),
-        "videos_unreadable": dict(unreadable),
+        "videos_unreadable": dict(passes[0].source.unreadable),
         "classes_without_description": classes.without_description,
         "zero_shot_omitted": not any("zero_shot/prompt" in each.classifiers for each in passes),
     }
+
+
+def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outcome:
+    """`metrics`, from the predictions alone."""
+    provenance = Provenance(
+        kind="metrics",
+        name=name,
+        config={"split": split},
+        inputs=dict(inputs_of(predictions=predictions)),
+    )
+    if found := store.find(provenance):
+        return Outcome(found, made=False)
+    table = predictions.read(["protocol", "class_ids", "top_class_ids"])
+    rows = []
+    for protocol in predictions.manifest.report["protocols"]:
+        of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
+        values = accuracies([(row["class_ids"][0], row["top_class_ids"]) for row in of_it])
+        listed = predictions.manifest.report["videos_listed"]
+        counted = {metric: (value, len(of_it)) for metric, value in values.items()}
+        counted["unreadable"] = ((listed - len(of_it)) / listed, listed)
+        rows += [
+            {
+                "split": split,
+                "protocol": protocol,
+                "metric": metric,
+                "value": value,
+                "num_videos": n,
+            }
+            for metric, (value, n) in counted.items()
+        ]
+    rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
+    report = {f"{row['protocol']} {row['metric']}": row["value"] for row in rows}
+    report |= {
+        name: predictions.manifest.report[name]
+        for name in (
+            "videos_skipped",
+            "videos_unreadable",
+            "classes_without_description",
+            "zero_shot_omitted",
+        )
+    }
+    return Outcome(store.publish(provenance, rows_table, report), made=True)
 
 
 def _used(run: Artifact, inputs: TrainInputs) -> dict[str, InputRef]:
@@ -298,13 +317,4 @@ def _used(run: Artifact, inputs: TrainInputs) -> dict[str, InputRef]:
             texts=inputs.texts,
             frames=inputs.frames,
         )
-    )
-
-
-def _metrics_origin(name: str, split: str, predictions: Artifact) -> Provenance:
-    return Provenance(
-        kind="metrics",
-        name=name,
-        config={"split": split},
-        inputs=dict(inputs_of(predictions=predictions)),
     )

@@ -117,7 +117,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             frames,
             f"holds {made.get('num_frames')} frames per video, "
             f"but data.num_frames={data.num_frames}",
-            "mine",
+            f"mine --frames {data.num_frames}",
             f"set data.num_frames={made.get('num_frames')}",
         )
     if made.get("offset", data.test_offset) != data.test_offset:
@@ -125,7 +125,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             frames,
             f"was sampled at the segments' {made['offset']}, "
             f"but data.test_offset={data.test_offset}",
-            "mine",
+            f"mine --offset {data.test_offset}",
             f"set data.test_offset={made['offset']}",
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -32,3 +34,9 @@ class TopK:
         if not self.num_videos:
             return dict.fromkeys(self._accuracy, 0.0)
         return {name: float(accuracy.compute()) for name, accuracy in self._accuracy.items()}
+
+
+def accuracies(ranked: Sequence[tuple[int, Sequence[int]]]) -> dict[str, float]:
+    """`top1` and `top5` of (true class, most probable classes, best first); 0 without any video."""
+    num_videos = max(len(ranked), 1)
+    return {f"top{k}": sum(true in best[:k] for true, best in ranked) / num_videos for k in (1, 5)}

@@ -1,5 +1,6 @@
 """The store: atomic, write-once, verified, resumable; on disk and on an object store."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.provenance import ArtifactRef, Provenance, inputs_of
-from artifacts.schemas import schema_of
+from artifacts.schemas import SCHEMAS, schema_of
 from artifacts.store import CorruptArtifactError, Store
 from artifacts.tensors import append_tensor, read_tensor
 
@@ -143,6 +144,7 @@ def test_a_draft_goes_on_where_it_was_left_and_drops_damaged_parts(tmp_path):
     draft = store.draft(provenance())
     draft.write(metrics_table(rows=2).slice(0, 1), part=0)
     draft.write(metrics_table(rows=2).slice(1, 1), part=1)
+    draft.close()
     again = Store(tmp_path).draft(provenance())
     assert [again.has(part) for part in range(3)] == [True, True, False]
     part = again.directory / "part-00001.parquet"
@@ -194,12 +196,79 @@ def test_kill_9_at_any_instant_leaves_nothing_half_visible(tmp_path):
 def test_gc_spares_what_is_young_and_what_is_published(tmp_path):
     store = Store(tmp_path)
     store.publish(provenance(), metrics_table())
-    store.draft(provenance(seed=1)).write(metrics_table())
+    draft = store.draft(provenance(seed=1))
+    draft.write(metrics_table())
     orphan = tmp_path / "metrics" / "demo@0123456789abcdef"
     orphan.mkdir()
     assert store.gc(min_age_s=3600) == []
-    assert len(store.gc(min_age_s=0)) == 2
+    assert store.gc(min_age_s=0) == [str(orphan)]  # the draft is held
+    draft.close()
+    assert store.gc(min_age_s=0) == [str(draft.directory)]
     assert len(store.published()) == 1
+    with pytest.raises(ValueError, match="negative"):
+        store.gc(min_age_s=-1)
+
+
+def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path, monkeypatch):
+    monkeypatch.setattr("artifacts.draft.LOCK_WAIT_S", 0.2)
+    first = Store(tmp_path).draft(provenance())
+    with pytest.raises(ValueError, match="another process is making metrics/demo@"):
+        Store(tmp_path).draft(provenance())
+    first.write(metrics_table())
+    first.publish()
+    second = Store(tmp_path).draft(provenance())
+    second.write(metrics_table())
+    assert second.publish().read().equals(metrics_table())
+
+
+def test_what_a_killed_write_left_is_not_published(tmp_path):
+    store = Store(tmp_path)
+    draft = store.draft(provenance())
+    (draft.directory / ".part-00000.parquet.deadbeef").write_bytes(b"half")
+    draft.write(metrics_table())
+    directory = Path(store.directory(draft.publish().ref))
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == ["manifest.json", "part-00000.parquet"]
+
+
+def test_a_directory_without_manifest_does_not_stand_in_the_way(tmp_path):
+    store = Store(tmp_path)
+    left = Path(store.directory(provenance().ref))
+    left.mkdir(parents=True)
+    (left / "part-00007.parquet").write_bytes(b"half")
+    assert store.publish(provenance(), metrics_table()).read().equals(metrics_table())
+
+
+def test_a_key_repeated_over_parts_is_refused(tmp_path):
+    draft = Store(tmp_path).draft(provenance())
+    draft.write(metrics_table(rows=2), part=0)
+    draft.write(metrics_table(rows=1), part=1)
+    with pytest.raises(ValueError, match=r"'protocol': 'p0'.* occurs in 2 rows"):
+        draft.publish()
+    assert not Store(tmp_path).published()
+
+
+def test_one_damaged_manifest_hides_only_itself(tmp_path):
+    store = Store(tmp_path)
+    kept = store.publish(provenance(), metrics_table())
+    other = Provenance(kind="metrics", name="other", config={})
+    damaged = store.publish(other, metrics_table())
+    (Path(store.directory(damaged.ref)) / "manifest.json").write_text("{")
+    assert [artifact.ref for artifact in store.published()] == [kept.ref]
+    assert store.get("metrics/demo").ref == kept.ref
+    assert len(store.damaged()) == 1
+    with pytest.raises(CorruptArtifactError, match=r"metrics/other@.*not a manifest"):
+        store.get("metrics/other")
+
+
+def test_an_older_schema_version_is_intact_but_not_read(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table())
+    newer = dataclasses.replace(schema_of("metrics"), version=99)
+    monkeypatch.setitem(SCHEMAS, "metrics", newer)
+    assert artifact.manifest.recomputed_key == artifact.manifest.key
+    with pytest.raises(ValueError, match="has version 1 of its schema, now it is 99; run"):
+        artifact.read()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def registered(actionlore, videos):
 
 def test_mining_errors(actionlore, registered, videos, weights, tmp_path):
     given = ("mine", "--dataset", "tiny", "--videos", videos, "--frames", "2")
-    clip = ("--clip", "stickworld-clip", "--clip-weights")
+    clip = ("--clip", "tiny-vit", "--clip-weights")
     failed(actionlore(*given, *clip, "none.safetensors"), "none.safetensors", "checkpoint path")
     failed(actionlore(*given, *clip, weights, "--corpus", "kinetics"), "unknown", "kinetics400")
     failed(

@@ -21,7 +21,7 @@ def spec(server, videos, weights):
     return PipelineSpec.model_validate(
         {
             "dataset": {"dataset": "folder", "videos": videos, "name": "tiny"},
-            "clip": {"arch": "stickworld-clip", "weights": str(weights)},
+            "clip": {"arch": "tiny-vit", "weights": str(weights)},
             "corpus": ("hmdb51",),
             "settings": SETTINGS,
             "device": "cpu",
@@ -85,7 +85,7 @@ def test_a_second_run_does_nothing_and_says_so(first, spec, capsys):
     steps = pipeline(store, spec)
     assert [each.ref for each in steps] == [each.ref for each in before]
     assert not any(each.made or each.work for each in steps)
-    show_steps(steps)
+    show_steps(steps, store)
     printed = capsys.readouterr().out
     assert "0 LLM calls, 0 videos decoded, 0 frames encoded, 0 texts encoded" in printed
     assert "found by its key: nothing had to be done" in printed

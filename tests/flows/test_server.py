@@ -37,6 +37,8 @@ def start(home, *arguments):
         [sys.executable, "-c", CODE.replace("{tasks}", str(TASKS)), *arguments],
         env=environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
         text=True,
     )
 
@@ -74,6 +76,18 @@ def test_every_task_run_is_recorded_and_the_server_is_stopped(server, prefect_ho
         ).fetchall()
     database.close()
     assert count == TASKS
+
+
+def test_ctrl_c_ends_the_command_at_once_and_the_server_with_it(server, prefect_home):
+    process = start(prefect_home, "wait")
+    url = process.stdout.readline().strip()
+    assert listening(url)
+    before = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert time.monotonic() - before < 20
+    assert wait_until_gone(url)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -200,7 +200,10 @@ def test_inputs_of_other_classes_videos_or_frames(world, tmp_path):
 
 def test_other_sampling_clip_or_corpora(world):
     message = refused(world, world.inputs(), "data.num_frames=8")
-    assert "holds 4 frames per video, but data.num_frames=8; run `actionlore mine`" in message
+    assert (
+        "holds 4 frames per video, but data.num_frames=8; run `actionlore mine --frames 8`"
+        in message
+    )
     message = refused(world, world.inputs(), "data.test_offset=start")
     assert "sampled at the segments' center, but data.test_offset=start" in message
     message = refused(world, world.inputs(corpora=()), "model.negatives.corpus=union")

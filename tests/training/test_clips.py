@@ -34,7 +34,7 @@ VIDEOS = [
 @pytest.fixture(scope="module")
 def clip_spec(tmp_path_factory):
     path = save_random_clip(tmp_path_factory.mktemp("clip") / "tiny.safetensors")
-    return ClipSpec(arch="stickworld-clip", weights=str(path))
+    return ClipSpec(arch="tiny-vit", weights=str(path))
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +186,10 @@ def test_too_many_unreadable_videos_stop_the_run(videos):
 def test_another_clip_is_refused_before_it_is_built(videos, tmp_path):
     world, _ = videos
     other = ClipSpec(
-        arch="stickworld-clip", weights=str(save_random_clip(tmp_path / "b.safetensors", seed=1))
+        arch="tiny-vit", weights=str(save_random_clip(tmp_path / "b.safetensors", seed=1))
     )
     config = override(RunConfig(), VIDEOS)
-    with pytest.raises(ValueError, match="but the model given is stickworld-clip"):
+    with pytest.raises(ValueError, match="but the model given is tiny-vit"):
         train(world.store, world.inputs(clip=other, root=tmp_path), config, "t")
     assert LazyClip(other).identity != world.clip
 

@@ -1,0 +1,194 @@
+"""An artifact in the making: a locked directory fixed by its key, which survives a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.provenance import Provenance
+from artifacts.schemas import schema_of
+from artifacts.validation import check, check_unique
+
+if TYPE_CHECKING:
+    from artifacts.store import Artifact
+
+LOCK_WAIT_S = 5.0
+"""How long another process may hold a draft before a second one is refused."""
+
+_POLL_S = 0.05
+
+
+class Draft:
+    """Parts and files of one artifact; complete ones are kept when the process dies.
+
+    One process at a time holds a draft, through a lock on its directory that ends with the process.
+    """
+
+    def __init__(
+        self,
+        provenance: Provenance,
+        directory: Path,
+        publish: Callable[[Draft, dict[str, Any]], Artifact],
+    ) -> None:
+        """Begin, or go on where another process was stopped.
+
+        Raises:
+            ValueError: another process is making this artifact.
+        """
+        self.provenance = provenance
+        self.directory = directory
+        self._publish = publish
+        self._lock: int | None = None
+        self._lock = _locked(directory, provenance)
+
+    def has(self, part: int) -> bool:
+        """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
+        path = self.directory / part_name(part)
+        if not path.exists():
+            return False
+        try:
+            pq.read_table(path, page_checksum_verification=True)
+        except (pa.ArrowException, OSError):
+            path.unlink()
+            return False
+        return True
+
+    def read(self, columns: list[str]) -> pa.Table:
+        """Rows of the parts written so far."""
+        parts = sorted(self.directory.glob("part-*.parquet"))
+        return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
+
+    def write(self, table: pa.Table, part: int = 0) -> None:
+        """Check and store one Parquet part, durably and in one step.
+
+        Raises:
+            ValueError: the table does not fit the schema of the kind.
+        """
+        schema = schema_of(self.provenance.kind)
+        check(table, schema)
+        plain = [column.name for column in schema.columns if not column.is_tensor]
+        with self.replacing(part_name(part)) as file:
+            pq.write_table(
+                table,
+                file,
+                compression={
+                    name: "zstd" if name in plain else "none" for name in table.column_names
+                },
+                use_dictionary=plain,
+                write_page_checksum=True,
+            )
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Store a file beside the table.
+
+        Raises:
+            ValueError: the kind has no such file.
+        """
+        allowed = schema_of(self.provenance.kind).files
+        if name not in allowed:
+            raise ValueError(f"{self.provenance.kind} has no file {name!r}; allowed: {allowed}")
+        with self.replacing(name) as file:
+            file.write(data)
+
+    def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
+        """Make the artifact visible and end the draft.
+
+        Raises:
+            ValueError: the key exists with other content, or a key column repeats over the parts.
+        """
+        for left_over in self.directory.glob(".*"):
+            left_over.unlink()
+        schema = schema_of(self.provenance.kind)
+        keys = {name for names in schema.unique for name in names}
+        check_unique(self.read([name for name in schema.column_names if name in keys]), schema)
+        try:
+            return self._publish(self, dict(report or {}))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let another process go on with the draft."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file that appears under its name complete and durable, or not at all."""
+        temporary = self.directory / f".{name}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.directory / name)
+            fsync_directory(self.directory)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def part_name(part: int) -> str:
+    """File name of a Parquet part."""
+    return f"part-{part:05d}.parquet"
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process holds the draft in a directory."""
+    lock = _try_lock(directory)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(directory: Path, provenance: Provenance) -> int | None:
+    """Descriptor of the locked directory; it is made anew if its holder has just published it."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while time.monotonic() < deadline:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = _try_lock(directory)
+        if lock is not None:
+            try:
+                if directory.stat().st_ino == os.fstat(lock).st_ino:
+                    return lock
+            except FileNotFoundError:
+                pass
+            os.close(lock)
+        time.sleep(_POLL_S)
+    raise ValueError(
+        f"another process is making {provenance.ref}; wait for it, then run the same command again"
+    )
+
+
+def _try_lock(directory: Path) -> int | None:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
