@@ -31,7 +31,10 @@ def clip():
 
 @pytest.fixture(scope="module")
 def measured(clip):
-    return zero_shot(clip, held_out(per_class=2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other are slow on a busy machine
+    yield zero_shot(clip, held_out(per_class=2))
+    torch.set_num_threads(before)
 
 
 def test_a_frozen_float32_model_of_the_promised_size(clip):
@@ -52,7 +55,9 @@ def test_the_file_is_small_and_smaller_when_packed():
 def test_the_file_says_where_it_came_from():
     with safe_open(WEIGHTS, "pt") as file:
         metadata = file.metadata()
-        assert all(file.get_slice(key).get_dtype() == "F16" for key in file.keys())  # noqa: SIM118
+        dtypes = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    counters = {key for key in dtypes if key.endswith("num_batches_tracked")}
+    assert {dtypes[key] for key in dtypes.keys() - counters} == {"F16"}
     assert metadata["quick_gelu"] == "false"
     assert metadata["data_seed"] == str(DATA_SEED)
     assert metadata["steps"] == str(NUM_STEPS)
