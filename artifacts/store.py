@@ -236,9 +236,9 @@ class Store:
         self, provenance: Provenance, table: pa.Table, report: Mapping[str, Any] | None = None
     ) -> Artifact:
         """Write one table and publish it."""
-        draft = self.draft(provenance)
-        draft.write(table)
-        return draft.publish(report)
+        with contextlib.closing(self.draft(provenance)) as draft:
+            draft.write(table)
+            return draft.publish(report)
 
     def gc(self, min_age_s: float) -> list[str]:
         """Remove what crashed jobs left: drafts nobody holds and directories without manifest.

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -75,7 +78,8 @@ def load_clip(spec: ClipSpec, device: str = "cpu") -> Clip:
             architecture, or weights trained with the other GELU.
     """
     path = weights_path(spec)
-    model = open_clip.create_model(spec.arch, pretrained=None, precision="fp32")
+    with _quiet(None):  # open_clip warns that the model is random: its weights come next
+        model = open_clip.create_model(spec.arch, pretrained=None, precision="fp32")
     _load_weights(model, path, spec)
     model.eval().requires_grad_(False)
     visual = model.visual
@@ -148,7 +152,8 @@ def weights_path(spec: ClipSpec) -> Path:
         )
     _check_gelu(spec, bool(tag.get("quick_gelu", False)), f"tag {spec.weights!r}")
     try:
-        return Path(pretrained.download_pretrained(tag))
+        with _quiet("huggingface_hub"):  # announces each of its retries
+            return Path(pretrained.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"CLIP weights {spec.arch}/{spec.weights} are not cached and cannot be fetched "
@@ -210,12 +215,40 @@ def _load_weights(model: Any, path: Path, spec: ClipSpec) -> None:
     try:
         state = factory.load_state_dict(str(path))
         state = factory.convert_state_dict(model, dict(state))
+        _check_tensors(model.state_dict(), state)
         model.load_state_dict(state, strict=True)
     except Exception as error:  # damaged pickles and archives raise whatever they like
         raise ValueError(
             f"{path} does not hold weights of {spec.arch}: {str(error).strip().splitlines()[0]}; "
             "give the architecture it was saved from, as safetensors or a plain state dict"
         ) from error
+
+
+def _check_tensors(built: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
+    """Names the first tensor that does not fit, which load_state_dict does over many lines."""
+    for name in [*built, *saved]:
+        if name not in saved:
+            raise ValueError(f"it has no {name}")
+        if name not in built:
+            raise ValueError(f"its {name} has no place there")
+        if built[name].shape != saved[name].shape:
+            raise ValueError(
+                f"its {name} is {tuple(saved[name].shape)} instead of {tuple(built[name].shape)}"
+            )
+
+
+@contextmanager
+def _quiet(logger: str | None) -> Iterator[None]:
+    """Keeps a library's warnings (None: those on the root logger) from the terminal."""
+    log = logging.getLogger(logger)
+    level, handler = log.level, logging.NullHandler()
+    log.addHandler(handler)  # without any, logging.warning() sets the root logger up for all
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def _check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:

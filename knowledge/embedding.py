@@ -5,9 +5,11 @@ Legend: B videos, T frames, D embedding.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +23,7 @@ from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from artifacts.tensors import append_tensor
 from knowledge.clip import LazyClip, encode_frames, encode_texts
+from knowledge.datasets.listing import file_fingerprint
 from knowledge.video import (
     VideoError,
     read_frames,
@@ -101,6 +104,9 @@ def frame_embeddings(
     """Decode and embed every usable video; an unreadable one is a row with its reason.
 
     Decoding runs in threads ahead of the encoder. Finished parts survive a crash.
+
+    Raises:
+        ValueError: the directory does not hold the files that were registered.
     """
     provenance = Provenance(
         kind="frame_embeddings",
@@ -110,23 +116,31 @@ def frame_embeddings(
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    rows = videos.read(["video_id", "path", "status", "reason"]).to_pylist()
-    draft = store.draft(provenance)
+    started = time.monotonic()
+    if not root.is_dir():
+        raise ValueError(f"video directory {root} does not exist; give it with --videos")
+    rows = videos.read(["video_id", "path", "fingerprint", "status", "reason"]).to_pylist()
     job = _FrameJob(clip, root, config, len(rows), progress)
     with ThreadPoolExecutor(max_workers) as pool:
-        for part, start in enumerate(range(0, len(rows), VIDEOS_PER_PART)):
-            chunk = rows[start : start + VIDEOS_PER_PART]
-            if draft.has(part):
-                job.advance(len(chunk))
-            else:
-                draft.write(job.part(chunk, pool), part)
-    made = draft.read(["status", "reason"]).to_pydict()
-    report = {
-        "videos": dict(Counter(made["status"])),
-        "reasons": dict(Counter(reason for reason in made["reason"] if reason)),
-        **job.work,
-    }
-    return Outcome(draft.publish(report), made=True, work=dict(job.work))
+        for _ in pool.map(job.check_file, rows):
+            pass
+        with closing(store.draft(provenance)) as draft:
+            for part, start in enumerate(range(0, len(rows), VIDEOS_PER_PART)):
+                chunk = rows[start : start + VIDEOS_PER_PART]
+                if draft.has(part):
+                    job.advance(len(chunk))
+                else:
+                    draft.write(job.part(chunk, pool), part)
+            made = draft.read(["status", "reason"]).to_pydict()
+            duration_s = time.monotonic() - started
+            report = {
+                "videos": dict(Counter(made["status"])),
+                "reasons": dict(Counter(reason for reason in made["reason"] if reason)),
+                "duration_s": round(duration_s, 3),
+                "videos_per_s": round(job.work["videos_decoded"] / duration_s, 3),
+                **job.work,
+            }
+            return Outcome(draft.publish(report), made=True, work=dict(job.work))
 
 
 def _text_rows(
@@ -177,6 +191,16 @@ class _FrameJob:
         if self.progress:
             self.progress(self.done, self.total)
 
+    def check_file(self, row: dict[str, Any]) -> None:
+        """Refuse a usable video whose file is not the one that was registered."""
+        path = self.root / row["path"]
+        if row["status"] == "ok" and file_fingerprint(path) != row["fingerprint"]:
+            what = "differs from what was registered" if path.exists() else "does not exist"
+            raise ValueError(
+                f"video {row['path']!r} {what} in {self.root}; give the directory it was "
+                "registered from with --videos, or register the videos again"
+            )
+
     def part(self, rows: list[dict[str, Any]], pool: ThreadPoolExecutor) -> pa.Table:
         """The table of some videos, in their order."""
         T, D = self.config.num_frames, self.clip.clip.dim
@@ -216,6 +240,7 @@ class _FrameJob:
                 self.root / row["path"], lambda n: choose(n, self.config.num_frames)
             )
         except VideoError as error:
+            self.check_file(row)  # the file may have gone since the job began
             return error
         size = self.clip.clip.image_size
         return resize_and_crop(frames.images, size, self.config.short_side), frames.pts_s.tolist()

@@ -7,11 +7,14 @@ of one. A kind adds what it asks and what its rows are (`knowledge.kinds`).
 from __future__ import annotations
 
 import json
+import random
 import re
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
@@ -23,7 +26,7 @@ from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.datasets.class_lists import normalised
 from knowledge.llm.ledger import ANSWERED, Ledger
-from knowledge.llm.messages import ChatModel, ChatReply, ChatRequest, LlmError
+from knowledge.llm.messages import ChatModel, ChatRequest, LlmError
 
 Reply = TypeVar("Reply", bound=BaseModel)
 Progress = Callable[[int, int], None]
@@ -31,6 +34,11 @@ Progress = Callable[[int, int], None]
 
 UNSEEN = "in flight when the process ended; possibly billed"
 """Error of an attempt whose outcome nobody saw."""
+
+MAX_ATTEMPTS = 3
+"""Attempts at a request in one run, while its errors are transient."""
+RETRY_PAUSE_S = 1.0
+"""Mean pause after the first attempt; it doubles after each further one."""
 
 _FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
 
@@ -81,9 +89,10 @@ def ask(
     """Ask a question about every class and publish all attempts as `llm_calls`.
 
     The key covers the question's settings, every request's bytes, endpoint, model and class list,
-    so an artifact found by key costs no call. Requests answered in the ledger are not sent. A
-    failing request does not stop the others, but as many failures in a row as there are workers do;
-    then nothing is published.
+    so an artifact found by key costs no call. Requests answered in the ledger are not sent, and of
+    several processes with one ledger only one asks at a time. A request is repeated after transient
+    errors. One that fails does not stop the others, but as many failures in a row as there are
+    workers do; then nothing is published.
 
     Args:
         store: where to look and publish.
@@ -120,15 +129,17 @@ def ask(
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    if ledger is None or model.recorded:
-        with Ledger(None) as memory:
-            sent = _send(requests, model, memory, progress, max_workers)
-            rows = list(_rows(requests, model, memory))
-    else:
+    with ExitStack() as stack:
+        if ledger is None or model.recorded:
+            ledger = stack.enter_context(Ledger(None))
+        else:
+            stack.enter_context(ledger.exclusive())
+            if found := store.find(provenance):  # made by whoever was waited for
+                return Outcome(found, made=False)
         sent = _send(requests, model, ledger, progress, max_workers)
         rows = list(_rows(requests, model, ledger))
-    table = pa.Table.from_pylist(rows, schema=schema_of("llm_calls").arrow())
-    artifact = store.publish(provenance, table, _report(rows, len(requests)))
+        table = pa.Table.from_pylist(rows, schema=schema_of("llm_calls").arrow())
+        artifact = store.publish(provenance, table, _report(rows, len(requests)))
     made = "recorded_replies" if model.recorded else "llm_calls"
     work = {made: sent.attempts, "llm_replies_reused": sent.reused}
     return Outcome(artifact, made=True, work=work)
@@ -246,7 +257,7 @@ def _send(
     waiting = iter(todo)
     reused = len(requests) - len(todo)
     sent = _Sent(reused=reused, answered=reused)
-    running: set[Future[ChatReply]] = set()
+    running: set[Future[tuple[int, LlmError | None]]] = set()
     failure: LlmError | None = None
     failures_in_a_row = 0
     with ThreadPoolExecutor(max_workers) as pool:
@@ -255,15 +266,14 @@ def _send(
                 request = next(waiting, None)
                 if request is None:
                     break
-                running.add(pool.submit(ledger.send, model, request))
-                sent.attempts += 1
+                running.add(pool.submit(_answer, ledger, model, request))
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                try:
-                    future.result()
-                except LlmError as error:
+                attempts, error = future.result()
+                sent.attempts += attempts
+                if error:
                     failure = failure or error
                     failures_in_a_row += 1
                 else:
@@ -274,6 +284,21 @@ def _send(
     if failure:
         _fail_unfinished(failure, sent, len(requests))
     return sent
+
+
+def _answer(ledger: Ledger, model: ChatModel, request: ChatRequest) -> tuple[int, LlmError | None]:
+    """Attempts made until a request was answered or given up, and why it was given up."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            ledger.send(model, request)
+        except LlmError as error:
+            if not error.is_transient or attempt == MAX_ATTEMPTS:
+                return attempt, error
+            time.sleep(RETRY_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        else:
+            return attempt, None
 
 
 def _fail_unfinished(failure: LlmError, sent: _Sent, num_requests: int) -> NoReturn:

@@ -7,8 +7,10 @@ Legend: N videos, M texts, T frames, D embedding, K candidates.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +25,9 @@ from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from artifacts.tensors import read_tensor
 from knowledge.datasets.class_lists import normalised
+
+VIDEOS_PER_PART = 4096
+"""Videos per Parquet part; the rows of one part are in memory at a time."""
 
 Split = Literal["train", "val", "test"]
 
@@ -85,6 +90,7 @@ def mine(
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
+    started = time.monotonic()
     corpus = read_corpus(texts)
     labels = {
         row["video_id"]: row["class_ids"]
@@ -98,18 +104,28 @@ def mine(
             f"see `actionlore inspect show {videos.ref}`"
         )
     judge = _Judge(corpus, config, _votes(cooccurrence))
-    rows = list(_ranked(video_ids, z_ND, labels, corpus, judge, config.top_k))
-    table = pa.Table.from_pylist(rows, schema=schema_of("negatives").arrow())
-    fewest = Counter(row["video_id"] for row in rows if row["rank"])
-    report = {
-        "videos": len(video_ids),
-        "videos_skipped": skipped,
-        "texts": len(corpus.rows),
-        "repeated_names": corpus.repeated_names,
-        "candidates": dict(Counter(row["status"] for row in rows)),
-        "fewest_negatives": min(fewest[video_id] for video_id in video_ids),
-    }
-    artifact = store.publish(provenance, table, report)
+    statuses: Counter[str] = Counter()
+    fewest_negatives = config.top_k
+    with closing(store.draft(provenance)) as draft:
+        for part, start in enumerate(range(0, len(video_ids), VIDEOS_PER_PART)):
+            block = slice(start, start + VIDEOS_PER_PART)
+            rows = list(_ranked(video_ids[block], z_ND[block], labels, corpus, judge, config.top_k))
+            draft.write(pa.Table.from_pylist(rows, schema=schema_of("negatives").arrow()), part)
+            statuses.update(row["status"] for row in rows)
+            kept = Counter(row["video_id"] for row in rows if row["rank"])
+            fewest_negatives = min(fewest_negatives, *(kept[each] for each in video_ids[block]))
+        duration_s = time.monotonic() - started
+        report = {
+            "videos": len(video_ids),
+            "videos_skipped": skipped,
+            "texts": len(corpus.rows),
+            "repeated_names": corpus.repeated_names,
+            "candidates": dict(statuses),
+            "fewest_negatives": fewest_negatives,
+            "duration_s": round(duration_s, 3),
+            "videos_per_s": round(len(video_ids) / duration_s, 3),
+        }
+        artifact = draft.publish(report)
     return Outcome(artifact, made=True, work={"videos_mined": len(video_ids)})
 
 

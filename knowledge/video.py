@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -37,6 +38,7 @@ class VideoInfo:
     fps: float | None
     duration_s: float | None
     width: int
+    """Pixels as coded, before any rotation that the container asks for."""
     height: int
     codec: str
 
@@ -72,7 +74,7 @@ def segment_random(num_frames: int, count: int, generator: np.random.Generator) 
     """One uniformly random frame of each of `count` segments, in order. Source: TSN."""
     ticks = [i * num_frames // count for i in range(count + 1)]
     return [
-        int(generator.integers(start, max(stop, start + 1))) if start < num_frames else start - 1
+        int(generator.integers(start, max(stop, start + 1)))
         for start, stop in itertools.pairwise(ticks)
     ]
 
@@ -83,38 +85,42 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         VideoError: the file is missing, empty, damaged or holds no video.
     """
-    with _opened(path) as (container, stream):
-        packets = _packets(path, container, stream)
+    with _opened(path) as (container, stream), _reasons(path, "damaged container"):
+        num_frames = sum(not packet.is_discard for packet in _packets(container, stream))
+        if not num_frames:
+            raise VideoError(path, "the video stream is empty")
         codec = stream.codec_context
         rate = stream.average_rate
         fps = float(rate) if rate else None
         if stream.duration is not None and stream.time_base is not None:
             duration: float | None = float(stream.duration * stream.time_base)
         else:
-            duration = len(packets) / fps if fps else None
-        return VideoInfo(len(packets), fps, duration, codec.width, codec.height, codec.name)
+            duration = num_frames / fps if fps else None
+        return VideoInfo(num_frames, fps, duration, codec.width, codec.height, codec.name)
 
 
 def read_frames(path: Path, positions: Positions) -> Frames:
     """Decode the frames at `positions`, counted in display order.
 
-    Decodes in one pass from the first frame to the last wanted one. Packets can outnumber frames
-    (packed or damaged streams); then the positions are taken anew over the frames there are.
+    Decodes in one pass from the first frame to the last wanted one, and turns pictures as the
+    container asks for. Packets can outnumber frames (packed or damaged streams); then the positions
+    are taken anew over the frames there are. Frames that an edit list cuts off do not exist.
 
     Raises:
-        VideoError: the file is missing, empty, damaged, or holds no video.
+        VideoError: the file is missing, empty, damaged, holds no video, or changes its picture
+            size among the wanted frames.
     """
-    with _opened(path) as (container, stream):
-        packets = _packets(path, container, stream)
-        wanted = list(positions(len(packets)))
-        found, count = _decode(path, packets, stream, set(wanted))
+    wanted = list(positions(probe(path).num_frames))
+    found, count = _decode(path, set(wanted))
     if count <= max(wanted):
         if not count:
             raise VideoError(path, "no frame can be decoded")
         wanted = list(positions(count))
-        with _opened(path) as (container, stream):
-            packets = _packets(path, container, stream)
-            found, _ = _decode(path, packets, stream, set(wanted))
+        found, _ = _decode(path, set(wanted))
+    sizes = sorted({(pixels.shape[1], pixels.shape[0]) for pixels, _ in found.values()})
+    if len(sizes) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sizes)
+        raise VideoError(path, f"the picture size changes in mid-stream ({shown})")
     images = torch.from_numpy(np.stack([found[i][0] for i in wanted])).permute(0, 3, 1, 2)
     return Frames(images, np.array([found[i][1] for i in wanted]))
 
@@ -139,64 +145,72 @@ def resize_and_crop(images: torch.Tensor, size: int, short_side: int | None = No
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     """An open container and its video stream; failures become VideoError."""
-    if not path.is_file():
-        raise VideoError(path, "no such file")
-    if not path.stat().st_size:
-        raise VideoError(path, "the file is empty")
-    try:
+    with _reasons(path, "not a video file"):
+        if not path.is_file():
+            raise VideoError(path, "no such file")
+        if not path.stat().st_size:
+            raise VideoError(path, "the file is empty")
         container = av.open(str(path))
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(path, f"not a video file ({_line(error)})") from error
     with container:
         if not container.streams.video:
             raise VideoError(path, "no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoError(path, "unknown codec")
         stream.codec_context.thread_count = 1  # callers run several videos at once
         yield container, stream
 
 
-def _packets(
-    path: Path, container: InputContainer, stream: av.VideoStream
-) -> list[av.Packet[av.VideoStream]]:
+@contextmanager
+def _reasons(path: Path, what: str) -> Iterator[None]:
+    """Turns what PyAV raises on odd files into a VideoError whose reason holds no path."""
     try:
-        packets = [packet for packet in container.demux(stream) if packet.size]
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(path, f"damaged container ({_line(error)})") from error
-    if not packets:
-        raise VideoError(path, "the video stream is empty")
-    return packets
+        yield
+    except VideoError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError, AttributeError, IndexError) as error:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        line = text.replace(str(path), path.name).splitlines()[0]
+        raise VideoError(path, f"{what} ({line})") from error
+
+
+def _packets(
+    container: InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet[av.VideoStream]]:
+    return (packet for packet in container.demux(stream) if packet.size)
 
 
 def _decode(
-    path: Path, packets: list[av.Packet[av.VideoStream]], stream: av.VideoStream, wanted: set[int]
+    path: Path, wanted: set[int]
 ) -> tuple[dict[int, tuple[npt.NDArray[np.uint8], float]], int]:
     """Wanted frames by index, and the number of frames seen (at most the last wanted + 1)."""
     found: dict[int, tuple[npt.NDArray[np.uint8], float]] = {}
     last, count = max(wanted), 0
-    try:
-        for frame in _decoded(packets, stream):
+    with _opened(path) as (container, stream), _reasons(path, "damaged"):
+        for frame in _decoded(container, stream):
             if count in wanted:
-                if frame.pts is not None and stream.time_base is not None:
-                    seconds = float(frame.pts * stream.time_base)
-                else:
-                    seconds = count / float(stream.average_rate or 1)
                 pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                found[count] = (pixels, seconds)
+                turns = round(frame.rotation / 90)  # counter-clockwise, as in np.rot90
+                seconds = _seconds(frame.pts, stream.time_base, stream.average_rate, count)
+                if seconds is None:
+                    raise VideoError(path, "no time stamps and no frame rate")
+                found[count] = (np.rot90(pixels, turns), seconds)
             count += 1
             if count > last:
                 break
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(path, f"damaged at frame {count} ({_line(error)})") from error
     return found, count
 
 
-def _decoded(
-    packets: list[av.Packet[av.VideoStream]], stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
-    for packet in packets:
-        yield from stream.decode(packet)
+def _seconds(
+    pts: int | None, time_base: Fraction | None, rate: Fraction | None, index: int
+) -> float | None:
+    """Presentation time of a frame: its time stamp, else its index at the frame rate."""
+    if pts is not None and time_base is not None:
+        return float(pts * time_base)
+    return index / float(rate) if rate else None
+
+
+def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    for packet in _packets(container, stream):
+        yield from stream.decode(packet)  # decoders keep back frames of discarded packets
     yield from stream.decode(None)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -8,6 +8,7 @@ Legend: B videos.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -111,17 +112,18 @@ def train(
     started = time.monotonic()
     while state.epoch < config.optim.epochs:
         train_epoch(state, data, source, config, target, progress)
-    draft = store.draft(provenance)
-    draft.write(pa.Table.from_pylist(state.rows, schema=schema_of("training_run").arrow()))
+    rows = pa.Table.from_pylist(state.rows, schema=schema_of("training_run").arrow())
     facts = {
         "config": provenance.config,
         "clip": clip_identity(inputs.texts),
         "dim": int(data.classes.prompts_KD.shape[1]),
     }
-    draft.write_file(checkpoint.FILE, checkpoint.save(model.trained_state(), facts))
     report = _report(state, data, source, target, time.monotonic() - started)
     work = {"epochs": state.epoch, "steps": state.step, "videos_decoded": source.num_decoded}
-    return Outcome(draft.publish(report), made=True, work=work)
+    with contextlib.closing(store.draft(provenance)) as draft:
+        draft.write(rows)
+        draft.write_file(checkpoint.FILE, checkpoint.save(model.trained_state(), facts))
+        return Outcome(draft.publish(report), made=True, work=work)
 
 
 def read_data(inputs: TrainInputs, config: RunConfig) -> TrainData:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -64,6 +65,11 @@ class ListedVideo:
     split: str
     class_ids: tuple[int, ...]
 
+    @property
+    def video_id(self) -> str:
+        """The path without its suffix."""
+        return str(PurePosixPath(self.path).with_suffix(""))
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -77,7 +83,8 @@ def read_listing(spec: DatasetSpec) -> Listing:
     """Read a dataset with the reader of its name.
 
     Raises:
-        ValueError: unknown reader, or whatever the reader finds wrong with the files.
+        ValueError: unknown reader, whatever the reader finds wrong with the files, a path that
+            leads out of the video directory, or two paths of one video_id.
     """
     readers = [
         module.name
@@ -94,7 +101,26 @@ def read_listing(spec: DatasetSpec) -> Listing:
     listing: Listing = module.read(spec)
     if not listing.videos:
         raise ValueError(f"dataset {spec.dataset!r} lists no videos below {spec.videos}")
-    return listing
+    return Listing(listing.classes, _checked(listing.videos, spec.videos))
+
+
+def _checked(videos: Sequence[ListedVideo], root: Path) -> list[ListedVideo]:
+    """The videos with normal paths inside the directory, each video once."""
+    found: dict[str, ListedVideo] = {}
+    for video in videos:
+        path = PurePosixPath(video.path)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            raise ValueError(
+                f"listed video {video.path!r} must be a path relative to {root} and inside it"
+            )
+        video = replace(video, path=str(path))
+        other = found.setdefault(video.video_id, video)
+        if other is not video:
+            raise ValueError(
+                f"{other.path!r} and {video.path!r} are the same video {video.video_id!r}; list it "
+                "once (several labels of one video in one row, joined by |), or rename a file"
+            )
+    return list(found.values())
 
 
 def read_table(path: str, what: str) -> pd.DataFrame:
@@ -179,9 +205,10 @@ def register_videos(
     The key covers each file's fingerprint (size, first and last 64 KiB), so a changed file is a new
     artifact while moving the directory changes nothing.
     """
+    started = time.monotonic()
     listed = sorted(listing.videos, key=lambda video: video.path)
     with ThreadPoolExecutor(max_workers) as pool:
-        prints = list(pool.map(lambda video: _fingerprint(spec.videos / video.path), listed))
+        prints = list(pool.map(lambda video: file_fingerprint(spec.videos / video.path), listed))
         entries = [
             [video.path, video.split, list(video.class_ids), fingerprint]
             for video, fingerprint in zip(listed, prints, strict=True)
@@ -204,7 +231,14 @@ def register_videos(
     table = pa.Table.from_pylist(rows, schema=schema_of("videos").arrow())
     counts = Counter(row["status"] for row in rows)
     reasons = Counter(row["reason"] for row in rows if "reason" in row)
-    report = {"videos": dict(counts), "reasons": dict(reasons), "splits": _split_counts(listed)}
+    duration_s = time.monotonic() - started
+    report = {
+        "videos": dict(counts),
+        "reasons": dict(reasons),
+        "splits": _split_counts(listed),
+        "duration_s": round(duration_s, 3),
+        "videos_per_s": round(len(rows) / duration_s, 3),
+    }
     artifact = store.publish(provenance, table, report)
     return Outcome(artifact, made=True, work={"videos_probed": len(rows)})
 
@@ -213,7 +247,7 @@ def _row(root: Path, video: ListedVideo, fingerprint: str | None) -> dict[str, o
     from knowledge.video import VideoError, probe
 
     row: dict[str, object] = {
-        "video_id": str(PurePosixPath(video.path).with_suffix("")),
+        "video_id": video.video_id,
         "path": video.path,
         "split": video.split,
         "class_ids": list(video.class_ids),
@@ -228,7 +262,8 @@ def _row(root: Path, video: ListedVideo, fingerprint: str | None) -> dict[str, o
     return row | vars(info)
 
 
-def _fingerprint(path: Path) -> str | None:
+def file_fingerprint(path: Path) -> str | None:
+    """SHA-256 (hex) of a file's size, first and last 64 KiB; None if it cannot be read."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -1,7 +1,8 @@
 """Any OpenAI-compatible chat completions endpoint, through the openai client.
 
 One call is one attempt: the client's own retries are off, because a timed-out call may have been
-billed and whoever repeats it has to record that: repeating is repeating `Ledger.send`. Rate limits
+billed and whoever repeats it has to record that: repeating is repeating `Ledger.send`, which
+`knowledge.extraction` does for errors that `LlmError.is_transient` marks. Rate limits
 and budgets can wrap this class as another `ChatModel`.
 """
 
@@ -20,6 +21,8 @@ from knowledge.llm.messages import ChatReply, ChatRequest, LlmError
 _SHOWN_CHARACTERS = 200
 _MIN_SECRET_LENGTH = 12
 _NO_KEY = "not-needed"
+_TRANSIENT = (408, 409, 429)
+"""Statuses below 500 after which the same request may succeed."""
 _REMEDIES = {
     400: "check the model name, or leave `structured` off if it does not know response_format",
     401: "check the API key",
@@ -105,17 +108,21 @@ class OpenAiChat:
             return self._redacted(raw.text)
         except openai.APITimeoutError:
             raise self._error(
-                f"no answer within {self._timeout_s:g} s", "raise the timeout"
+                f"no answer within {self._timeout_s:g} s", "raise the timeout", is_transient=True
             ) from None
         except openai.APIStatusError as error:
             status = error.status_code
             detail = _server_message(self._redacted(error.response.text)) or "no explanation"
             remedy = _REMEDIES.get(status, "try again later" if status >= 500 else "correct it")
-            raise self._error(f"status {status}: {detail}", remedy, status) from None
+            is_transient = status in _TRANSIENT or status >= 500
+            raise self._error(
+                f"status {status}: {detail}", remedy, status, is_transient=is_transient
+            ) from None
         except openai.APIConnectionError as error:
             raise self._error(
                 f"no connection ({error.__cause__ or error})",
                 "start the server or correct the base URL",
+                is_transient=True,
             ) from None
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
@@ -130,10 +137,17 @@ class OpenAiChat:
             problem = f"status 200 with something that is not JSON: {answer[:_SHOWN_CHARACTERS]!r}"
         raise self._error(problem, "check the base URL (it usually ends in /v1)", 200)
 
-    def _error(self, problem: str, remedy: str, status_code: int | None = None) -> LlmError:
+    def _error(
+        self,
+        problem: str,
+        remedy: str,
+        status_code: int | None = None,
+        *,
+        is_transient: bool = False,
+    ) -> LlmError:
         """The failure as one line without the key."""
         problem = _storable(self._redacted(problem)) or ""
-        return LlmError(self.endpoint, problem, remedy, status_code)
+        return LlmError(self.endpoint, problem, remedy, status_code, is_transient=is_transient)
 
     def _redacted(self, text: str) -> str:
         """The text without the API key, should the server have echoed it."""

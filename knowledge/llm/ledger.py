@@ -6,8 +6,12 @@ that arrived; what was being sent stays `in_flight`, which means possibly billed
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +23,7 @@ from knowledge.llm.messages import ChatModel, ChatReply, ChatRequest, LlmError
 ANSWERED = ("ok", "no_reply", "refusal")
 """Statuses of an attempt that need no other."""
 
+_LOG = logging.getLogger(__name__)
 _VERSION = 1
 _BUSY_TIMEOUT_S = 60.0
 _TABLE = """
@@ -111,6 +116,24 @@ class Ledger:
         """Close the file; everything in it is durable already."""
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Waits until no one else, in any process, holds this ledger's file for asking.
+
+        Whoever comes second then finds the answers instead of paying for them again. The lock is a
+        file beside the ledger; the system releases it when its holder dies.
+        """
+        if self._path is None:
+            yield
+            return
+        with self._path.with_name(f"{self._path.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _LOG.warning("ledger %s: another extraction uses it; waiting", self._path)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def begin(self, request: ChatRequest, endpoint: str, model: str) -> Attempt:
         """Record, durably, that a request is about to be sent."""

@@ -84,7 +84,13 @@ class LlmError(ValueError):
     """A request that got no usable answer; the message is one line without secrets."""
 
     def __init__(
-        self, endpoint: str, problem: str, remedy: str, status_code: int | None = None
+        self,
+        endpoint: str,
+        problem: str,
+        remedy: str,
+        status_code: int | None = None,
+        *,
+        is_transient: bool = False,
     ) -> None:
         """Describe the failure.
 
@@ -93,12 +99,14 @@ class LlmError(ValueError):
             problem: what happened.
             remedy: what the user can do.
             status_code: HTTP status where the endpoint sent one.
+            is_transient: whether the same request may well succeed a little later.
         """
         super().__init__(" ".join(f"LLM endpoint {endpoint}: {problem}; {remedy}".split()))
         self.endpoint = endpoint
         self.problem = problem
         self.remedy = remedy
         self.status_code = status_code
+        self.is_transient = is_transient
 
 
 class ChatModel(Protocol):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterable
 from functools import cache
@@ -27,7 +28,6 @@ class RecordedReplies:
     """Answers with what was recorded, and with status no_reply where nothing was."""
 
     endpoint = "recorded"
-    model = "recorded replies"
     recorded = True
 
     def __init__(self, class_names: Iterable[str] = ()) -> None:
@@ -41,6 +41,9 @@ class RecordedReplies:
         asked = frozenset(normalised(name) for name in class_names)
         own = [bundle for bundle in BUNDLES if asked == _names_by_group(bundle).get(None)]
         self._bundles = tuple(own) or BUNDLES
+        digests = "".join(_digest(bundle) for bundle in self._bundles)
+        self.model = f"recorded replies {hashlib.sha256(digests.encode()).hexdigest()[:8]}"
+        """Names the content of the bundles, so that other replies are another artifact."""
 
     def complete(self, request: ChatRequest) -> ChatReply:
         """The recorded reply to a request's kind, class, group and round.
@@ -84,6 +87,15 @@ def _names_by_group(bundle: str) -> dict[str | None, frozenset[str]]:
     for group in classes["group"].unique():
         groups[str(group)] = frozenset(names[classes["group"] == group])
     return groups
+
+
+@cache
+def _digest(bundle: str) -> str:
+    """SHA-256 (hex) of a bundle's files."""
+    digest = hashlib.sha256()
+    for path in sorted(_DIRECTORY.glob(f"{bundle}_*.jsonl.gz")):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()} ".encode())
+    return digest.hexdigest()
 
 
 @cache

@@ -18,7 +18,7 @@ from tests.video_files import write_video
 @pytest.fixture(scope="session")
 def clip_spec(tmp_path_factory):
     path = save_random_clip(tmp_path_factory.mktemp("clip") / "tiny.safetensors")
-    return ClipSpec(arch="stickworld-clip", weights=str(path))
+    return ClipSpec(arch="tiny-vit", weights=str(path))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Readers: what they accept, what they refuse, and the artifacts they lead to."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,11 @@ def test_a_class_list_fixes_the_ids(root, tmp_path):
         (["name,label", "a,b"], {}, r"columns are name, label; need `file` and one of"),
         (["file,label", "a.mp4,"], {}, r"line 2: 'a.mp4' has no label"),
         (["file,label,split", "a.mp4,x,dev"], {}, r"line 2: split 'dev' is not one of"),
-        (["file,label", "../a.mp4,x"], {}, r"line 2: '../a.mp4' must be relative"),
+        (["file,label", "../a.mp4,x"], {}, r"'../a.mp4' must be a path relative to .* and inside"),
+        (["file,label", "/v/a.mp4,x"], {}, r"'/v/a.mp4' must be a path relative"),
+        (["file,label", ",x"], {}, r"'' must be a path relative"),
+        (["file,label", "a.mp4,x", "./a.mp4,y"], {}, r"'a.mp4' and 'a.mp4' .*row, joined by \|"),
+        (["file,label", "a.mp4,x", "a.avi,x"], {}, r"'a.mp4' and 'a.avi' are the same video 'a'"),
         (["file,label", "a.mp4,fly"], {"classes": "stickworld"}, r"line 2: class 'fly' is not in"),
         (["file,label", "a.mp4,fly"], {"classes": "nope"}, r"nope"),
         ([""], {}, r"is not a CSV file"),
@@ -120,7 +125,13 @@ def test_kinetics_lists(root, tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("a.mp4 7", "line 1: label 7 is not in the label CSV"), ("a.mp4", "does not end in a label")],
+    [
+        ("a.mp4 7", "line 1: label 7 is not in the label CSV"),
+        ("a.mp4", "does not end in a label"),
+        ("/videos/a.mp4 0", "'/videos/a.mp4' must be a path relative"),
+        ("walk/../../a.mp4 0", "'walk/../../a.mp4' must be a path relative"),
+        ("walk/a.mp4 0\nwalk/a.mp4 1", "'walk/a.mp4' and 'walk/a.mp4' are the same video"),
+    ],
 )
 def test_a_wrong_kinetics_line_is_named(root, tmp_path, line, message):
     with pytest.raises(ValueError, match=message):
@@ -180,10 +191,30 @@ def test_the_key_follows_content_not_place(root, tmp_path):
     assert changed.artifact.ref != first.artifact.ref
 
 
-def test_two_files_of_one_id_are_refused(root, tmp_path):
+def test_two_files_of_one_id_are_refused_before_anything_is_published(root, tmp_path):
     write_video(root / "walk/a.avi", 3, "mpeg4")
-    with pytest.raises(ValueError, match=r"'video_id': 'walk/a'\} occurs in 2 rows"):
-        register(Store(tmp_path / "store"), spec(root))
+    store = Store(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"'walk/a.avi' and 'walk/a.mp4' .* or rename a file"):
+        register(store, spec(root))
+    assert store.published() == []
+
+
+def test_a_copied_dataset_has_the_same_content(root, tmp_path):
+    (root / "walk/broken.mp4").write_text("no video")
+    whole = (root / "walk/a.mp4").read_bytes()
+    (root / "walk/half.mp4").write_bytes(whole[: len(whole) // 2])
+    shutil.copytree(root, tmp_path / "copy")
+    _, first = register(Store(tmp_path / "store"), spec(root))
+    _, second = register(Store(tmp_path / "other"), spec(tmp_path / "copy"))
+    assert first.artifact.manifest.report["videos"] == {"ok": 3, "unreadable": 2}
+    assert first.artifact.manifest.content_hash == second.artifact.manifest.content_hash
+
+
+def test_the_report_says_how_long_it_took(root, tmp_path):
+    _, videos = register(Store(tmp_path / "store"), spec(root))
+    report = videos.artifact.manifest.report
+    assert report["duration_s"] > 0
+    assert report["videos_per_s"] > 0
 
 
 def test_no_absolute_path_is_stored(root, tmp_path):

@@ -59,7 +59,7 @@ def test_recorded_descriptions_cover_every_class(store, name):
     for row in rows:
         assert row["n_tokens"] == clip_tokens(row["text"]) <= MAX_TOKENS
         assert row["text"].endswith(".")
-        assert row["model"] == "recorded replies"
+        assert row["model"] == model.model
     assert not build(store, classes, calls, config).made
 
 

@@ -137,3 +137,21 @@ def test_errors_name_the_file(tmp_path):
         Ledger(newer)
     with pytest.raises(ValueError, match="unable to open"):
         Ledger(tmp_path)
+
+
+def test_one_at_a_time_is_exclusive(tmp_path, caplog):
+    entered = threading.Event()
+    with Ledger(tmp_path / "l") as one, Ledger(tmp_path / "l") as other:
+
+        def enter():
+            with other.exclusive():
+                entered.set()
+
+        with ThreadPoolExecutor(1) as pool:
+            with one.exclusive():
+                waiting = pool.submit(enter)
+                assert not entered.wait(0.2)
+            waiting.result(10)
+        assert "another extraction uses it; waiting" in caplog.text
+    with Ledger(None) as memory, memory.exclusive():
+        pass

@@ -10,6 +10,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
+from knowledge import mining
 from knowledge.datasets.class_lists import normalised
 from knowledge.mining import MiningConfig, mine
 
@@ -183,12 +184,34 @@ def test_a_union_corpus_still_ranks_the_datasets_own_classes(tmp_path):
     ] == [(r["video_id"], r["rank"], r["class_id"]) for r in own.mine(top_k=5) if r["rank"]]
 
 
+def test_parts_change_nothing_but_the_memory(tmp_path, monkeypatch):
+    whole = world(tmp_path / "whole")
+    rows = whole.mine(top_k=5)
+    monkeypatch.setattr(mining, "VIDEOS_PER_PART", 2)
+    parted = world(tmp_path / "parted")
+    assert [without_cosines(row) for row in parted.mine(top_k=5)] == [
+        without_cosines(row) for row in rows
+    ]
+    one, five = (w.store.get("negatives/toy").manifest for w in (whole, parted))
+    assert [len(manifest.files) for manifest in (one, five)] == [1, 5]
+    timed = ("duration_s", "videos_per_s")
+    reports = [{k: v for k, v in m.report.items() if k not in timed} for m in (one, five)]
+    assert reports[0] == reports[1]
+
+
+def without_cosines(row):
+    return {name: row[name] for name in row if name not in ("cosine", "margin", "reason")}
+
+
 def test_few_texts_give_few_negatives_without_padding(tmp_path):
     made = world(tmp_path, classes=4, foreign=False)
     rows = made.mine(top_k=16)
     kept = [r for r in rows if r["status"] == "kept"]
     assert len(kept) == 3 * len(made.labels)
-    assert made.store.get("negatives/toy").manifest.report["fewest_negatives"] == 3
+    report = made.store.get("negatives/toy").manifest.report
+    assert report["fewest_negatives"] == 3
+    assert report["duration_s"] >= 0
+    assert report["videos_per_s"] > 0
 
 
 def test_cooccurrence_votes_are_noted_and_can_reject(tmp_path):

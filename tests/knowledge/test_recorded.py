@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+import shutil
 
 import pytest
 
@@ -9,6 +11,7 @@ from knowledge.datasets.class_lists import class_list
 from knowledge.extraction import ActionClass
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.kinds.description import DescriptionConfig
+from knowledge.llm import recorded
 from knowledge.llm.recorded import _DIRECTORY, BUNDLES, RecordedReplies
 
 ROUNDS = {"ava": (3, 5), "stickworld": (3, 5), "charades": (1, 3)}
@@ -76,6 +79,27 @@ def test_what_is_not_recorded_is_an_outcome():
     assert model.complete(known).status == "ok"
     assert model.complete(known.model_copy(update={"question": "haiku"})).status == "no_reply"
     assert model.complete(known.model_copy(update={"round": 2})).status == "no_reply"
+
+
+def test_the_model_names_the_content_of_the_bundles(tmp_path, monkeypatch):
+    names = class_list("ava")["name"]
+    model = RecordedReplies(names).model
+    assert re.fullmatch("recorded replies [0-9a-f]{8}", model)
+    assert model == RecordedReplies(names).model
+    assert model != RecordedReplies().model
+    shutil.copytree(_DIRECTORY, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(recorded, "_DIRECTORY", tmp_path)
+    recorded._digest.cache_clear()
+    try:
+        assert RecordedReplies(names).model == model
+        (tmp_path / "ucf101_texts.jsonl.gz").write_bytes(b"another bundle")
+        recorded._digest.cache_clear()
+        assert RecordedReplies(names).model == model
+        (tmp_path / "ava_texts.jsonl.gz").write_bytes(b"other replies")
+        recorded._digest.cache_clear()
+        assert RecordedReplies(names).model != model
+    finally:
+        recorded._digest.cache_clear()
 
 
 def test_bundles_hold_nothing_but_the_documented_lines():

@@ -1,5 +1,9 @@
 """Frames are exactly those asked for, from every kind of file, and bad files say why."""
 
+import struct
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,8 @@ from hypothesis import strategies as st
 
 from knowledge.video import (
     VideoError,
+    _reasons,
+    _seconds,
     probe,
     read_frames,
     resize_and_crop,
@@ -15,7 +21,7 @@ from knowledge.video import (
     segment_random,
     segment_starts,
 )
-from tests.video_files import index_of, write_sound, write_video
+from tests.video_files import index_of, pattern, write_sound, write_video
 
 FILES = [
     ("h264.mp4", "libx264", {}),
@@ -92,6 +98,102 @@ def test_bad_files_raise_one_line_with_the_reason(tmp_path):
             read_frames(tmp_path / name, lambda n: segment_centres(n, 4))
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in caught.value.reason
+
+
+def test_the_reason_is_the_same_in_every_directory(tmp_path):
+    reasons = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        for path in ("text.mp4", "whole.mp4"):
+            (tmp_path / name / path).write_text("no video")
+        bad_files(tmp_path / name)
+        reasons.append([])
+        for path in sorted((tmp_path / name).glob("*.m*")):
+            try:
+                read_frames(path, lambda n: [0])
+            except VideoError as error:
+                reasons[-1].append(error.reason)
+    assert reasons[0] == reasons[1]
+    assert len(reasons[0]) == 4
+    assert not [reason for reason in reasons[0] if str(tmp_path) in reason]
+
+
+def test_an_unknown_codec_is_a_reason(tmp_path):
+    path = write_video(tmp_path / "v.avi", 10, "mpeg4")
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    for use in (probe, lambda path: read_frames(path, lambda n: [0])):
+        with pytest.raises(VideoError, match="unknown codec"):
+            use(path)
+
+
+def test_a_change_of_size_is_a_reason(tmp_path):
+    small = write_video(tmp_path / "small.ts", 10, bf="0")
+    large = tmp_path / "large.ts"
+    with av.open(str(large), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(pattern(index, 96, 128), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    assert read_frames(both, lambda n: [0, 5]).images.shape == (2, 3, 48, 64)
+    with pytest.raises(VideoError, match=r"picture size changes .*64x48 and 128x96"):
+        read_frames(both, lambda n: [0, n - 2])
+
+
+@pytest.mark.parametrize("error", [ValueError, AttributeError, IndexError])
+def test_odd_errors_of_the_decoder_are_reasons(tmp_path, error):
+    with pytest.raises(VideoError) as caught, _reasons(tmp_path / "a", "damaged"):
+        raise error(f"odd {tmp_path / 'a'}\nmore")
+    assert caught.value.reason == "damaged (odd a)"
+
+
+def test_frames_cut_off_by_an_edit_list_do_not_exist(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", 40, bf="2", g="20")
+    path = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts -= int(0.5 / packet.time_base)
+                packet.dts -= int(0.5 / packet.time_base)
+                packet.stream = stream
+                target.mux(packet)
+    assert probe(path).num_frames == 35
+    counts = []
+    frames = read_frames(path, lambda n: counts.append(n) or range(n))
+    assert counts == [35]
+    assert [index_of(image) for image in frames.images.numpy()] == list(range(5, 40))
+    assert frames.pts_s[:2] == pytest.approx([0, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [
+        ((0, 1, -1, 0), -1),  # as phones write it upright: turn clockwise to show
+        ((-1, 0, 0, -1), 2),
+        ((0, -1, 1, 0), 1),
+    ],
+)
+def test_pictures_are_turned_as_the_container_asks(tmp_path, matrix, turns):
+    path = write_video(tmp_path / "v.mp4", 40)
+    plain = read_frames(path, lambda n: [37]).images
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # matrix a b u c d v of a version 0 box, 16.16 fixed point
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 24] = struct.pack(">6i", a, b, 0, c, d, 0)
+    path.write_bytes(data)
+    turned = read_frames(path, lambda n: [37]).images
+    assert turned.shape == ((1, 3, 48, 64) if turns == 2 else (1, 3, 64, 48))
+    assert torch.equal(turned, torch.rot90(plain, turns, (2, 3)))
+
+
+def test_a_frame_without_time_stamp_is_timed_by_the_frame_rate():
+    assert _seconds(30, Fraction(1, 10), Fraction(25), 7) == 3
+    assert _seconds(None, Fraction(1, 10), Fraction(25), 7) == 7 / 25
+    assert _seconds(None, Fraction(1, 10), None, 7) is None
 
 
 def test_a_stream_with_fewer_frames_than_packets_is_sampled_anew(tmp_path):
