@@ -13,6 +13,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.options import (
+    ArchOption,
+    BaseUrlOption,
+    ClassesOption,
+    CorpusOption,
+    DatasetOption,
+    DeviceOption,
+    FramesOption,
+    LabelsOption,
+    LedgerOption,
+    ListOption,
+    ModelOption,
+    NameOption,
+    RecipeOption,
+    SetOption,
+    SplitOption,
+    StoreOption,
+    TopKOption,
+    VideosOption,
+    WeightsOption,
+)
+
 if TYPE_CHECKING:
     from flows.steps import Step
     from knowledge.clip import ClipSpec
@@ -24,44 +46,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        "--store", envvar="ACTIONLORE_STORE", help="Directory or fsspec URL of artifacts."
-    ),
-]
-VideosOption = Annotated[Path, typer.Option("--videos", help="Directory the videos are in.")]
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="Reader of the dataset: folder, kinetics, stickworld.")
-]
-LabelsOption = Annotated[str | None, typer.Option(help="Label CSV of the dataset.")]
-ListOption = Annotated[list[str], typer.Option("--list", help="SPLIT=FILE, a list file per split.")]
-ClassesOption = Annotated[
-    str | None, typer.Option(help="Known class list or CSV (id,name[,group]) that fixes the ids.")
-]
-NameOption = Annotated[
-    str | None, typer.Option(help="Name of the artifacts; the reader's name if omitted.")
-]
-ArchOption = Annotated[str, typer.Option("--clip", help="open_clip architecture.")]
-WeightsOption = Annotated[
-    str, typer.Option("--clip-weights", help="Pretrained tag, checkpoint file, or `bundled`.")
-]
-CorpusOption = Annotated[
-    str, typer.Option(help="Further class lists for negatives, separated by commas.")
-]
-BaseUrlOption = Annotated[
-    str | None,
-    typer.Option(help="OpenAI-compatible endpoint; bundled recorded replies if omitted."),
-]
-ModelOption = Annotated[str | None, typer.Option(help="Model at the endpoint.")]
-LedgerOption = Annotated[Path | None, typer.Option(help="File of paid attempts.")]
-RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore recipes`.")]
-SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
-SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
-TopKOption = Annotated[int, typer.Option(help="Negatives kept per video.")]
-FramesOption = Annotated[int, typer.Option("--frames", help="Frames per video.")]
 
 
 @app.command()
