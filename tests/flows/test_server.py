@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 TASKS = 300
 
 CODE = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started without it
 from flows.server import prefect_server
 with prefect_server():
     from prefect import flow, task
