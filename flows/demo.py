@@ -54,7 +54,7 @@ def _show_results(store: Store) -> None:
     console.print(f"\nArtifacts are in {store.root}. Look further:")
     for command in (
         "inspect cooccurrence/stickworld",
-        "inspect show negatives/stickworld --video VIDEO_ID",
+        f"inspect negatives/stickworld --video {video_ids[0]}",
         f"inspect lineage training_run/stickworld-{RECIPES[-1]}",
         "inspect list",
     ):
