@@ -13,7 +13,7 @@ from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.stickworld.generate import StickworldConfig
 
-WORLD = StickworldConfig(train_per_class=16, val_per_class=2, test_per_class=6)
+WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=6)
 RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")
 """Without and with hard negatives."""
 

@@ -122,7 +122,7 @@ def mgdm_stickworld(variant: str) -> Recipe:
         name=f"mgdm_stickworld_{variant}",
         config=RunConfig(
             model=MgdmConfig(**_VARIANTS[variant]),
-            optim=OptimConfig(lr=5e-4, epochs=15, warmup_epochs=2, batch_size=64),
+            optim=OptimConfig(lr=2e-3, epochs=40, warmup_epochs=4, batch_size=64),
             eval=EvalConfig(every=0),
         ),
         about=f"MGDM's {variant} on the demo world",
