@@ -246,7 +246,7 @@ def test_two_extractions_with_one_ledger_pay_once(tmp_path, store, server, model
     first = publish_classes(store)
     second = first if same_question else publish_classes(store, [*NAMES, "dance"])
     server.delay_s = 0.05
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=30)
 
     def run(classes):
         with Ledger(tmp_path / "ledger.sqlite") as ledger:

@@ -155,3 +155,14 @@ def test_one_at_a_time_is_exclusive(tmp_path, caplog):
         assert "another extraction uses it; waiting" in caplog.text
     with Ledger(None) as memory, memory.exclusive():
         pass
+
+
+def test_many_may_open_a_new_ledger_at_once(tmp_path):
+    """Switching a new file to write-ahead logging is where SQLite would refuse instead of wait."""
+
+    def opened(number):
+        with Ledger(tmp_path / f"{number // 8}.sqlite") as ledger:
+            return ledger.attempts("none")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(opened, range(160))) == [[]] * 160
