@@ -160,9 +160,13 @@ def test_one_at_a_time_is_exclusive(tmp_path, caplog):
 def test_many_may_open_a_new_ledger_at_once(tmp_path):
     """Switching a new file to write-ahead logging is where SQLite would refuse instead of wait."""
 
-    def opened(number):
-        with Ledger(tmp_path / f"{number // 8}.sqlite") as ledger:
-            return ledger.attempts("none")
+    for number in range(100):
+        barrier = threading.Barrier(4, timeout=30)
 
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(opened, range(160))) == [[]] * 160
+        def opened(_, number=number, barrier=barrier):
+            barrier.wait()
+            with Ledger(tmp_path / f"{number}.sqlite") as ledger:
+                return ledger.attempts("none")
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(opened, range(4))) == [[]] * 4
