@@ -23,16 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
-from knowledge.extraction import (
-    ActionClass,
-    ParsedReply,
-    Question,
-    Vocabulary,
-    check_calls,
-    parse,
-    read_classes,
-)
-from knowledge.llm.messages import ChatRequest, Message, Sampling
+from knowledge.extraction import ParsedReply, check_calls, parse
+from knowledge.llm.messages import ChatRequest, Message
+from knowledge.question import ActionClass, Question, read_classes
+from knowledge.reading import Vocabulary
 
 KIND = "cooccurrence"
 INSTRUCTION = (
@@ -57,6 +51,7 @@ class CooccurrenceQuestion(Question):
     """What is asked: one request per class, group of candidates and round."""
 
     kind: ClassVar[str] = KIND
+    reply_type: ClassVar[type[BaseModel]] = CooccurrenceReply
 
     rounds: int = Field(5, ge=1)
     """Independent repetitions, each with the list in another order."""
@@ -64,9 +59,6 @@ class CooccurrenceQuestion(Question):
     """Actions asked for per request, at most as many as the group has others."""
     seed: int = 0
     """Decides the orders of the lists."""
-    structured: bool = True
-    """Ask the endpoint to enforce the reply's JSON schema; False for endpoints that cannot."""
-    sampling: Sampling = Sampling()
 
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
         """Requests by round, class and group; a group without other classes is not asked about."""
@@ -103,7 +95,7 @@ class CooccurrenceQuestion(Question):
                 Message(role="system", content=INSTRUCTION),
                 Message(role="user", content=prompt),
             ),
-            reply_schema=CooccurrenceReply.model_json_schema() if self.structured else None,
+            reply_schema=CooccurrenceReply.model_json_schema(),
             sampling=self.sampling,
         )
 
@@ -221,7 +213,7 @@ def build(
     if found := store.find(provenance):
         return Outcome(found, made=False)
     actions = read_classes(classes)
-    parsed = parse(calls, CooccurrenceReply)
+    parsed = parse(calls, config, CooccurrenceReply)
     tally = count_votes(parsed.replies, actions, config.keep)
     if not tally.rounds.any():
         raise ValueError(

@@ -14,8 +14,9 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.datasets.class_lists import normalised
-from knowledge.extraction import ActionClass, Question, check_calls, parse, read_classes
-from knowledge.llm.messages import ChatRequest, Message, Sampling
+from knowledge.extraction import check_calls, parse
+from knowledge.llm.messages import ChatRequest, Message
+from knowledge.question import ActionClass, Question, read_classes
 from knowledge.tokens import MAX_TOKENS, clip_tokens
 
 KIND = "description"
@@ -44,10 +45,7 @@ class DescriptionConfig(Question):
     """What is asked; nothing is left to choose once the replies are there."""
 
     kind: ClassVar[str] = KIND
-
-    structured: bool = True
-    """Ask the endpoint to enforce the reply's JSON schema; False for endpoints that cannot."""
-    sampling: Sampling = Sampling()
+    reply_type: ClassVar[type[BaseModel]] = DescriptionReply
 
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
         """One request per class, in id order."""
@@ -60,7 +58,7 @@ class DescriptionConfig(Question):
                     Message(role="system", content=INSTRUCTION),
                     Message(role="user", content=PROMPT.format(label=each.prompt_name)),
                 ),
-                reply_schema=DescriptionReply.model_json_schema() if self.structured else None,
+                reply_schema=DescriptionReply.model_json_schema(),
                 sampling=self.sampling,
             )
             for each in classes
@@ -86,7 +84,7 @@ def build(store: Store, classes: Artifact, calls: Artifact, config: DescriptionC
     if found := store.find(provenance):
         return Outcome(found, made=False)
     actions = {each.class_id: each for each in read_classes(classes)}
-    parsed = parse(calls, DescriptionReply)
+    parsed = parse(calls, config, DescriptionReply)
     drops = Counter(parsed.drops)
     rows: list[dict[str, Any]] = []
     shortened = 0

@@ -1,22 +1,23 @@
 """Any OpenAI-compatible chat completions endpoint, through the openai client.
 
 One call is one attempt: the client's own retries are off, because a timed-out call may have been
-billed and whoever repeats it has to record that: repeating is repeating `Ledger.send`, which
-`knowledge.extraction` does for errors that `LlmError.is_transient` marks. Rate limits
-and budgets can wrap this class as another `ChatModel`.
+billed and whoever repeats it has to record that (`knowledge.llm.sender`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
-from knowledge.llm.messages import ChatReply, ChatRequest, LlmError
+from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
 
 _SHOWN_CHARACTERS = 200
 _MIN_SECRET_LENGTH = 12
@@ -24,13 +25,15 @@ _NO_KEY = "not-needed"
 _TRANSIENT = (408, 409, 429)
 """Statuses below 500 after which the same request may succeed."""
 _REMEDIES = {
-    400: "check the model name, or leave `structured` off if it does not know response_format",
+    400: "check the model name",
     401: "check the API key",
     402: "check the account's credit",
     403: "check the API key and what it may use",
     404: "check the base URL (it usually ends in /v1) and the model name",
-    429: "wait, or ask with fewer workers",
+    429: "wait, or ask with fewer requests in flight",
 }
+_NO_CREDIT = "insufficient_quota"
+"""Code of a 429 that no waiting mends."""
 
 
 class OpenAiChat:
@@ -72,14 +75,14 @@ class OpenAiChat:
         """Close the connections."""
         self._client.close()
 
-    def complete(self, request: ChatRequest) -> ChatReply:
+    def complete(self, request: ChatRequest, dialect: Dialect) -> ChatReply:
         """Send one request, once.
 
         Raises:
             LlmError: no connection, an error status, or an answer that is no chat completion.
         """
         started = time.monotonic()
-        answer = self._post(request.body(self.model))
+        answer = self._post(request.body(self.model, dialect))
         duration_s = time.monotonic() - started
         completion = self._read(answer)
         choice = completion.choices[0]
@@ -111,13 +114,7 @@ class OpenAiChat:
                 f"no answer within {self._timeout_s:g} s", "raise the timeout", is_transient=True
             ) from None
         except openai.APIStatusError as error:
-            status = error.status_code
-            detail = _server_message(self._redacted(error.response.text)) or "no explanation"
-            remedy = _REMEDIES.get(status, "try again later" if status >= 500 else "correct it")
-            is_transient = status in _TRANSIENT or status >= 500
-            raise self._error(
-                f"status {status}: {detail}", remedy, status, is_transient=is_transient
-            ) from None
+            raise self._refused(error.response.status_code, error.response) from None
         except openai.APIConnectionError as error:
             raise self._error(
                 f"no connection ({error.__cause__ or error})",
@@ -126,6 +123,22 @@ class OpenAiChat:
             ) from None
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
+
+    def _refused(self, status: int, response: Any) -> LlmError:
+        """The error for an error status."""
+        body = self._redacted(response.text)
+        detail = _server_message(body) or "no explanation"
+        remedy = _REMEDIES.get(status, "try again later" if status >= 500 else "correct it")
+        is_transient = status in _TRANSIENT or status >= 500
+        if _NO_CREDIT in _error_codes(body):
+            remedy, is_transient = _REMEDIES[402], False
+        return self._error(
+            f"status {status}: {detail}",
+            remedy,
+            status,
+            is_transient=is_transient,
+            retry_after_s=retry_after_s(response.headers),
+        )
 
     def _read(self, answer: str) -> _Completion:
         try:
@@ -144,14 +157,34 @@ class OpenAiChat:
         status_code: int | None = None,
         *,
         is_transient: bool = False,
+        retry_after_s: float | None = None,
     ) -> LlmError:
         """The failure as one line without the key."""
-        problem = _storable(self._redacted(problem)) or ""
-        return LlmError(self.endpoint, problem, remedy, status_code, is_transient=is_transient)
+        return LlmError(
+            self.endpoint,
+            _storable(self._redacted(problem)) or "",
+            remedy,
+            status_code,
+            is_transient=is_transient,
+            retry_after_s=retry_after_s,
+        )
 
     def _redacted(self, text: str) -> str:
         """The text without the API key, should the server have echoed it."""
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds a response asks to wait; None if it does not, or not understandably."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None or value is None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 class _Message(BaseModel):
@@ -191,6 +224,23 @@ def _server_message(text: str) -> str:
     if isinstance(error, dict):
         error = error.get("message", error)
     return str(error)[:_SHOWN_CHARACTERS] if error else ""
+
+
+def _error_codes(text: str) -> tuple[Any, ...]:
+    """Code and type of an error body."""
+    try:
+        error = json.loads(text)["error"]
+        return (error.get("code"), error.get("type"))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return ()
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
 
 
 def _storable(text: str | None) -> str | None:

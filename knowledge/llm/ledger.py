@@ -1,7 +1,8 @@
 """A durable row per attempt, written before it is sent: nothing paid for is lost or paid twice.
 
 A local SQLite file (write-ahead log, fsync on every commit). After `kill -9` it holds every reply
-that arrived; what was being sent stays `in_flight`, which means possibly billed.
+that arrived; what was being sent stays `in_flight`, which means possibly billed. Writes that arrive
+together share a commit, so many workers do not wait for many fsyncs.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from artifacts.provenance import Frozen, canonical_json
-from knowledge.llm.messages import ChatModel, ChatReply, ChatRequest, LlmError
+from artifacts.provenance import Frozen
+from knowledge.llm.budget import Charge
+from knowledge.llm.messages import ChatReply, Dialect, LlmError
 
 ANSWERED = ("ok", "no_reply", "refusal")
 """Statuses of an attempt that need no other."""
 
 _LOG = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 _BUSY_TIMEOUT_S = 60.0
-_TABLE = """
+_ATTEMPTS = """
 CREATE TABLE IF NOT EXISTS attempts (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -43,9 +46,28 @@ CREATE TABLE IF NOT EXISTS attempts (
     error TEXT,
     sent_at TEXT NOT NULL,
     duration_s REAL,
+    charged_tokens INTEGER NOT NULL DEFAULT 0,
+    charged_usd REAL,
+    batch_key TEXT,
     PRIMARY KEY (request_key, attempt)
 ) WITHOUT ROWID
 """
+_DIALECTS = """
+CREATE TABLE IF NOT EXISTS dialects (
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    settled_at TEXT NOT NULL,
+    PRIMARY KEY (endpoint, model)
+) WITHOUT ROWID
+"""
+_FROM_VERSION_1 = (
+    "ALTER TABLE attempts ADD COLUMN charged_tokens INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN charged_usd REAL",
+    "ALTER TABLE attempts ADD COLUMN batch_key TEXT",
+    "UPDATE attempts SET charged_tokens = coalesce(prompt_tokens, 0) + "
+    "coalesce(completion_tokens, 0)",
+)
 
 
 class Attempt(Frozen):
@@ -69,6 +91,23 @@ class Attempt(Frozen):
     sent_at: str
     """UTC."""
     duration_s: float | None
+    charged_tokens: int
+    """What it cost, or the most it can have cost while that is not known."""
+    charged_usd: float | None
+    """The same in US dollars; None where the price is unknown."""
+    batch_key: str | None
+    """Batch it was sent in, if it was."""
+
+
+@dataclass
+class _Write:
+    """A statement that waits for its commit."""
+
+    statement: str
+    values: tuple[Any, ...]
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
 
 
 class Ledger:
@@ -83,8 +122,11 @@ class Ledger:
         Raises:
             ValueError: the file is no ledger, of another version, or cannot be opened.
         """
-        self._lock = threading.Lock()
         self._path = path
+        self._lock = threading.Lock()
+        """Held by whoever uses the connection."""
+        self._waiting: list[_Write] = []
+        self._waiting_lock = threading.Lock()
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -136,24 +178,43 @@ class Ledger:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def begin(self, request: ChatRequest, endpoint: str, model: str) -> Attempt:
-        """Record, durably, that a request is about to be sent."""
-        key = request.key(endpoint, model)
-        body = canonical_json(request.body(model))
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        rows = self._run(
-            "INSERT INTO attempts (request_key, attempt, question, endpoint, model, request, "
-            "status, sent_at) SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, 'in_flight', ? FROM attempts "
-            "WHERE request_key = ? RETURNING *",
-            (key, request.question, endpoint, model, body, now, key),
-        )
-        return rows[0]
+    def begin(
+        self,
+        request_key: str,
+        question: str,
+        endpoint: str,
+        model: str,
+        request: str,
+        most: Charge,
+        batch_key: str | None = None,
+    ) -> Attempt:
+        """Record, durably, that a request is about to be sent.
 
-    def settle(self, attempt: Attempt, reply: ChatReply) -> None:
-        """Record, durably, what an attempt brought."""
-        self._run(
+        Args:
+            request_key: SHA-256 of what is sent.
+            question: knowledge kind that asks.
+            endpoint: base URL.
+            model: model asked.
+            request: body as canonical JSON.
+            most: the most the attempt can cost; it stays charged if its outcome is never known.
+            batch_key: batch it is sent in, if it is.
+        """
+        fixed = (question, endpoint, model, request, "in_flight", _now())
+        rows = self._write(
+            "INSERT INTO attempts (request_key, attempt, question, endpoint, model, request, "
+            "status, sent_at, charged_tokens, charged_usd, batch_key) "
+            "SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?, ? FROM attempts "
+            "WHERE request_key = ? RETURNING *",
+            (request_key, *fixed, most.tokens, most.usd, batch_key, request_key),
+        )
+        return Attempt(**dict(zip(self._columns, rows[0], strict=True)))
+
+    def settle(self, attempt: Attempt, reply: ChatReply, charge: Charge) -> None:
+        """Record, durably, what an attempt brought and cost."""
+        self._write(
             "UPDATE attempts SET status = ?, reply = ?, finish_reason = ?, prompt_tokens = ?, "
-            "completion_tokens = ?, duration_s = ? WHERE request_key = ? AND attempt = ?",
+            "completion_tokens = ?, duration_s = ?, charged_tokens = ?, charged_usd = ? "
+            "WHERE request_key = ? AND attempt = ?",
             (
                 reply.status,
                 reply.text,
@@ -161,32 +222,20 @@ class Ledger:
                 reply.prompt_tokens,
                 reply.completion_tokens,
                 reply.duration_s,
+                charge.tokens,
+                charge.usd,
                 attempt.request_key,
                 attempt.attempt,
             ),
         )
 
-    def fail(self, attempt: Attempt, error: LlmError) -> None:
-        """Record, durably, that an attempt brought no usable answer."""
-        self._run(
-            "UPDATE attempts SET status = 'error', error = ? WHERE request_key = ? AND attempt = ?",
-            (str(error), attempt.request_key, attempt.attempt),
+    def fail(self, attempt: Attempt, error: LlmError, charge: Charge) -> None:
+        """Record, durably, that an attempt brought no usable answer, and what it may have cost."""
+        self._write(
+            "UPDATE attempts SET status = 'error', error = ?, charged_tokens = ?, charged_usd = ? "
+            "WHERE request_key = ? AND attempt = ?",
+            (str(error), charge.tokens, charge.usd, attempt.request_key, attempt.attempt),
         )
-
-    def send(self, model: ChatModel, request: ChatRequest) -> ChatReply:
-        """Make one attempt, recorded before and after it.
-
-        Raises:
-            LlmError: no usable answer came.
-        """
-        attempt = self.begin(request, model.endpoint, model.model)
-        try:
-            reply = model.complete(request)
-        except LlmError as error:
-            self.fail(attempt, error)
-            raise
-        self.settle(attempt, reply)
-        return reply
 
     def answered(self, request_key: str) -> Attempt | None:
         """The attempt that answered a request, or None."""
@@ -195,22 +244,76 @@ class Ledger:
 
     def attempts(self, request_key: str) -> list[Attempt]:
         """All attempts at a request, first to last."""
-        return self._run(
+        rows = self._read(
             "SELECT * FROM attempts WHERE request_key = ? ORDER BY attempt", (request_key,)
         )
+        return [Attempt(**dict(zip(self._columns, row, strict=True))) for row in rows]
 
-    def _run(self, statement: str, values: tuple[Any, ...]) -> list[Attempt]:
+    def charged(self) -> Charge:
+        """What all attempts cost, counting the most where that is not known."""
+        ((tokens, usd, unknown),) = self._read(
+            "SELECT coalesce(sum(charged_tokens), 0), coalesce(sum(charged_usd), 0.0), "
+            "count(*) FILTER (WHERE charged_usd IS NULL AND charged_tokens > 0) FROM attempts"
+        )
+        return Charge(tokens=tokens, usd=None if unknown else usd)
+
+    def dialect(self, endpoint: str, model: str) -> Dialect | None:
+        """The dialect an endpoint was found to understand, or None."""
+        rows = self._read(
+            "SELECT dialect FROM dialects WHERE endpoint = ? AND model = ?", (endpoint, model)
+        )
+        return Dialect.model_validate_json(rows[0][0]) if rows else None
+
+    def settle_dialect(self, endpoint: str, model: str, dialect: Dialect) -> None:
+        """Record, durably, which dialect an endpoint understands."""
+        self._write(
+            "INSERT OR REPLACE INTO dialects VALUES (?, ?, ?, ?)",
+            (endpoint, model, dialect.model_dump_json(), _now()),
+        )
+
+    def _read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                cursor = self._db.execute(statement, values)
-                names = [column[0] for column in cursor.description or ()]
-                rows = cursor.fetchall()
+                return self._db.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                raise ValueError(
-                    f"ledger {self._path}: {error}; every reply it took before is safe, make it "
-                    "writable and run the same command again"
-                ) from error
-        return [Attempt(**dict(zip(names, row, strict=True))) for row in rows]
+                raise self._failure(error) from error
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run a statement and wait until it is on disk, together with all that wait meanwhile."""
+        own = _Write(statement, values)
+        with self._waiting_lock:
+            self._waiting.append(own)
+        with self._lock:
+            if not own.done:  # otherwise another thread committed it while this one waited
+                with self._waiting_lock:
+                    writes, self._waiting = self._waiting, []
+                self._commit(writes)
+        if own.error:
+            raise self._failure(own.error) from own.error
+        return own.rows
+
+    def _commit(self, writes: Sequence[_Write]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                write.rows = self._db.execute(write.statement, write.values).fetchall()
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            for write in writes:
+                write.error = error
+            if not isinstance(error, sqlite3.Error):
+                raise
+        finally:
+            for write in writes:
+                write.done = True
+
+    def _failure(self, error: BaseException) -> ValueError:
+        return ValueError(
+            f"ledger {self._path}: {error}; every reply it took before is safe, make it "
+            "writable and run the same command again"
+        )
 
     def _use_wal(self) -> None:
         """Switch the journal; SQLite does not wait by itself for another who is switching it."""
@@ -232,12 +335,23 @@ class Ledger:
             self._use_wal()
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
+            if version not in (0, 1, _VERSION):
                 raise ValueError(
                     f"ledger {path} has version {version}, this program writes {_VERSION}; "
                     "give another path"
                 )
-            self._db.execute(_TABLE)
+            self._db.execute("BEGIN IMMEDIATE")
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                for statement in _FROM_VERSION_1:
+                    self._db.execute(statement)
+            self._db.execute(_ATTEMPTS)
+            self._db.execute(_DIALECTS)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            self._db.execute("COMMIT")
+            self._columns = [row[1] for row in self._db.execute("PRAGMA table_info(attempts)")]
         except sqlite3.Error as error:
             raise ValueError(f"ledger {path}: {error}; give another path") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

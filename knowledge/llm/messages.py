@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
@@ -25,6 +26,15 @@ class Sampling(Frozen):
     """Longest reply; a reply that reaches it is dropped as truncated."""
 
 
+class Dialect(Frozen):
+    """What of the protocol an endpoint understands; it decides the bytes of a request."""
+
+    response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    """How the reply's form is asked for: enforced by schema, as any JSON, or by words alone."""
+    limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    """Name of the longest reply's field."""
+
+
 class ChatRequest(Frozen):
     """One question about one class."""
 
@@ -39,32 +49,38 @@ class ChatRequest(Frozen):
     """Names the reply may hold, in the order asked; empty where the question has none."""
     round: int = Field(1, ge=1)
     """Independent repetition."""
+    reask: int = Field(0, ge=0)
+    """How often the question was put again after an unusable reply."""
     messages: tuple[Message, ...]
     reply_schema: dict[str, Any] | None = None
     """JSON schema the endpoint is asked to enforce."""
     sampling: Sampling = Sampling()
 
-    def body(self, model: str) -> dict[str, Any]:
+    def body(self, model: str, dialect: Dialect) -> dict[str, Any]:
         """The exact body of the chat completions request."""
+        sampling = self.sampling.model_dump(exclude_none=True)
+        if (longest := sampling.pop("max_completion_tokens", None)) is not None:
+            sampling[dialect.limit] = longest
         body: dict[str, Any] = {
             "model": model,
             "messages": [message.model_dump() for message in self.messages],
-            **self.sampling.model_dump(exclude_none=True),
+            **sampling,
         }
-        if self.reply_schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": self.question,
-                    "strict": True,
-                    "schema": self.reply_schema,
-                },
+        if self.reply_schema is None or dialect.response_format == "text":
+            return body
+        body["response_format"] = {"type": dialect.response_format}
+        if dialect.response_format == "json_schema":
+            body["response_format"]["json_schema"] = {
+                "name": self.question,
+                "strict": True,
+                "schema": self.reply_schema,
             }
         return body
 
-    def key(self, endpoint: str, model: str) -> str:
-        """SHA-256 (hex) of endpoint, body and round: equal keys are the same paid question."""
-        return canonical_hash({"endpoint": endpoint, "body": self.body(model), "round": self.round})
+
+def request_key(endpoint: str, body: Mapping[str, Any], round_number: int) -> str:
+    """SHA-256 (hex) of endpoint, body and round: equal keys are the same paid question."""
+    return canonical_hash({"endpoint": endpoint, "body": body, "round": round_number})
 
 
 class ChatReply(Frozen):
@@ -91,6 +107,7 @@ class LlmError(ValueError):
         status_code: int | None = None,
         *,
         is_transient: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         """Describe the failure.
 
@@ -100,6 +117,7 @@ class LlmError(ValueError):
             remedy: what the user can do.
             status_code: HTTP status where the endpoint sent one.
             is_transient: whether the same request may well succeed a little later.
+            retry_after_s: how long the endpoint asks to wait.
         """
         super().__init__(" ".join(f"LLM endpoint {endpoint}: {problem}; {remedy}".split()))
         self.endpoint = endpoint
@@ -107,6 +125,16 @@ class LlmError(ValueError):
         self.remedy = remedy
         self.status_code = status_code
         self.is_transient = is_transient
+        self.retry_after_s = retry_after_s
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether the endpoint may have worked for it: a refused request (4xx) costs nothing."""
+        return self.status_code is None or not 400 <= self.status_code < 500
+
+
+class Stopped(RuntimeError):
+    """A halt before the work is done that is no failure: the same command goes on from there."""
 
 
 class ChatModel(Protocol):
@@ -124,7 +152,7 @@ class ChatModel(Protocol):
     def recorded(self) -> bool:
         """Whether replies are free and always the same: then no ledger and no times are kept."""
 
-    def complete(self, request: ChatRequest) -> ChatReply:
+    def complete(self, request: ChatRequest, dialect: Dialect) -> ChatReply:
         """Answer one request.
 
         Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.datasets.class_lists import class_list, normalised
-from knowledge.llm.messages import ChatReply, ChatRequest
+from knowledge.llm.messages import ChatReply, ChatRequest, Dialect
 
 BUNDLES = ("kinetics400", "ucf101", "hmdb51", "ssv2", "charades", "ava", "stickworld")
 """Datasets with recorded texts, in the order they are searched."""
@@ -45,7 +45,7 @@ class RecordedReplies:
         self.model = f"recorded replies {hashlib.sha256(digests.encode()).hexdigest()[:8]}"
         """Names the content of the bundles, so that other replies are another artifact."""
 
-    def complete(self, request: ChatRequest) -> ChatReply:
+    def complete(self, request: ChatRequest, dialect: Dialect) -> ChatReply:
         """The recorded reply to a request's kind, class, group and round.
 
         Co-occurrence is answered only if the candidates are the list that was recorded: a reply

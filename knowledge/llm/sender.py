@@ -1,0 +1,256 @@
+"""One request to an answer: limits, budget, ledger and retries around a `ChatModel`.
+
+Every attempt passes here, so this is the only place that decides whether one is made.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import tenacity
+from pydantic import Field
+
+from artifacts.provenance import Frozen, canonical_json
+from knowledge.llm.budget import (
+    CHARACTERS_PER_TOKEN,
+    Budget,
+    Cap,
+    Charge,
+    Price,
+    actual,
+    longest_reply,
+    worst_case,
+)
+from knowledge.llm.ledger import Attempt, Ledger
+from knowledge.llm.limits import Limits, LimitsConfig, shared_limits
+from knowledge.llm.messages import (
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    Dialect,
+    LlmError,
+    Stopped,
+    request_key,
+)
+
+_REJECTED = (400, 415, 422, 501)
+"""Statuses with which endpoints reject a field they do not know."""
+
+
+class RetryConfig(Frozen):
+    """When a request is repeated after an error that may pass."""
+
+    attempts: int = Field(5, ge=1)
+    """At a request, in one run."""
+    pause_s: float = Field(2.0, ge=0)
+    """Longest pause after the first; it doubles after each further one and is drawn below that."""
+    max_pause_s: float = Field(60.0, ge=0)
+    """Longest such pause."""
+    max_wait_s: float = Field(120.0, ge=0)
+    """Longest wait an endpoint may ask for (Retry-After); beyond it the run stops, resumably."""
+
+
+class SendConfig(Frozen):
+    """How an endpoint is asked."""
+
+    limits: LimitsConfig = LimitsConfig()
+    retry: RetryConfig = RetryConfig()
+    cap: Cap = Cap()
+
+
+class Sender:
+    """Sends requests; one object serves many threads.
+
+    A `Stopped` of one thread stops all: no thread begins another attempt.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        ledger: Ledger,
+        config: SendConfig,
+        price: Price | None = None,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            model: who answers.
+            ledger: keeps every attempt.
+            config: limits, retries and cap.
+            price: of the model, if known.
+
+        Raises:
+            ValueError: a cap in money without a price.
+        """
+        self.model = model
+        self.ledger = ledger
+        self.dialect = Dialect()
+        self.num_attempts = 0
+        self.num_answers = 0
+        self._config = config
+        self._price = price
+        self._limits: Limits = shared_limits(model.endpoint, model.model, config.limits)
+        self._budget = Budget(config.cap, ledger.charged(), price)
+        self._stopped: Stopped | None = None
+        self._lock = threading.Lock()
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        """The exact body that is sent."""
+        return request.body(self.model.model, self.dialect)
+
+    def key(self, request: ChatRequest) -> str:
+        """Identity of a request: endpoint, body and round."""
+        return request_key(self.model.endpoint, self.body(request), request.round)
+
+    def answered(self, request: ChatRequest) -> Attempt | None:
+        """The answer the ledger holds, or None."""
+        return self.ledger.answered(self.key(request))
+
+    def settle(self, request: ChatRequest) -> None:
+        """Find the richest dialect the endpoint understands, with a request that has to be sent.
+
+        A dialect once found is kept in the ledger. Only a request that is rejected for its form is
+        sent in a poorer one.
+
+        Raises:
+            LlmError: no dialect was accepted; the error is that of the first rejection.
+            Stopped: see `answer`.
+        """
+        known = self.ledger.dialect(self.model.endpoint, self.model.model)
+        if known or self.model.recorded:
+            self.dialect = known or self.dialect
+            return
+        first: LlmError | None = None
+        for dialect in ladder(request):
+            self.dialect = dialect
+            try:
+                if self.answered(request) is None:
+                    self.answer(request)
+            except LlmError as error:
+                if error.status_code not in _REJECTED:
+                    raise
+                first = first or error
+            else:
+                self.ledger.settle_dialect(self.model.endpoint, self.model.model, dialect)
+                return
+        self.dialect = Dialect()
+        assert first is not None
+        raise first
+
+    def answer(self, request: ChatRequest) -> Attempt:
+        """Send a request until it is answered, with pauses after errors that may pass.
+
+        Raises:
+            LlmError: an error that stays, or too many that did not.
+            Stopped: the cap is reached, or the endpoint asks for too long a wait.
+        """
+        retry = self._config.retry
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(retry.attempts),
+            wait=tenacity.wait_random_exponential(retry.pause_s, max=retry.max_pause_s),
+            retry=tenacity.retry_if_exception(_may_pass),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(self._attempt, request)
+
+    def _attempt(self, request: ChatRequest) -> Attempt:
+        body = self.body(request)
+        most = worst_case(body, self._price)
+        with self._limits.slot(_likely_tokens(body)):
+            self._check_stopped()
+            try:
+                self._budget.admit(body, most)
+            except Stopped as stop:
+                self._stop(stop)
+            attempt = self._begin(request, body, most)
+            sent_at = time.monotonic()
+            try:
+                reply = self.model.complete(request, self.dialect)
+            except LlmError as error:
+                self._failed(attempt, error, most, sent_at)
+                raise
+            charge = actual(reply, most, self._price)
+            self.ledger.settle(attempt, reply, charge)
+            self._budget.settle(most, charge)
+            with self._lock:
+                self.num_answers += 1
+            return _answered(attempt, reply)
+
+    def _begin(self, request: ChatRequest, body: dict[str, Any], most: Charge) -> Attempt:
+        with self._lock:
+            self.num_attempts += 1
+        return self.ledger.begin(
+            request_key(self.model.endpoint, body, request.round),
+            request.question,
+            self.model.endpoint,
+            self.model.model,
+            canonical_json(body),
+            most,
+        )
+
+    def _failed(self, attempt: Attempt, error: LlmError, most: Charge, sent_at: float) -> None:
+        charge = actual(error, most, self._price)
+        self.ledger.fail(attempt, error, charge)
+        self._budget.settle(most, charge)
+        wait_s = error.retry_after_s
+        if wait_s is not None and wait_s > self._config.retry.max_wait_s and error.is_transient:
+            self._stop(
+                Stopped(
+                    f"LLM endpoint {self.model.endpoint} asks to wait {wait_s:.0f} s, longer than "
+                    f"max_wait_s={self._config.retry.max_wait_s:g}"
+                )
+            )
+        if error.status_code == 429 or wait_s is not None:
+            self._limits.hold_off(wait_s or 0.0, sent_at)
+
+    def _stop(self, stop: Stopped) -> None:
+        self._stopped = self._stopped or stop
+        raise stop from None
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise self._stopped
+
+    def _sleep(self, seconds: float) -> None:
+        """Pause, but not when everybody has to stop."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._stopped:
+            time.sleep(min(left, 0.2))
+
+
+def ladder(request: ChatRequest) -> Iterator[Dialect]:
+    """Dialects in which a request differs, richest first."""
+    seen = []
+    for limit in ("max_completion_tokens", "max_tokens"):
+        for form in ("json_schema", "json_object", "text"):
+            dialect = Dialect.model_validate({"response_format": form, "limit": limit})
+            body = request.body("", dialect)
+            if body not in seen:
+                seen.append(body)
+                yield dialect
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, LlmError) and error.is_transient
+
+
+def _likely_tokens(body: dict[str, Any]) -> float:
+    prompt = sum(len(message["content"]) for message in body["messages"]) / CHARACTERS_PER_TOKEN
+    return prompt + (longest_reply(body) or 0)
+
+
+def _answered(attempt: Attempt, reply: ChatReply) -> Attempt:
+    return attempt.model_copy(
+        update={
+            "status": reply.status,
+            "reply": reply.text,
+            "finish_reason": reply.finish_reason,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "duration_s": reply.duration_s,
+        }
+    )

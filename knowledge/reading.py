@@ -1,0 +1,112 @@
+"""Reading replies: first their form, then what a kind demands of them; never repaired.
+
+A reply counts only if it is whole: one that ran into the token limit is `truncated`, since what it
+left out would read as a no. JSON inside one code fence is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from knowledge.datasets.class_lists import normalised
+
+Reply = TypeVar("Reply", bound=BaseModel)
+
+_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+
+
+class Unusable(Exception):  # noqa: N818
+    """Why a reply does not count: a reason to count it by, and a detail for whoever wrote it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+def read_reply(
+    text: str | None, status: str, finish_reason: str | None, reply_type: type[Reply]
+) -> Reply:
+    """The reply as its type.
+
+    Args:
+        text: what the endpoint answered.
+        status: ok, no_reply or refusal.
+        finish_reason: as the endpoint reported it.
+        reply_type: what was asked for.
+
+    Raises:
+        Unusable: no_reply, refusal, truncated, empty, not_json (also repeated keys and NaN) or
+            wrong_form.
+    """
+    if status != "ok":
+        raise Unusable(status, "there is no answer")
+    if finish_reason == "length":
+        raise Unusable("truncated", "the answer was cut off")
+    text = (text or "").strip()
+    if not text:
+        raise Unusable("empty", "the answer was empty")
+    fenced = _FENCED.findall(text)
+    if len(fenced) == 1:
+        text = fenced[0]
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Unusable("not_json", f"the answer is not JSON: {error}") from error
+    try:
+        return reply_type.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Unusable(
+            "wrong_form", f"{where}: {first['msg']}" if where else first["msg"]
+        ) from error
+
+
+class Vocabulary:
+    """Finds the class a reply names: exact spelling first, then `normalised`, never by likeness."""
+
+    def __init__(self, spellings: Mapping[int, Iterable[str]]) -> None:
+        """Index the accepted spellings of each class id."""
+        self._exact: dict[str, int] = {}
+        folded: dict[str, set[int]] = {}
+        for class_id, names in spellings.items():
+            for name in names:
+                self._exact.setdefault(name, class_id)
+                folded.setdefault(normalised(name), set()).add(class_id)
+        self._folded = {name: ids.pop() for name, ids in folded.items() if len(ids) == 1}
+
+    def find(self, name: str) -> int | None:
+        """Class id of a name; None for an invention or a name that fits several classes."""
+        return self._exact.get(name, self._folded.get(normalised(name)))
+
+    def match(self, names: Iterable[str]) -> tuple[list[int], Counter[str]]:
+        """Class ids in the order named, each once, and what was left out: invented, duplicate."""
+        found: dict[int, None] = {}
+        drops: Counter[str] = Counter()
+        for name in names:
+            class_id = self.find(name)
+            if class_id is None:
+                drops["invented"] += 1
+            elif class_id in found:
+                drops["duplicate"] += 1
+            else:
+                found[class_id] = None
+        return list(found), drops
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
