@@ -1,6 +1,7 @@
 """The command line. Heavy libraries are imported by the command that needs them.
 
-One line per error: value, place, remedy; exit status 1.
+One line per error: value, place, remedy; exit status 1. A halt after which the same command goes
+on, such as a reached cap, exits with `RESUMABLE`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,28 +18,42 @@ from flows.options import (
     ArchOption,
     BaseUrlOption,
     ClassesOption,
+    ConcurrencyOption,
     CorpusOption,
+    CoverageOption,
     DatasetOption,
     DeviceOption,
     FramesOption,
+    KindOption,
+    KindSetOption,
     LabelsOption,
     LedgerOption,
     ListOption,
+    MaxTokensOption,
+    MaxUsdOption,
     ModelOption,
     NameOption,
+    PricesOption,
     RecipeOption,
+    RpmOption,
     SetOption,
     SplitOption,
     StoreOption,
+    TimeoutOption,
     TopKOption,
+    TpmOption,
     VideosOption,
     WeightsOption,
 )
 
 if TYPE_CHECKING:
+    from flows.extract_knowledge import ExtractSpec
     from flows.steps import Step
     from knowledge.clip import ClipSpec
     from knowledge.datasets.listing import DatasetSpec
+
+RESUMABLE = 75
+"""Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""
 
 app = typer.Typer(
     help="LLM knowledge and hard negatives for video action recognition: extract, mine, train.",
@@ -71,37 +86,99 @@ def register(
 @app.command()
 def extract(
     classes: Annotated[str, typer.Option(help="Registered dataset or known class list.")],
-    kind: Annotated[
-        list[str], typer.Option(help="cooccurrence, description; all if omitted.")
-    ] = [],  # noqa: B006
+    kind: KindOption = [],  # noqa: B006
+    settings: KindSetOption = [],  # noqa: B006
     base_url: BaseUrlOption = None,
     model: ModelOption = None,
-    rounds: Annotated[int, typer.Option(help="Independent rounds of co-occurrence.")] = 5,
-    split: Annotated[
-        str, typer.Option(help="none, base75 or base50: base rows from labels.")
-    ] = "none",
+    timeout: TimeoutOption = None,
+    concurrency: ConcurrencyOption = None,
+    rpm: RpmOption = None,
+    tpm: TpmOption = None,
+    max_usd: MaxUsdOption = None,
+    max_tokens: MaxTokensOption = None,
+    prices: PricesOption = None,
+    min_coverage: CoverageOption = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask through the endpoint's Batch API: cheaper, slower.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only count calls, tokens and cost; nothing is sent.")
+    ] = False,
     ledger: LedgerOption = None,
     store: StoreOption = "store",
 ) -> None:
-    """Ask an LLM which classes co-occur and what they look like."""
+    """Ask an LLM what it knows about the classes."""
 
-    def flow() -> list[Step]:
-        from flows.extract_knowledge import ExtractSpec, extract
+    def spec() -> ExtractSpec:
+        from flows.extract_knowledge import ExtractSpec, read_settings
 
-        kinds = {"kinds": kind} if kind else {}
-        cooccurrence = {"rounds": rounds, "split": split, "min_votes": rounds // 2 + 1}
-        spec = ExtractSpec.model_validate(
+        limits = {
+            "concurrency": concurrency,
+            "requests_per_minute": rpm,
+            "tokens_per_minute": tpm,
+        }
+        cap = {"max_usd": max_usd, "max_tokens": max_tokens}
+        return ExtractSpec.model_validate(
             {
                 "classes": classes,
-                "llm": _llm(base_url, model),
+                **_given({"kinds": tuple(kind) or None}),
+                "settings": read_settings(settings),
+                "llm": _llm(base_url, model, timeout),
+                "asking": {
+                    "send": {"limits": _given(limits), "cap": cap},
+                    "prices": prices,
+                    "batch": {} if batch else None,
+                },
                 "ledger": ledger,
-                "cooccurrence": cooccurrence,
-                **kinds,
+                "min_coverage": min_coverage,
             }
         )
-        return extract(store, spec)
 
-    _run(flow, store)
+    def show() -> None:
+        from flows.extract_knowledge import show_plan
+
+        show_plan(store, spec())
+
+    def flow() -> list[Step]:
+        from flows.extract_knowledge import extract
+
+        return extract(store, spec())
+
+    if plan:
+        _guarded(show)
+    else:
+        _run(flow, store)
+
+
+@app.command()
+def replay(
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 for any free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    calls: Annotated[
+        list[str], typer.Option(help="llm_calls ref to serve; the bundled replies if omitted.")
+    ] = [],  # noqa: B006
+    store: StoreOption = "store",
+) -> None:
+    """Serve recorded replies to any OpenAI client, without key or network."""
+
+    def serve() -> None:
+        from artifacts.store import Store
+        from knowledge.llm.replay import ReplayServer, bundled, recorded_calls
+
+        recordings = [recorded_calls(Store(store).get(ref)) for ref in calls] or bundled()
+        own = "recorded" if calls else "CLASSES"
+        try:
+            with ReplayServer(recordings, port, host) as server:
+                typer.echo(f"recorded replies at {server.url}, Ctrl-C ends it; ask with")
+                typer.echo(
+                    f"  actionlore extract --classes CLASSES --base-url {server.url} --model {own}"
+                )
+                typer.echo(f"models: {', '.join(server.models)}")
+                server.wait()
+        except KeyboardInterrupt:
+            typer.echo("ended")
+
+    _guarded(serve)
 
 
 @app.command()
@@ -256,6 +333,25 @@ def inspect(
 
 
 @app.command()
+def report(
+    ref: Annotated[str, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")],
+    truth: Annotated[
+        str | None, typer.Option(help="videos/NAME, or a CSV file: class,other,count.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    store: StoreOption = "store",
+) -> None:
+    """Judge extracted knowledge: coverage, agreement, cost, ground truth."""
+
+    def look() -> None:
+        from flows import knowledge_report
+
+        knowledge_report.report(store, ref, truth, as_json)
+
+    _guarded(look)
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes with what they should reach."""
 
@@ -370,14 +466,17 @@ def _run(flow: Callable[[], Sequence[Step]], store: str) -> None:
 
 
 def _guarded(action: Callable[[], None]) -> None:
-    """Turn what the caller can fix into one line and exit status 1."""
+    """Turn what the caller can fix into one line and exit status 1, a halt into `RESUMABLE`."""
     try:
         action()
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("ACTIONLORE_TRACEBACK"):
             raise
-        typer.echo(f"error: {_one_line(error)}", err=True)
-        sys.exit(1)
+        from knowledge.llm.messages import Stopped
+
+        stopped = isinstance(error, Stopped)
+        typer.echo(f"{'stopped' if stopped else 'error'}: {_one_line(error)}", err=True)
+        sys.exit(RESUMABLE if stopped else 1)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was left", err=True)
         sys.exit(130)
@@ -389,7 +488,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return f"{where}={first['input']!r}: {first['msg']}" if where else first["msg"]
+        problem = first["msg"].removeprefix("Value error, ")
+        return f"{where}={first['input']!r}: {problem}" if where else problem
     return " ".join(str(error).split())
 
 
@@ -421,12 +521,21 @@ def _clip(arch: str, weights: str) -> ClipSpec:
     return ClipSpec(arch=arch, weights=weights)
 
 
-def _llm(base_url: str | None, model: str | None) -> dict[str, str] | None:
+def _llm(
+    base_url: str | None, model: str | None, timeout_s: float | None = None
+) -> dict[str, Any] | None:
     if base_url is None and model is None:
+        if timeout_s is not None:
+            raise ValueError("--timeout has no effect without --base-url and --model")
         return None
     if base_url is None or model is None:
         raise ValueError("--base-url and --model belong together")
-    return {"base_url": base_url, "model": model}
+    return {"base_url": base_url, "model": model, **_given({"timeout_s": timeout_s})}
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without those that were omitted."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _names(listed: str) -> tuple[str, ...]:

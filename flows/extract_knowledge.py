@@ -1,29 +1,35 @@
-"""Flow `extract`: what an LLM knows about a class list, as votes and descriptions."""
+"""Flow `extract`: what an LLM knows about a class list, as one artifact per knowledge kind."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Self
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from rich.table import Table
 
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Artifact, Store
 from flows.resolve import classes_of
 from flows.steps import Step, console, progress, step
-from knowledge.extraction import Question, ask
-from knowledge.kinds import cooccurrence, description
-from knowledge.kinds.cooccurrence import CooccurrenceConfig
-from knowledge.kinds.description import DescriptionConfig
+from knowledge.extraction import AskConfig, ask
+from knowledge.kind_modules import kind_module, kind_names
+from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import Ledger
-from knowledge.llm.messages import ChatModel
 from knowledge.llm.recorded import RecordedReplies
+from knowledge.plan import plan
+from knowledge.question import Question
 
 API_KEY = "OPENAI_API_KEY"
-Kind = Literal["cooccurrence", "description"]
+ENDPOINT_COVERAGE = 0.9
+"""Share of the classes that an endpoint must answer usably, unless `min_coverage` says otherwise.
+Recorded replies need none: what they cover depends on what was recorded."""
 
 
 class LlmSpec(BaseModel):
@@ -34,47 +40,112 @@ class LlmSpec(BaseModel):
     base_url: str
     model: str
     timeout_s: float = Field(120.0, gt=0)
-    max_workers: int = Field(8, ge=1)
-    """Requests in flight at a time."""
+    """Longest silence of the endpoint."""
 
 
 class ExtractSpec(BaseModel):
-    """What to ask about which classes, and whom."""
+    """What to ask about which classes, whom, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: str
     """Name of a registered dataset or of a known class list."""
-    kinds: tuple[Kind, ...] = ("cooccurrence", "description")
+    kinds: tuple[str, ...] = Field(default_factory=kind_names, min_length=1)
+    """Modules of `knowledge.kinds`; all of them if omitted."""
+    settings: dict[str, dict[str, Any]] = {}
+    """Changes to the kinds' settings: kind -> field -> value."""
     llm: LlmSpec | None = None
     """None answers from the recorded replies that come with the package."""
+    asking: AskConfig = AskConfig()
+    """Limits, retries, cap and prices at the endpoint."""
     ledger: Path | None = None
     """Where attempts are kept; `ledger.sqlite3` in the store when None."""
-    cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
-    description: DescriptionConfig = DescriptionConfig()
+    min_coverage: float | None = Field(None, ge=0, le=1)
+    """Share of the classes that must be answered usably, or nothing is published of a kind;
+    `ENDPOINT_COVERAGE` for an endpoint and 0 for recorded replies when None."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        for kind in (*self.kinds, *self.settings):
+            self.config(kind)
+        if unused := sorted({*self.settings} - {*self.kinds}):
+            raise ValueError(
+                f"settings of {unused[0]!r} have no effect, since only {', '.join(self.kinds)} "
+                "is asked; leave them out"
+            )
+        if self.llm is None and self.asking != AskConfig():
+            raise ValueError(
+                "limits, cap, prices and batch mode have no effect on recorded replies; leave them "
+                "out or give --base-url and --model"
+            )
+        return self
+
+    def config(self, kind: str) -> Question:
+        """Settings of a kind.
+
+        Raises:
+            ValueError: unknown kind, unknown field or a value that does not fit.
+        """
+        config_type = kind_module(kind).CONFIG
+        changes = self.settings.get(kind, {})
+        try:
+            return config_type.model_validate(_complete(config_type, changes))
+        except ValidationError as error:
+            raise ValueError(_first_error(error, config_type)) from None
+
+    @property
+    def least_coverage(self) -> float:
+        """`min_coverage` with None replaced by what it means."""
+        if self.min_coverage is not None:
+            return self.min_coverage
+        return 0.0 if self.llm is None else ENDPOINT_COVERAGE
+
+
+def read_settings(items: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Settings of the kinds from lines such as `description.sampling.temperature=0.3`.
+
+    Values are JSON (`3`, `true`, `null`), anything else is text.
+
+    Raises:
+        ValueError: not of the form KIND.FIELD=VALUE, or given twice.
+    """
+    settings: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        *path, last = key.strip().split(".")
+        if not separator or not path or not all((*path, last)):
+            raise ValueError(
+                f"--set {item!r}: write KIND.FIELD=VALUE, e.g. cooccurrence.rounds=3; "
+                f"kinds: {', '.join(kind_names())}"
+            )
+        section: Any = settings
+        for name in path:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last in section:
+            raise ValueError(f"--set {item!r}: {key.strip()} is given twice; leave one out")
+        section[last] = _value(text.strip())
+    return settings
 
 
 @task(cache_policy=NO_CACHE)
-def ask_task(store: str, spec: ExtractSpec, kind: Kind) -> Step:
+def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step:
     """Ask one kind's questions about every class: `llm_calls`."""
     target = Store(store)
     classes = classes_of(target, spec.classes)
-    question: Question = getattr(spec, kind)
-    _training_videos(target, spec, kind)  # missing ones are found before anything is paid for
+    question = spec.config(kind)
+    _videos(target, spec, question)  # missing ones are found before anything is paid for
     with progress(f"asking for {kind}") as advance:
         if spec.llm is None:
             names = classes.read(["name"])["name"].to_pylist()
             return step(ask(target, classes, question, RecordedReplies(names), None, advance))
-        model: ChatModel = OpenAiChat(
-            spec.llm.base_url, spec.llm.model, os.environ.get(API_KEY), spec.llm.timeout_s
-        )
-        with Ledger(_ledger_path(target, spec)) as ledger:
-            workers = spec.llm.max_workers
-            return step(ask(target, classes, question, model, ledger, advance, workers))
+        llm = spec.llm
+        model = OpenAiChat(llm.base_url, llm.model, os.environ.get(API_KEY), llm.timeout_s)
+        with closing(model), Ledger(_ledger_path(target, spec)) as ledger:
+            return step(ask(target, classes, question, model, ledger, advance, spec.asking))
 
 
 @task(cache_policy=NO_CACHE)
-def build_task(store: str, spec: ExtractSpec, kind: Kind, calls: str) -> Step | None:
+def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> Step | None:
     """Replies to knowledge; None where nothing was recorded about these classes."""
     target = Store(store)
     classes = classes_of(target, spec.classes)
@@ -85,7 +156,16 @@ def build_task(store: str, spec: ExtractSpec, kind: Kind, calls: str) -> Step | 
             "ask an endpoint with --base-url and --model"
         )
         return None
-    return step(_build(target, spec, kind, classes, replies))
+    config = spec.config(kind)
+    outcome = kind_module(kind).build(
+        target,
+        classes,
+        replies,
+        config,
+        min_coverage=spec.least_coverage,
+        videos=_videos(target, spec, config),
+    )
+    return step(outcome)
 
 
 @flow(name="extract")
@@ -98,18 +178,50 @@ def extract(store: str, spec: ExtractSpec) -> list[Step]:
     return [each for each in steps if each is not None]
 
 
-def _build(
-    store: Store, spec: ExtractSpec, kind: Kind, classes: Artifact, replies: Artifact
-) -> Outcome:
-    if kind == "description":
-        return description.build(store, classes, replies, spec.description)
-    videos = _training_videos(store, spec, kind)
-    return cooccurrence.build(store, classes, replies, spec.cooccurrence, videos)
+def show_plan(store: str, spec: ExtractSpec) -> None:
+    """Print what `extract` would send and cost; nothing is sent.
+
+    Raises:
+        ValueError: no endpoint to ask.
+    """
+    if spec.llm is None:
+        raise ValueError("recorded replies cost nothing; plan with --base-url and --model")
+    target = Store(store)
+    classes = classes_of(target, spec.classes)
+    path = _ledger_path(target, spec)
+    model = OpenAiChat(spec.llm.base_url, spec.llm.model)
+    with closing(model), Ledger(path if path.exists() else None) as ledger:
+        plans = [
+            plan(target, classes, spec.config(kind), model, ledger, spec.asking)
+            for kind in spec.kinds
+        ]
+        spent = ledger.charged()
+    table = Table("kind", "requests", "answers kept", "calls", "tokens", "US dollars", box=None)
+    for each in plans:
+        numbers = map(str, (each.num_requests, each.num_kept, each.num_calls))
+        table.add_row(each.kind, *numbers, *_ranges(each.likely, each.most))
+    console.print(table)
+    console.print(f"charged in {path.name} so far: {spent.tokens} tokens, {_dollars(spent.usd)}")
+    prices = load_prices(spec.asking.prices)
+    console.print(
+        f"From likely to the most, at the prices of {prices.version} ({prices.sha256[:12]}); "
+        "questions put again come on top. --max-usd and --max-tokens cap everything in the ledger."
+    )
 
 
-def _training_videos(store: Store, spec: ExtractSpec, kind: Kind) -> Artifact | None:
-    """The newest videos of the classes' dataset, where base rows are counted from labels."""
-    if kind != "cooccurrence" or spec.cooccurrence.split == "none":
+def _ranges(likely: Charge, most: Charge) -> tuple[str, str]:
+    if likely.usd is None or most.usd is None:
+        return f"{likely.tokens} - {most.tokens}", "price unknown"
+    return f"{likely.tokens} - {most.tokens}", f"{likely.usd:.4f} - {most.usd:.4f}"
+
+
+def _dollars(usd: float | None) -> str:
+    return "price unknown" if usd is None else f"{usd:.4f} US dollars"
+
+
+def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | None:
+    """The newest videos of the classes' dataset, where a kind counts their labels."""
+    if not config.needs_videos:
         return None
     return store.get(f"videos/{spec.classes.split('@')[0]}")
 
@@ -124,3 +236,29 @@ def _ledger_path(store: Store, spec: ExtractSpec) -> Path:
     if not store.is_local:
         raise ValueError(f"store {store.root} is not a local directory; give --ledger FILE")
     return Path(store.root) / "ledger.sqlite3"
+
+
+def _complete(config_type: type[Question], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes, where a change to part of a nested model keeps the model's other defaults."""
+    values = dict(changes)
+    for name, field in config_type.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel) and isinstance(changes.get(name), Mapping):
+            values[name] = default.model_dump() | dict(changes[name])
+    return values
+
+
+def _first_error(error: ValidationError, config_type: type[Question]) -> str:
+    first = error.errors()[0]
+    where = ".".join((config_type.kind, *map(str, first["loc"])))
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {where}; known: {', '.join(config_type.model_fields)}"
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{where}={first['input']!r}: {problem}"
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

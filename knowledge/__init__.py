@@ -2,5 +2,5 @@
 
 Reading order: `datasets` (videos and classes), `video` and `clip` (frames and texts to numbers),
 `embedding` (these numbers as artifacts), `nearest` and `mining` (hard negatives), `llm`,
-`extraction` and `kinds` (what an LLM knows about the classes).
+`question`, `asking`, `extraction` and `kinds` (what an LLM knows about the classes).
 """

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from artifacts.schemas import schema_of
+from knowledge.llm.batch import BatchConfig, check_not_in_batch, send_batch
 from knowledge.llm.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, LlmError, Stopped
 from knowledge.llm.sender import Sender
@@ -32,7 +33,9 @@ class Job:
         concurrency: int,
         progress: Progress | None,
         total: int,
+        batch: BatchConfig | None = None,
     ) -> None:
+        self._batch = None if sender.model.recorded else batch
         self._question = question
         self._sender = sender
         self._concurrency = concurrency
@@ -44,6 +47,7 @@ class Job:
         self._failures_in_a_row = 0
         self._stop: Stopped | None = None
         self._valid: dict[tuple[int, str], list[BaseModel]] = defaultdict(list)
+        self._chains: dict[tuple[int, str, int], list[tuple[ChatRequest, Attempt]]] = {}
 
     def run(self, wave: Iterable[ChatRequest]) -> None:
         """Answer those requests of a wave that are still open, with everything asked again."""
@@ -53,18 +57,22 @@ class Job:
             if self._question.still_open(request, self._valid[request.class_id, request.group])
         ]
         while heads:
-            todo = [request for request in heads if self._sender.answered(request) is None]
+            kept = [self._sender.answered(request) for request in heads]
+            todo = [request for request, answer in zip(heads, kept, strict=True) if not answer]
             self._answered += len(heads) - len(todo)
+            if self._progress and len(todo) < len(heads):
+                self._progress(self._answered, self._total)
             self._send(todo)
-            heads = [again for request in heads if (again := self._read(request)) is not None]
+            again = [self._read(*each) for each in zip(heads, kept, strict=True)]
+            heads = [request for request in again if request is not None]
             self._total += len(heads)
 
-    def chain(self, request: ChatRequest) -> Iterator[tuple[ChatRequest, Attempt]]:
-        """A request and those that put it again, as far as they are answered."""
-        following: ChatRequest | None = request
-        while following and (answer := self._sender.answered(following)):
-            yield following, answer
-            following = self._again(following, answer)
+    def chain(self, request: ChatRequest) -> Sequence[tuple[ChatRequest, Attempt]]:
+        """A request and those that put it again, with the answers; nothing if it was not needed.
+
+        The ledger may hold an answer to a request that was not needed: other settings asked it.
+        """
+        return self._chains.get((request.class_id, request.group, request.round), ())
 
     def rows(self, requests: Iterable[ChatRequest]) -> Iterator[dict[str, Any]]:
         """Rows of `llm_calls`."""
@@ -80,15 +88,17 @@ class Job:
 
     def report(self, requests: Sequence[ChatRequest], duration_s: float) -> dict[str, Any]:
         """How the answers came, over all runs; durations of this one."""
-        asked = [request for head in requests for request, _ in self.chain(head)]
+        asked = [each for head in requests for each in self.chain(head)]
         attempts = [
-            a for each in asked for a in self._sender.ledger.attempts(self._sender.key(each))
+            attempt
+            for _, answer in asked
+            for attempt in self._sender.ledger.attempts(answer.request_key)
         ]
         statuses = Counter(each.status for each in attempts)
         return {
             "requests": len(requests),
-            "not_needed": len(requests) - sum(each.reask == 0 for each in asked),
-            "asked_again": sum(each.reask > 0 for each in asked),
+            "not_needed": len(requests) - sum(request.reask == 0 for request, _ in asked),
+            "asked_again": sum(request.reask > 0 for request, _ in asked),
             "attempts": len(attempts),
             "statuses": dict(sorted(statuses.items())),
             "possibly_billed": sum(
@@ -117,19 +127,42 @@ class Job:
             raise Stopped(f"{stop}; {self._kept()}, the same command goes on from there") from None
 
     def _send(self, todo: Sequence[ChatRequest]) -> None:
-        """Send requests side by side; one that fails does not stop the others.
+        """Send requests side by side, or in batches; one that fails does not stop the others.
 
         Raises:
             LlmError: the first failure, once nothing more can be done.
-            Stopped: see `Sender.answer`.
+            Stopped: see `Sender.answer` and `send_batch`.
+            ValueError: without batch mode, requests that are in a batch.
         """
+        if self._batch:
+            self._send_batch(todo, self._batch)
+            return
+        check_not_in_batch(self._sender, todo)
         with ThreadPoolExecutor(self._concurrency) as pool:
-            for _ in pool.map(self._answer, todo):
-                pass
+            try:
+                for _ in pool.map(self._answer, todo):
+                    pass
+            except BaseException:
+                self._sender.stop(Stopped("interrupted"))  # nobody begins another attempt
+                raise
         if self._stop:
             raise self._stop
         if self._failure:
             raise self._failure
+
+    def _send_batch(self, todo: Sequence[ChatRequest], config: BatchConfig) -> None:
+        before = self._answered
+
+        def advance(done: int) -> None:
+            self._answered = before + done
+            if self._progress:
+                self._progress(self._answered, self._total)
+
+        try:
+            send_batch(self._sender, todo, config, advance)
+        finally:
+            kept = sum(self._sender.answered(request) is not None for request in todo)
+            self._answered = before + kept
 
     def _answer(self, request: ChatRequest) -> None:
         if self._stop or self._failures_in_a_row >= self._concurrency:
@@ -149,10 +182,12 @@ class Job:
                 if self._progress:
                     self._progress(self._answered, self._total)
 
-    def _read(self, request: ChatRequest) -> ChatRequest | None:
+    def _read(self, request: ChatRequest, kept: Attempt | None) -> ChatRequest | None:
         """Keep a valid reply; the request that puts the question again if it is not."""
-        answer = self._sender.answered(request)
+        answer = kept or self._sender.answered(request)
         assert answer is not None
+        identity = (request.class_id, request.group, request.round)
+        self._chains.setdefault(identity, []).append((request, answer))
         try:
             reply = read_answer(self._question, answer.reply, answer.status, answer.finish_reason)
         except Unusable:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, cast
 
@@ -20,6 +21,7 @@ from artifacts.provenance import Frozen, Provenance, canonical_hash, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.asking import Job, Progress
+from knowledge.llm.batch import BatchConfig
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger import Ledger
 from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, request_key
@@ -34,6 +36,8 @@ class AskConfig(Frozen):
     send: SendConfig = SendConfig()
     prices: Path | None = None
     """Price table; the bundled one when None."""
+    batch: BatchConfig | None = None
+    """Ask through the endpoint's Batch API; one by one when None."""
 
 
 def ask(
@@ -80,7 +84,7 @@ def ask(
     requests = question.requests(read_classes(classes))
     if not requests:
         raise ValueError("the class list leads to no question; it needs at least two classes")
-    origin = _Origin(classes, question, model, requests)
+    origin = CallsOrigin(classes, question, model, requests)
     if found := origin.find(store, ledger):
         return Outcome(found, made=False)
     with ExitStack() as stack:
@@ -94,7 +98,9 @@ def ask(
         price = prices.of(model.endpoint, model.model)
         started = time.monotonic()
         sender = Sender(model, ledger, config.send, price)
-        job = Job(question, sender, config.send.limits.concurrency, progress, len(requests))
+        job = Job(
+            question, sender, config.send.limits.concurrency, progress, len(requests), config.batch
+        )
         with job.telling_what_is_kept():
             sender.settle(requests[0])
             for wave in question.waves(requests):
@@ -195,7 +201,7 @@ def check_coverage(calls: Artifact, num_answered: int, num_classes: int, least: 
 
 
 @dataclass(frozen=True)
-class _Origin:
+class CallsOrigin:
     """What the replies to a question come from, whatever dialect the endpoint speaks."""
 
     classes: Artifact
@@ -226,15 +232,20 @@ class _Origin:
                 "endpoint": self.model.endpoint,
                 "model": self.model.model,
                 "dialect": dialect.model_dump(mode="json"),
-                "requests": canonical_hash(list(self._by_key(dialect))),
+                "requests": self._digest,
             },
             inputs=dict(inputs_of(classes=self.classes)),
         )
 
-    def _by_key(self, dialect: Dialect) -> dict[str, ChatRequest]:
+    @cached_property
+    def _digest(self) -> str:
+        """SHA-256 over the requests' keys in the richest dialect; the dialect is named beside."""
+        return canonical_hash(list(self._by_key()))
+
+    def _by_key(self) -> dict[str, ChatRequest]:
         keyed: dict[str, ChatRequest] = {}
         for request in self.requests:
-            body = request.body(self.model.model, dialect)
+            body = request.body(self.model.model, Dialect())
             key = request_key(self.model.endpoint, body, request.round)
             other = keyed.setdefault(key, request)
             if other is not request:

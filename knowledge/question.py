@@ -52,6 +52,11 @@ class Question(Frozen, ABC):
         """The part of the settings that decides the requests."""
         return self
 
+    @property
+    def needs_videos(self) -> bool:
+        """Whether `build` counts the training labels of the dataset's videos."""
+        return False
+
     def problem(self, reply: Any) -> str | None:
         """What makes a well-formed reply (of `reply_type`) unusable, told to the LLM; or None."""
         return None

@@ -18,7 +18,7 @@ from knowledge.datasets.class_lists import normalised
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
-_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
 class Unusable(Exception):  # noqa: N818
@@ -42,8 +42,8 @@ def read_reply(
         reply_type: what was asked for.
 
     Raises:
-        Unusable: no_reply, refusal, truncated, empty, not_json (also repeated keys and NaN) or
-            wrong_form.
+        Unusable: no_reply, refusal, truncated, empty, not_json (also repeated keys, NaN and
+            half a surrogate pair) or wrong_form.
     """
     if status != "ok":
         raise Unusable(status, "there is no answer")
@@ -57,6 +57,7 @@ def read_reply(
         text = fenced[0]
     try:
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
     except (ValueError, RecursionError) as error:
         raise Unusable("not_json", f"the answer is not JSON: {error}") from error
     try:

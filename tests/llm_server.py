@@ -1,11 +1,12 @@
 """A real local HTTP server that speaks the OpenAI chat completions protocol, well or badly.
 
     with LlmServer() as server:
-        OpenAiChat(server.url, "test-model").complete(request)
+        OpenAiChat(server.url, "test-model").complete(request, Dialect())
 
 `answer(body)` writes the reply's text; `behave(number, body)` names a behaviour of `BEHAVIOURS` (or
-None) for the number-th request, from 1. `requests` keeps what arrived: (path, headers with
-lower-case names, body).
+None) for the number-th request, from 1; `usage(body, text)` says what is billed. `requests` keeps
+what arrived: (path, headers with lower-case names, body), `arrived` the monotonic times, and
+`most_in_flight` how many were answered at a time. Other paths: override `get` and `post`.
 """
 
 import json
@@ -13,40 +14,42 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-BEHAVIOURS = (
-    "status",  # an error status with a JSON error body: server.status, server.error_message
-    "status_html",  # the same with an HTML page
-    "html",  # 200 with a page
-    "broken_json",  # 200 with half an object
-    "error_body",  # 200 with an error object
-    "no_choices",  # choices null
-    "empty_choices",  # choices []
-    "null_content",  # content null, finish_reason stop
-    "empty_length",  # content null, finish_reason length
-    "length",  # cut text, finish_reason length
-    "refusal",  # the refusal field
-    "content_filter",  # content null, finish_reason content_filter
-    "odd_usage",  # usage that makes no sense
-    "surrogate",  # a lone surrogate in the text
-    "fenced",  # the answer inside a code fence, with words around it
-    "echo_key",  # the text repeats the Authorization header
-    "reset",  # connection reset instead of an answer
-    "half_body",  # connection closed in the middle of the body
-)
+PAGE = b"<html><body>Welcome</body></html>"
+DRIBBLE_S = 0.05
+"""Pause between the pieces of a slow body."""
+
+
+@dataclass
+class Answer:
+    """What goes over the wire."""
+
+    status: int = 200
+    data: bytes = b""
+    kind: str = "application/json"
+    headers: dict = field(default_factory=dict)
+    manner: str = "whole"
+    """whole, dribble, half (closed in the middle), reset or reset_middle."""
 
 
 class LlmServer:
-    """Context manager; the port is free to choose by the system."""
+    """Context manager; the system chooses the port."""
 
     def __init__(self, answer=lambda body: "{}", behave=lambda number, body: None, delay_s=0.0):
         self.answer = answer
         self.behave = behave
         self.delay_s = delay_s
+        self.usage = lambda body, text: (11, 7)
         self.status = 500
         self.error_message = "something broke"
         self.requests = []
+        self.arrived = []
+        self.most_in_flight = 0
+        self._in_flight = 0
         self._lock = threading.Lock()
 
     @property
@@ -75,15 +78,206 @@ class LlmServer:
         self._server.server_close()
         self._thread.join()
 
-    def record(self, path, headers, body):
+    def get(self, path, headers):
+        """Answer a GET."""
+        return refusal(404)(self, None, headers)
+
+    def post(self, path, headers, data):
+        """Answer a POST."""
+        return self.chat(path, headers, json.loads(data))
+
+    def chat(self, path, headers, body):
+        """Answer a chat completion as `behave` says."""
         with self._lock:
             self.requests.append((path, headers, body))
-            return len(self.requests)
+            self.arrived.append(time.monotonic())
+            number = len(self.requests)
+            self._in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            behaviour = self.behave(number, body)
+            if self.delay_s:
+                time.sleep(self.delay_s)
+            return (BEHAVIOURS[behaviour] if behaviour else completed())(self, body, headers)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+
+def completion(server, body, text, finish_reason="stop", **message):
+    """A chat completion as the endpoint would write it."""
+    prompt_tokens, completion_tokens = server.usage(body, text)
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text} | message,
+                "finish_reason": finish_reason,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+    }
+
+
+def completed(text=lambda text: text, finish_reason="stop", manner="whole", **message):
+    """Behaviour: a completion whose text, fields or manner are changed."""
+
+    def behave(server, body, headers):
+        written = text(server.answer(body))
+        value = completion(server, body, written, finish_reason, **message)
+        return Answer(data=json.dumps(value).encode(), manner=manner)
+
+    return behave
+
+
+def changed(change, cut=1.0):
+    """Behaviour: a completion whose object `change` edits, cut to a share of its bytes."""
+
+    def behave(server, body, headers):
+        value = completion(server, body, server.answer(body))
+        change(value)
+        data = json.dumps(value).encode()
+        return Answer(data=data[: int(len(data) * cut)])
+
+    return behave
+
+
+def refusal(status=None, code=None, message=None, **headers):
+    """Behaviour: an error status with an error object; headers with _ for -, called if callable."""
+
+    def behave(server, body, _):
+        text = message or server.error_message
+        sent = {
+            name.replace("_", "-"): value() if callable(value) else value
+            for name, value in headers.items()
+        }
+        error = {"error": {"message": text, "type": "test", "code": code}}
+        return Answer(status or server.status, json.dumps(error).encode(), headers=sent)
+
+    return behave
+
+
+def unless(accepted, message):
+    """Behaviour: rejects with 400 what `accepted(body)` denies."""
+    reject = refusal(400, "unsupported_parameter", message)
+
+    def behave(server, body, headers):
+        return (completed() if accepted(body) else reject)(server, body, headers)
+
+    return behave
+
+
+def fixed(answer):
+    """Behaviour: always the same answer."""
+    return lambda server, body, headers: replace(answer)
+
+
+def echo_key(server, body, headers):
+    """Behaviour: the text repeats the Authorization header, once with JSON escapes."""
+    sent = headers.get("authorization", "nothing")
+    data = json.dumps(completion(server, body, f"you sent {sent} and ESCAPED")).encode()
+    escaped = "".join(f"\\u{ord(character):04x}" for character in sent)
+    return Answer(data=data.replace(b"ESCAPED", escaped.encode()))
+
+
+def actions(change):
+    """Behaviour: a reply {"actions": [...]} whose names are changed."""
+    return completed(lambda text: json.dumps({"actions": change(json.loads(text)["actions"])}))
+
+
+def form_of(body):
+    """The kind of response format a body asks for."""
+    return body.get("response_format", {}).get("type", "text")
+
+
+def set_choices(value):
+    return changed(lambda whole: whole.update(choices=value))
+
+
+def set_usage(value):
+    return changed(lambda whole: whole.update(usage=value))
+
+
+def in_an_hour():
+    return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+BEHAVIOURS = {
+    # error statuses; "status" takes server.status, and all of them server.error_message
+    "status": refusal(),
+    **{
+        str(status): refusal(status)
+        for status in (400, 401, 402, 403, 404, 408, 409, 415, 422, 429, 500, 501, 502, 503, 504)
+    },
+    "status_html": lambda server, body, headers: Answer(server.status, PAGE, "text/html"),
+    "429_seconds": refusal(429, retry_after="1"),
+    "429_ms": refusal(429, retry_after_ms="300", retry_after="30"),
+    "429_date": refusal(429, retry_after=in_an_hour),
+    "429_past_date": refusal(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429_absurd": refusal(429, retry_after="1" + "0" * 300),
+    "429_garbage": refusal(429, retry_after="soon"),
+    "429_no_date": refusal(429, retry_after=f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT"),
+    "429_negative": refusal(429, retry_after="-5"),
+    "insufficient_quota": refusal(429, "insufficient_quota", "You exceeded your quota"),
+    "503_seconds": refusal(503, retry_after="1"),
+    # dialects
+    "no_json_schema": unless(lambda body: form_of(body) != "json_schema", "no json_schema here"),
+    "no_response_format": unless(lambda body: form_of(body) == "text", "no response_format here"),
+    "no_max_completion_tokens": unless(
+        lambda body: "max_completion_tokens" not in body, "use 'max_tokens' instead"
+    ),
+    "plain_and_old": unless(
+        lambda body: form_of(body) == "text" and "max_completion_tokens" not in body, "too new"
+    ),
+    # 200 with something else than a completion
+    "html": fixed(Answer(200, PAGE, "text/html")),
+    "empty_body": fixed(Answer(200)),
+    "broken_json": changed(lambda whole: None, cut=0.5),
+    "error_body": fixed(Answer(200, b'{"error": {"message": "something broke", "code": null}}')),
+    "no_choices": set_choices(None),
+    "empty_choices": set_choices([]),
+    "odd_choices": set_choices([{"message": "text"}]),
+    "null_content": completed(content=None),
+    # completions
+    "length": completed(lambda text: text[: len(text) // 2], "length"),
+    "empty_length": completed(finish_reason="length", content=None),
+    "refusal": completed(content=None, refusal="I cannot help with that."),
+    "content_filter": completed(finish_reason="content_filter", content=None),
+    "fenced": completed(lambda text: f"Here you are:\n```json\n{text}\n```\nAnything else?"),
+    "fenced_crlf": completed(lambda text: f"```json\r\n{text}\r\n```"),
+    "prose": completed(lambda text: "I would say that these are plausible."),
+    "duplicate_keys": completed(lambda text: text.replace("{", '{"actions": [], ', 1)),
+    "nan": completed(lambda text: text.replace("{", '{"score": NaN, ', 1)),
+    "surrogate": completed(lambda text: "broken \ud800 text"),
+    "inner_surrogate": completed(lambda text: '{"actions": ["\\ud800"], "description": "\\ud800"}'),
+    "wrong_form": completed(lambda text: '{"answer": 42}'),
+    "invented": actions(lambda names: [*names, "teleporting"]),
+    "only_inventions": actions(lambda names: ["teleporting", "flying to Mars"]),
+    "respelled": actions(lambda names: [name.upper().replace(" ", "_") for name in names]),
+    "odd_usage": set_usage({"prompt_tokens": -1, "completion_tokens": "many"}),
+    "no_usage": changed(lambda whole: whole.pop("usage")),
+    "huge_usage": set_usage({"prompt_tokens": 10**30, "completion_tokens": True}),
+    "echo_key": echo_key,
+    # the connection
+    "slow_body": completed(manner="dribble"),
+    "half_body": completed(manner="half"),
+    "reset": completed(manner="reset"),
+    "reset_middle": completed(manner="reset_middle"),
+}
+"""What can go right or wrong: name -> function(server, body, headers) -> Answer."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 256
 
     def handle_error(self, request, client_address):
         """Clients that are killed or time out are part of the tests."""
@@ -91,81 +285,51 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server_of_test = None
 
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        self._send(self.server_of_test.get(self.path, self._headers()))
+
     def do_POST(self):
-        test = self.server_of_test
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        number = test.record(self.path, headers, body)
-        behaviour = test.behave(number, body)
-        if behaviour is not None and behaviour not in BEHAVIOURS:
-            raise ValueError(behaviour)
-        if test.delay_s:
-            time.sleep(test.delay_s)
-        if behaviour == "reset":
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.connection.close()
-            self.close_connection = True
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(self.server_of_test.post(self.path, self._headers(), data))
+
+    def _headers(self):
+        return {name.lower(): value for name, value in self.headers.items()}
+
+    def _send(self, answer):
+        if answer.manner == "reset":
+            self._reset()
             return
-        status, kind, data = self.respond(behaviour, body)
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.data)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        if behaviour == "half_body":
-            data = data[: len(data) // 2]
+        half = len(answer.data) // 2
+        if answer.manner == "dribble":
+            self.wfile.flush()
+            for start in range(0, len(answer.data), 1 + len(answer.data) // 10):
+                time.sleep(DRIBBLE_S)
+                self.wfile.write(answer.data[start : start + 1 + len(answer.data) // 10])
+                self.wfile.flush()
+        elif answer.manner == "whole":
+            self.wfile.write(answer.data)
+        else:
+            self.wfile.write(answer.data[:half])
+            self.wfile.flush()
             self.close_connection = True
-        self.wfile.write(data)
+        if answer.manner == "reset_middle":
+            self._reset()
 
-    def respond(self, behaviour, body):
-        test = self.server_of_test
-        page = b"<html><body>Welcome</body></html>"
-        if behaviour in ("html", "status_html"):
-            return (200 if behaviour == "html" else test.status), "text/html", page
-        if behaviour in ("status", "error_body"):
-            error = {"error": {"message": test.error_message, "type": "test", "code": None}}
-            return (200 if behaviour == "error_body" else test.status), *_json(error)
-        kind, data = _json(self.completion(behaviour, test.answer(body), body))
-        return 200, kind, data[: len(data) // 2] if behaviour == "broken_json" else data
-
-    def completion(self, behaviour, text, body):
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        completion = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [choice],
-            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        }
-        if behaviour == "no_choices":
-            completion["choices"] = None
-        elif behaviour == "empty_choices":
-            completion["choices"] = []
-        elif behaviour in ("null_content", "empty_length", "content_filter"):
-            reasons = {"empty_length": "length", "null_content": "stop"}
-            message["content"] = None
-            choice["finish_reason"] = reasons.get(behaviour, "content_filter")
-        elif behaviour == "length":
-            message["content"], choice["finish_reason"] = text[: len(text) // 2], "length"
-        elif behaviour == "refusal":
-            message |= {"content": None, "refusal": "I cannot help with that."}
-        elif behaviour == "odd_usage":
-            completion["usage"] = {"prompt_tokens": -1, "completion_tokens": "many"}
-        elif behaviour == "surrogate":
-            message["content"] = "broken \ud800 text"
-        elif behaviour == "fenced":
-            message["content"] = f"Here you are:\n```json\n{text}\n```\nAnything else?"
-        elif behaviour == "echo_key":
-            message["content"] = f"you sent {self.headers['Authorization']}"
-        return completion
-
-
-def _json(value):
-    return "application/json", json.dumps(value).encode()
+    def _reset(self):
+        """Break the connection off with a reset."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.close()
+        self.close_connection = True

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+import torch.nn.functional as F
 
 from artifacts.store import Artifact
 from artifacts.tensors import read_tensor
@@ -168,10 +169,10 @@ def read_classes(classes: Artifact, texts: Artifact) -> ClassList:
     rows = sorted(classes.read(["class_id", "name"]).to_pylist(), key=lambda row: row["class_id"])
     table = texts.read()
     features_MD = text_features(table)
-    found: dict[str, dict[int, int]] = {"prompt": {}, "description": {}}
+    found: dict[str, dict[int, list[int]]] = {"prompt": {}, "description": {}}
     columns = table.select(["source", "class_id"]).to_pylist()
     for i, row in enumerate(columns):
-        found[row["source"]].setdefault(row["class_id"], i)
+        found[row["source"]].setdefault(row["class_id"], []).append(i)
     lacking = [row for row in rows if row["class_id"] not in found["prompt"]]
     if lacking:
         raise ValueError(
@@ -185,9 +186,21 @@ def read_classes(classes: Artifact, texts: Artifact) -> ClassList:
     return ClassList(
         class_ids=tuple(class_ids),
         names=tuple(row["name"] for row in rows),
-        prompts_KD=features_MD[prompts],
-        descriptions_KD=features_MD[mixed] if described else None,
+        prompts_KD=_ensembles(features_MD, prompts),
+        descriptions_KD=_ensembles(features_MD, mixed) if described else None,
         without_description=sum(c not in found["description"] for c in class_ids) * described,
+    )
+
+
+def _ensembles(features_MD: torch.Tensor, members: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(K, D): per class its text's feature, or the mean of its texts' unit rows (CLIP's way)."""
+    return torch.stack(
+        [
+            features_MD[rows[0]]
+            if len(rows) == 1
+            else F.normalize(features_MD[rows], dim=-1).mean(dim=0)
+            for rows in map(list, members)
+        ]
     )
 
 

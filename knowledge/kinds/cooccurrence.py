@@ -4,15 +4,18 @@ The LLM is asked, per class, group of candidates and round, for `num` actions of
 first `keep` of a reply are its votes. Base rows come from the training labels where they are given,
 the others from the votes. Training labels of novel classes are zeroed before anything is counted,
 so nothing about novel classes leaks.
+
+Rounds of an LLM are not independent: the agreement in the report bounds the noise from below.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -23,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
-from knowledge.extraction import ParsedReply, check_calls, parse
+from knowledge.agreement import alpha_of_counts, asymmetry, mean_margin
+from knowledge.extraction import ParsedReply, check_calls, check_coverage, parse
 from knowledge.llm.messages import ChatRequest, Message
 from knowledge.question import ActionClass, Question, read_classes
 from knowledge.reading import Vocabulary
@@ -34,6 +38,9 @@ INSTRUCTION = (
     "most likely first, never the action asked about, fewer where fewer are plausible."
 )
 PROMPT = "Please select {num} actions that may occur simultaneously with {label} in [{candidates}]."
+
+MAX_REPEATED = 0.5
+"""Rounds that repeat an earlier reply more often than this are hardly independent: a warning."""
 
 Flags = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -100,16 +107,107 @@ class CooccurrenceQuestion(Question):
         )
 
 
-class CooccurrenceConfig(CooccurrenceQuestion):
-    """What is asked, and how votes and counts become the matrix."""
+class PairRequest(ChatRequest):
+    """A request that knows what its replies are decided by."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    vocabulary: Vocabulary
+    """Names of the group."""
+    elsewhere: int
+    """The most partners that the votes on the other groups can give the class."""
+
+
+class VoteQuestion(CooccurrenceQuestion):
+    """What is asked, and what makes a partner; with `early_stop` the second decides the first."""
 
     keep: int = Field(5, ge=1)
     """Names of a reply that count as votes: its first valid ones. The method asks for five per
     group; asking for ten and keeping five gives the same votes and room to choose later."""
-    min_votes: int = Field(3, ge=1)
-    """Rounds that have to name a pair for it to be selected from votes."""
+    min_votes: int | None = Field(None, ge=1)
+    """Rounds that have to name a pair for it to be selected from votes; the majority when None."""
     top_k: int = Field(10, ge=1)
     """Partners selected per class, before mirroring."""
+    early_stop: bool = False
+    """Ask no further round about a class and group once none can change what is selected: every
+    pair has its `min_votes` or cannot reach them, and all that reached them are sure of a place
+    among the `top_k` (or there are none). Saves nothing where `top_k` is small, see `elsewhere`."""
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.keep > self.num:
+            raise ValueError(f"keep={self.keep} is more than the num={self.num} asked for")
+        if self.resolved_min_votes > self.rounds:
+            raise ValueError(
+                f"min_votes={self.min_votes} cannot be reached in {self.rounds} rounds"
+            )
+        return self
+
+    @property
+    def resolved_min_votes(self) -> int:
+        """`min_votes` with None replaced by the majority."""
+        return self.rounds // 2 + 1 if self.min_votes is None else self.min_votes
+
+    @property
+    def question(self) -> CooccurrenceQuestion:
+        """The part that decides the requests."""
+        kind = VoteQuestion if self.early_stop else CooccurrenceQuestion
+        settings = self.model_dump(include=set(kind.model_fields))
+        if self.early_stop:
+            settings["min_votes"] = self.resolved_min_votes
+        return kind(**settings)
+
+    def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
+        """As without votes, and with `early_stop` what `still_open` has to know."""
+        requests = super().requests(classes)
+        if not self.early_stop:
+            return requests
+        vocabularies = _vocabularies(classes)
+        own = {each.class_id: each.group for each in classes}
+        sizes = Counter(own.values())
+        longest = self.rounds * self.keep // self.resolved_min_votes
+
+        def elsewhere(request: ChatRequest) -> int:
+            return sum(
+                min(longest, size - (group == own[request.class_id]))
+                for group, size in sizes.items()
+                if group != request.group
+            )
+
+        return [
+            PairRequest(
+                **dict(request),
+                vocabulary=vocabularies[request.group],
+                elsewhere=elsewhere(request),
+            )
+            for request in requests
+        ]
+
+    def waves(self, requests: Sequence[ChatRequest]) -> list[Sequence[ChatRequest]]:
+        """With `early_stop` a wave per round."""
+        if not self.early_stop:
+            return super().waves(requests)
+        return [list(wave) for _, wave in groupby(requests, key=lambda each: each.round)]
+
+    def still_open(self, request: ChatRequest, earlier: Sequence[CooccurrenceReply]) -> bool:
+        """Whether this round or a later one can change what is selected."""
+        if not isinstance(request, PairRequest):
+            return True
+        votes: Counter[int] = Counter()
+        for reply in earlier:
+            votes.update(_partners(reply, request.vocabulary, request.class_id)[0][: self.keep])
+        left = self.rounds - request.round + 1
+        reached = sum(each >= self.resolved_min_votes for each in votes.values())
+        can_reach = left >= self.resolved_min_votes or any(
+            self.resolved_min_votes - left <= each < self.resolved_min_votes
+            for each in votes.values()
+        )
+        return can_reach or bool(reached and reached + request.elsewhere > self.top_k)
+
+
+class CooccurrenceConfig(VoteQuestion):
+    """What is asked, and how votes and counts become the matrix."""
+
     split: Literal["none", "base75", "base50"] = "none"
     """Which classes are base; with `none` every row comes from votes."""
     mirror: Literal["none", "novel", "full"] | None = None
@@ -121,26 +219,23 @@ class CooccurrenceConfig(CooccurrenceQuestion):
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
-        if self.keep > self.num:
-            raise ValueError(f"keep={self.keep} is more than the num={self.num} asked for")
-        if self.min_votes > self.rounds:
-            raise ValueError(
-                f"min_votes={self.min_votes} cannot be reached in {self.rounds} rounds"
-            )
         if self.mirror == "novel" and self.split == "none":
             raise ValueError("mirror='novel' has no effect with split='none'; leave it out")
         return self
 
     @property
-    def question(self) -> CooccurrenceQuestion:
-        """The part that decides the requests."""
-        settings = self.model_dump(include=set(CooccurrenceQuestion.model_fields))
-        return CooccurrenceQuestion(**settings)
-
-    @property
     def resolved_mirror(self) -> Literal["none", "novel", "full"]:
         """`mirror` with None replaced by what it means."""
         return self.mirror or ("none" if self.split == "none" else "novel")
+
+    @property
+    def needs_videos(self) -> bool:
+        """Whether `build` counts the training labels of the dataset's videos."""
+        return self.split != "none"
+
+
+CONFIG = CooccurrenceConfig
+"""Settings of this kind."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +261,16 @@ class Tally:
         return place
 
     @property
-    def agreement(self) -> float | None:
+    def unanimous(self) -> float | None:
         """Share of the named pairs that every round named; None without two rounds to compare."""
         named = (self.votes > 0) & (self.rounds > 1)
         return float((self.votes == self.rounds)[named].mean()) if named.any() else None
+
+    @property
+    def answered(self) -> Flags:
+        """(K,) classes with a valid reply for every group they were asked about."""
+        heard: Flags = (self.rounds > 0) | np.eye(len(self.rounds), dtype=bool)
+        return np.asarray(heard.all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -185,6 +286,8 @@ def build(
     classes: Artifact,
     calls: Artifact,
     config: CooccurrenceConfig,
+    *,
+    min_coverage: float = 0.0,
     videos: Artifact | None = None,
 ) -> Outcome:
     """Publish `cooccurrence`: every pair that is named, counted or selected.
@@ -194,23 +297,28 @@ def build(
         classes: the class list.
         calls: the replies to `config.question` about it.
         config: how they become the matrix.
+        min_coverage: share of the classes, 0 to 1, that need a valid reply for every group.
         videos: training labels for the base rows; all its training videos count, decodable or not.
 
     Raises:
-        ValueError: inputs that do not belong together, videos without a split, or no valid reply.
+        ValueError: inputs that do not belong together, videos without a split, no valid reply, or
+            too few classes answered.
     """
     check_calls(calls, classes, config)
     if videos is not None and config.split == "none":
         raise ValueError(
             f"{videos.ref} has no effect with split='none'; choose a split or leave it out"
         )
+    resolved = {"mirror": config.resolved_mirror, "min_votes": config.resolved_min_votes}
     provenance = Provenance(
         kind=KIND,
         name=classes.ref.name,
-        config=config.model_copy(update={"mirror": config.resolved_mirror}).model_dump(mode="json"),
+        config=config.model_copy(update=resolved).model_dump(mode="json"),
         inputs=dict(inputs_of(classes=classes, calls=calls, videos=videos)),
     )
     if found := store.find(provenance):
+        num_classes = classes.manifest.num_rows
+        check_coverage(calls, found.manifest.report["answered"], num_classes, min_coverage)
         return Outcome(found, made=False)
     actions = read_classes(classes)
     parsed = parse(calls, config, CooccurrenceReply)
@@ -220,6 +328,7 @@ def build(
             f"{calls.ref}: not one valid reply of {parsed.num_requests}, drops: "
             f"{dict(parsed.drops + tally.drops)}"
         )
+    check_coverage(calls, int(tally.answered.sum()), len(actions), min_coverage)
     is_base = base_classes(actions, config)
     counts = None
     if videos is not None:
@@ -227,11 +336,12 @@ def build(
     relation = relate(tally, counts, is_base, config)
     rows = _rows(actions, tally, counts, relation)
     from_counts = 0 if counts is None else int(is_base.sum())
-    report = _report(actions, tally, relation) | {
+    report = _report(actions, tally, relation, parsed.repeated) | {
         "rows_from": {"train": from_counts, "llm": len(actions) - from_counts},
         "rows": len(rows),
         "requests": parsed.num_requests,
         "replies": len(parsed.replies) - tally.drops.total(),
+        "asked_again": parsed.num_reasks,
         "drops": dict(sorted((parsed.drops + tally.drops).items())),
     }
     table = pa.Table.from_pylist(rows, schema=schema_of(KIND).arrow())
@@ -247,32 +357,28 @@ def count_votes(
     cut to the first `keep`. A reply that names only inventions is no valid reply.
     """
     place_of = {each.class_id: place for place, each in enumerate(actions)}
-    groups: dict[str, list[ActionClass]] = {}
-    for each in actions:
-        groups.setdefault(each.group, []).append(each)
-    vocabularies = {
-        group: Vocabulary({each.class_id: (each.prompt_name, each.name) for each in members})
-        for group, members in groups.items()
-    }
+    vocabularies = _vocabularies(actions)
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, each in enumerate(actions):
+        members[each.group].append(place)
     shape = (len(actions), len(actions))
     votes, rounds, places = (np.zeros(shape, np.int64) for _ in range(3))
     drops: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     for item in replies:
         row = place_of[item.class_id]
-        found, reasons = vocabularies[item.group].match(item.reply.actions)
+        found, reasons = _partners(item.reply, vocabularies[item.group], item.class_id)
         left_out += reasons
-        if reasons["invented"] and not found:
+        if reasons["invented"] and not found and not reasons["self"]:
             drops["only_inventions"] += 1
             continue
-        others = [place_of[class_id] for class_id in found if class_id != item.class_id]
-        left_out["self"] += len(found) - len(others)
+        others = [place_of[class_id] for class_id in found]
         left_out["beyond_keep"] += max(0, len(others) - keep)
-        for member in groups[item.group]:
-            rounds[row, place_of[member.class_id]] += member.class_id != item.class_id
+        rounds[row, members[item.group]] += 1
         for position, column in enumerate(others[:keep], start=1):
             votes[row, column] += 1
             places[row, column] += position
+    np.fill_diagonal(rounds, 0)
     return Tally(votes, rounds, places, drops, +left_out)
 
 
@@ -333,7 +439,7 @@ def relate(
             allowed = counts[row] > 0
         else:
             order = np.lexsort((ids, mean_position[row], -tally.votes[row]))
-            allowed = tally.votes[row] >= config.min_votes
+            allowed = tally.votes[row] >= config.resolved_min_votes
         allowed[row] = False
         selected[row, order[allowed[order]][: config.top_k]] = True
     source = np.full((size, size), "llm", dtype="<U6")
@@ -349,6 +455,24 @@ def relate(
     np.fill_diagonal(source, "self")
     np.fill_diagonal(selected, config.self_loop)
     return Relation(selected, source)
+
+
+def _vocabularies(actions: Iterable[ActionClass]) -> dict[str, Vocabulary]:
+    """Names of each group's classes."""
+    spellings: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
+    for each in actions:
+        spellings[each.group][each.class_id] = (each.prompt_name, each.name)
+    return {group: Vocabulary(names) for group, names in spellings.items()}
+
+
+def _partners(
+    reply: CooccurrenceReply, vocabulary: Vocabulary, class_id: int
+) -> tuple[list[int], Counter[str]]:
+    """Ids of the other classes a reply names, in its order, and names left out by reason."""
+    found, left_out = vocabulary.match(reply.actions)
+    others = [each for each in found if each != class_id]
+    left_out["self"] += len(found) - len(others)
+    return others, left_out
 
 
 def _training_labels(videos: Artifact, classes: Artifact) -> list[list[int]]:
@@ -385,19 +509,45 @@ def _rows(
     ]
 
 
-def _report(actions: Sequence[ActionClass], tally: Tally, relation: Relation) -> dict[str, Any]:
-    def lacking(flags: Flags) -> list[str]:
-        return [actions[int(place)].name for place in np.flatnonzero(~flags.any(axis=1))]
+def _report(
+    actions: Sequence[ActionClass], tally: Tally, relation: Relation, repeated: float | None
+) -> dict[str, Any]:
+    def names(flags: Flags) -> list[str]:
+        return [actions[int(place)].name for place in np.flatnonzero(flags)]
 
     partners = relation.selected & ~np.eye(len(actions), dtype=bool)
     source, count = np.unique(relation.source[relation.selected], return_counts=True)
-    unanswered = lacking(tally.rounds > 0)
     return {
-        "coverage": 1 - len(unanswered) / len(actions),
-        "unanswered_classes": unanswered,
-        "classes_without_partner": lacking(partners),
+        "answered": int(tally.answered.sum()),
+        "coverage": float(tally.answered.mean()),
+        "unanswered_classes": names(~tally.answered),
+        "classes_without_partner": names(np.asarray(~partners.any(axis=1))),
         "selected": dict(zip(source.tolist(), count.tolist(), strict=True)),
         "names_left_out": dict(sorted(tally.names.items())),
         "inventions": tally.names["invented"],
-        "agreement": tally.agreement,
+        "repeated_rounds": repeated,
+        "agreement": agreement(tally, actions),
+        "warnings": {"repeated_rounds": repeated} if (repeated or 0) > MAX_REPEATED else {},
+    }
+
+
+def agreement(tally: Tally, actions: Sequence[ActionClass]) -> dict[str, Any]:
+    """How far the rounds agree; what cannot be told is None.
+
+    Returns:
+        `alpha`, Krippendorff's alpha over all ordered pairs asked about, each round a coder;
+        `unanimous`, share of the named pairs that every round named; `margin`, see
+        `knowledge.agreement.mean_margin`; `asymmetry` over the unordered pairs of classes of one
+        group (they are asked about among equally many candidates): number of `pairs`, `share` D
+        with differing majorities, and the `noise` e of D = 2e(1-e).
+    """
+    others = ~np.eye(len(actions), dtype=bool)
+    votes, rounds = tally.votes[others], tally.rounds[others]
+    groups = np.array([each.group for each in actions])
+    found = asymmetry(tally.votes, tally.rounds, groups[:, None] == groups)
+    return {
+        "alpha": alpha_of_counts(np.array([rounds - votes, votes])),
+        "unanimous": tally.unanimous,
+        "margin": mean_margin(tally.votes, tally.rounds),
+        "asymmetry": {"pairs": found.pairs, "share": found.share, "noise": found.noise},
     }

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.datasets.class_lists import normalised
-from knowledge.extraction import check_calls, parse
+from knowledge.extraction import check_calls, check_coverage, parse
 from knowledge.llm.messages import ChatRequest, Message
 from knowledge.question import ActionClass, Question, read_classes
 from knowledge.tokens import MAX_TOKENS, clip_tokens
@@ -23,12 +23,14 @@ KIND = "description"
 PROMPT_ID = "sta"
 PROMPT = "Q: What are useful visual features for distinguishing {label} in a video?  A:"
 """The paper's prompt, two spaces before `A:` included."""
+LABEL = "{label}"
 INSTRUCTION = (
     'Answer with one JSON object {"description": "..."}: one or two plain sentences of at most 50 '
     "words in all, about what can be seen, naming the action itself."
 )
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _BRACKETED = re.compile(r"\(.*?\)")
 _STEM = 3
 
@@ -47,32 +49,82 @@ class DescriptionConfig(Question):
     kind: ClassVar[str] = KIND
     reply_type: ClassVar[type[BaseModel]] = DescriptionReply
 
+    prompts: dict[str, str] = Field({PROMPT_ID: PROMPT}, min_length=1)
+    """Prompts by id, each asked about every class, with `{label}` where its name goes. The id is
+    the group of the request."""
+
+    @field_validator("prompts")
+    @classmethod
+    def _askable(cls, prompts: dict[str, str]) -> dict[str, str]:
+        for prompt_id, template in prompts.items():
+            if not _PROMPT_ID.fullmatch(prompt_id):
+                raise ValueError(f"prompt id {prompt_id!r}: use letters, digits, _ and -")
+            if template.count(LABEL) != 1:
+                raise ValueError(f"prompt {prompt_id}={template!r} must hold {LABEL} exactly once")
+        if len({*prompts.values()}) < len(prompts):
+            raise ValueError(f"two of the prompts {', '.join(prompts)} are equal; leave one out")
+        return prompts
+
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
-        """One request per class, in id order."""
+        """One request per class and prompt, in id order."""
         return [
             ChatRequest(
                 question=KIND,
                 class_id=each.class_id,
                 class_name=each.name,
+                group=prompt_id,
                 messages=(
                     Message(role="system", content=INSTRUCTION),
-                    Message(role="user", content=PROMPT.format(label=each.prompt_name)),
+                    Message(role="user", content=template.replace(LABEL, each.prompt_name)),
                 ),
                 reply_schema=DescriptionReply.model_json_schema(),
                 sampling=self.sampling,
             )
             for each in classes
+            for prompt_id, template in sorted(self.prompts.items())
         ]
 
+    def problem(self, reply: DescriptionReply) -> str | None:
+        """No text, or a first sentence that does not fit CLIP."""
+        text = " ".join(reply.description.split())
+        if not text:
+            return "the description is empty"
+        if not fitting(text):
+            return (
+                f"the first sentence is longer than CLIP's {MAX_TOKENS} tokens; write one or two "
+                "plain sentences of at most 50 words in all"
+            )
+        return None
 
-def build(store: Store, classes: Artifact, calls: Artifact, config: DescriptionConfig) -> Outcome:
+
+CONFIG = DescriptionConfig
+
+
+def build(
+    store: Store,
+    classes: Artifact,
+    calls: Artifact,
+    config: DescriptionConfig,
+    *,
+    min_coverage: float = 0.0,
+    videos: Artifact | None = None,
+) -> Outcome:
     """Publish `descriptions`: whole sentences of each reply, while they fit CLIP's 77 tokens.
 
-    The report counts the classes without a usable text by reason, and lists the classes whose name
-    does not occur in their text (a warning: the text must then distinguish the class without it).
+    The report counts the requests without a usable text by reason, and lists the classes whose name
+    does not occur in a text (a warning: the text must then distinguish the class without it). A
+    class is covered if it has a text for every prompt.
+
+    Args:
+        store: where to look and publish.
+        classes: the class list.
+        calls: the replies to `config` about it.
+        config: what was asked.
+        min_coverage: share of the classes that must be covered.
+        videos: not used.
 
     Raises:
-        ValueError: the replies belong to another question or class list, or none is usable.
+        ValueError: the replies belong to another question or class list, or too few are usable.
     """
     check_calls(calls, classes, config)
     provenance = Provenance(
@@ -81,34 +133,42 @@ def build(store: Store, classes: Artifact, calls: Artifact, config: DescriptionC
         config=config.model_dump(mode="json"),
         inputs=dict(inputs_of(classes=classes, calls=calls)),
     )
-    if found := store.find(provenance):
-        return Outcome(found, made=False)
     actions = {each.class_id: each for each in read_classes(classes)}
+    if found := store.find(provenance):
+        check_coverage(calls, found.manifest.report["answered"], len(actions), min_coverage)
+        return Outcome(found, made=False)
     parsed = parse(calls, config, DescriptionReply)
-    drops = Counter(parsed.drops)
+    if not parsed.replies:
+        raise ValueError(
+            f"{calls.ref}: no class has a usable description, drops: {dict(parsed.drops)}"
+        )
+    texts = Counter(item.class_id for item in parsed.replies)
+    answered = sum(texts[class_id] == len(config.prompts) for class_id in actions)
+    check_coverage(calls, answered, len(actions), min_coverage)
     rows: list[dict[str, Any]] = []
     shortened = 0
+    unnamed: dict[str, None] = {}
     for item in parsed.replies:
         whole = " ".join(item.reply.description.split())
         text = fitting(whole)
-        if not text:
-            drops["first_sentence_too_long" if whole else "empty"] += 1
-            continue
         shortened += text != whole
-        row = {"class_id": item.class_id, "prompt_id": PROMPT_ID, "text": text}
+        action = actions[item.class_id]
+        if not mentions(text, action.prompt_name):
+            unnamed[action.name] = None
+        row = {"class_id": item.class_id, "prompt_id": item.group, "text": text}
         rows.append(row | {"n_tokens": clip_tokens(text), "model": calls.manifest.config["model"]})
-    if not rows:
-        raise ValueError(f"{calls.ref}: no class has a usable description, drops: {dict(drops)}")
-    unnamed = [
-        row for row in rows if not mentions(row["text"], actions[row["class_id"]].prompt_name)
-    ]
     report = {
         "rows": len(rows),
-        "coverage": len(rows) / len(actions),
-        "drops": dict(sorted(drops.items())),
+        "answered": answered,
+        "coverage": answered / len(actions),
+        "unanswered_classes": [
+            each.name for each in actions.values() if texts[each.class_id] < len(config.prompts)
+        ],
+        "drops": dict(sorted(parsed.drops.items())),
+        "asked_again": parsed.num_reasks,
         "shortened": shortened,
         "warnings": {"name_absent": len(unnamed)},
-        "name_absent": [actions[row["class_id"]].name for row in unnamed],
+        "name_absent": list(unnamed),
     }
     table = pa.Table.from_pylist(rows, schema=schema_of("descriptions").arrow())
     return Outcome(store.publish(provenance, table, report), made=True)

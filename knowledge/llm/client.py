@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
+
+Result = TypeVar("Result")
 
 _SHOWN_CHARACTERS = 200
 _MIN_SECRET_LENGTH = 12
@@ -32,8 +34,19 @@ _REMEDIES = {
     404: "check the base URL (it usually ends in /v1) and the model name",
     429: "wait, or ask with fewer requests in flight",
 }
+_BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+"""Errors of the HTTP library without a connection."""
 _NO_CREDIT = "insufficient_quota"
 """Code of a 429 that no waiting mends."""
+
+
+class NotSentError(LlmError):
+    """A request that never left, because no connection was made."""
+
+    @property
+    def may_be_billed(self) -> bool:
+        """No."""
+        return False
 
 
 class OpenAiChat:
@@ -82,9 +95,18 @@ class OpenAiChat:
             LlmError: no connection, an error status, or an answer that is no chat completion.
         """
         started = time.monotonic()
-        answer = self._post(request.body(self.model, dialect))
-        duration_s = time.monotonic() - started
-        completion = self._read(answer)
+        body = request.body(self.model, dialect)
+        # As `client.chat.completions.create`, without its costly typed reading of body and reply.
+        answer = self.call(lambda client: client.post("/chat/completions", cast_to=str, body=body))
+        return self.read(answer, time.monotonic() - started)
+
+    def read(self, answer: str, duration_s: float | None = None) -> ChatReply:
+        """The reply in the JSON text of a chat completion.
+
+        Raises:
+            LlmError: it is none, or one without content.
+        """
+        completion = self._read(self.redacted(answer))
         choice = completion.choices[0]
         text, status = choice.message.content, "ok"
         if choice.message.refusal or choice.finish_reason == "content_filter":
@@ -97,7 +119,7 @@ class OpenAiChat:
                 "check that the model answers in plain text",
             )
         return ChatReply(
-            text=_storable(text),
+            text=_storable(text if text is None else self.redacted(text)),  # may be escaped JSON
             finish_reason=_storable(choice.finish_reason),
             prompt_tokens=_count(completion.usage, "prompt_tokens"),
             completion_tokens=_count(completion.usage, "completion_tokens"),
@@ -105,13 +127,20 @@ class OpenAiChat:
             duration_s=duration_s,
         )
 
-    def _post(self, body: dict[str, Any]) -> str:
+    def call(self, operation: Callable[[openai.OpenAI], Result]) -> Result:
+        """Use the endpoint's API, once.
+
+        Raises:
+            LlmError: no connection, or an error status.
+        """
         try:
-            raw = self._client.chat.completions.with_raw_response.create(**body)
-            return self._redacted(raw.text)
-        except openai.APITimeoutError:
+            return operation(self._client)
+        except openai.APITimeoutError as error:
             raise self._error(
-                f"no answer within {self._timeout_s:g} s", "raise the timeout", is_transient=True
+                f"no answer within {self._timeout_s:g} s",
+                "raise the timeout",
+                is_transient=True,
+                kind=_kind(error),
             ) from None
         except openai.APIStatusError as error:
             raise self._refused(error.response.status_code, error.response) from None
@@ -120,13 +149,14 @@ class OpenAiChat:
                 f"no connection ({error.__cause__ or error})",
                 "start the server or correct the base URL",
                 is_transient=True,
+                kind=_kind(error),
             ) from None
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
 
     def _refused(self, status: int, response: Any) -> LlmError:
         """The error for an error status."""
-        body = self._redacted(response.text)
+        body = self.redacted(response.text)
         detail = _server_message(body) or "no explanation"
         remedy = _REMEDIES.get(status, "try again later" if status >= 500 else "correct it")
         is_transient = status in _TRANSIENT or status >= 500
@@ -158,18 +188,19 @@ class OpenAiChat:
         *,
         is_transient: bool = False,
         retry_after_s: float | None = None,
+        kind: type[LlmError] = LlmError,
     ) -> LlmError:
         """The failure as one line without the key."""
-        return LlmError(
+        return kind(
             self.endpoint,
-            _storable(self._redacted(problem)) or "",
+            _storable(self.redacted(problem)) or "",
             remedy,
             status_code,
             is_transient=is_transient,
             retry_after_s=retry_after_s,
         )
 
-    def _redacted(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """The text without the API key, should the server have echoed it."""
         return text.replace(self._secret, "***") if self._secret else text
 
@@ -183,7 +214,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -200,6 +231,11 @@ class _Choice(BaseModel):
 class _Completion(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
     usage: Any = None
+
+
+def _kind(error: openai.APIConnectionError) -> type[LlmError]:
+    """Whether the request was sent before the connection failed."""
+    return NotSentError if type(error.__cause__).__name__ in _BEFORE_SENDING else LlmError
 
 
 def _checked_url(endpoint: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +61,32 @@ CREATE TABLE IF NOT EXISTS dialects (
     PRIMARY KEY (endpoint, model)
 ) WITHOUT ROWID
 """
+_BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (
+    batch_key TEXT NOT NULL PRIMARY KEY,
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    state TEXT NOT NULL,
+    file_id TEXT,
+    batch_id TEXT,
+    created_at TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_BEGIN = (
+    "INSERT INTO attempts (request_key, attempt, question, endpoint, model, request, "
+    "status, sent_at, charged_tokens, charged_usd, batch_key) "
+    "SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?, ? FROM attempts "
+    "WHERE request_key = ? RETURNING *"
+)
+_SETTLE_ONCE = (
+    "UPDATE attempts SET status = ?, reply = ?, finish_reason = ?, prompt_tokens = ?, "
+    "completion_tokens = ?, duration_s = ?, charged_tokens = ?, charged_usd = ? "
+    "WHERE request_key = ? AND attempt = ? AND status = 'in_flight'"
+)
+_FAIL_ONCE = (
+    "UPDATE attempts SET status = 'error', error = ?, charged_tokens = ?, charged_usd = ? "
+    "WHERE request_key = ? AND attempt = ? AND status = 'in_flight'"
+)
 _FROM_VERSION_1 = (
     "ALTER TABLE attempts ADD COLUMN charged_tokens INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE attempts ADD COLUMN charged_usd REAL",
@@ -97,6 +123,23 @@ class Attempt(Frozen):
     """The same in US dollars; None where the price is unknown."""
     batch_key: str | None
     """Batch it was sent in, if it was."""
+
+
+class BatchRow(Frozen):
+    """A batch of attempts, as the ledger holds it."""
+
+    batch_key: str
+    """Ours; the endpoint keeps it with the batch."""
+    endpoint: str
+    model: str
+    state: str
+    """open, or how it ended."""
+    file_id: str | None
+    """Of the uploaded requests, once known."""
+    batch_id: str | None
+    """The endpoint's, once known."""
+    created_at: str
+    """UTC."""
 
 
 @dataclass
@@ -201,11 +244,7 @@ class Ledger:
         """
         fixed = (question, endpoint, model, request, "in_flight", _now())
         rows = self._write(
-            "INSERT INTO attempts (request_key, attempt, question, endpoint, model, request, "
-            "status, sent_at, charged_tokens, charged_usd, batch_key) "
-            "SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?, ? FROM attempts "
-            "WHERE request_key = ? RETURNING *",
-            (request_key, *fixed, most.tokens, most.usd, batch_key, request_key),
+            _BEGIN, (request_key, *fixed, most.tokens, most.usd, batch_key, request_key)
         )
         return Attempt(**dict(zip(self._columns, rows[0], strict=True)))
 
@@ -236,6 +275,74 @@ class Ledger:
             "WHERE request_key = ? AND attempt = ?",
             (str(error), charge.tokens, charge.usd, attempt.request_key, attempt.attempt),
         )
+
+    def begin_batch(
+        self,
+        batch_key: str,
+        endpoint: str,
+        model: str,
+        requests: Iterable[tuple[str, str, str, Charge]],
+    ) -> None:
+        """Record, durably and as one, that requests are about to be sent in a batch.
+
+        Args:
+            batch_key: identity of the batch.
+            endpoint: base URL.
+            model: model asked.
+            requests: of each its key, the kind that asks, its body and the most it can cost.
+        """
+        now = _now()
+        batch = (batch_key, endpoint, model, "open", None, None, now)
+        writes = [_Write("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", batch)]
+        for key, question, request, most in requests:
+            fixed = (question, endpoint, model, request, "in_flight", now)
+            values = (key, *fixed, most.tokens, most.usd, batch_key, key)
+            writes.append(_Write(_BEGIN, values))
+        self._write_together(writes)
+
+    def open_batches(self, endpoint: str, model: str) -> list[BatchRow]:
+        """Batches whose outcome is not recorded yet, oldest first."""
+        rows = self._read(
+            "SELECT * FROM batches WHERE endpoint = ? AND model = ? AND state = 'open' "
+            "ORDER BY created_at, batch_key",
+            (endpoint, model),
+        )
+        return [BatchRow(**dict(zip(BatchRow.model_fields, row, strict=True))) for row in rows]
+
+    def update_batch(
+        self,
+        batch_key: str,
+        *,
+        state: str | None = None,
+        file_id: str | None = None,
+        batch_id: str | None = None,
+    ) -> None:
+        """Record, durably, what became known of a batch; None leaves a field as it is."""
+        self._write(
+            "UPDATE batches SET state = coalesce(?, state), file_id = coalesce(?, file_id), "
+            "batch_id = coalesce(?, batch_id) WHERE batch_key = ?",
+            (state, file_id, batch_id, batch_key),
+        )
+
+    def batch_attempts(self, batch_key: str) -> list[Attempt]:
+        """Attempts that were sent in a batch."""
+        rows = self._read("SELECT * FROM attempts WHERE batch_key = ?", (batch_key,))
+        return [Attempt(**dict(zip(self._columns, row, strict=True))) for row in rows]
+
+    def settle_together(
+        self, outcomes: Iterable[tuple[Attempt, ChatReply | LlmError, Charge]]
+    ) -> None:
+        """Record, durably and as one, what attempts brought; a known outcome stays as it is."""
+        writes = []
+        for attempt, outcome, charge in outcomes:
+            which = (charge.tokens, charge.usd, attempt.request_key, attempt.attempt)
+            if isinstance(outcome, LlmError):
+                writes.append(_Write(_FAIL_ONCE, (str(outcome), *which)))
+                continue
+            tokens = (outcome.prompt_tokens, outcome.completion_tokens)
+            reply = (outcome.status, outcome.text, outcome.finish_reason, *tokens)
+            writes.append(_Write(_SETTLE_ONCE, (*reply, outcome.duration_s, *which)))
+        self._write_together(writes)
 
     def answered(self, request_key: str) -> Attempt | None:
         """The attempt that answered a request, or None."""
@@ -292,6 +399,13 @@ class Ledger:
             raise self._failure(own.error) from own.error
         return own.rows
 
+    def _write_together(self, writes: Sequence[_Write]) -> None:
+        """Run statements, all or none, and wait until they are on disk."""
+        with self._lock:
+            self._commit(writes)
+        if writes and (error := writes[0].error):
+            raise self._failure(error) from error
+
     def _commit(self, writes: Sequence[_Write]) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -346,6 +460,7 @@ class Ledger:
                     self._db.execute(statement)
             self._db.execute(_ATTEMPTS)
             self._db.execute(_DIALECTS)
+            self._db.execute(_BATCHES)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
             self._db.execute("COMMIT")
             self._columns = [row[1] for row in self._db.execute("PRAGMA table_info(attempts)")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pydantic import Field
@@ -13,6 +13,8 @@ from artifacts.provenance import Frozen
 
 RECOVERY_CALLS = 20
 """Successful calls at a lowered concurrency after which one more is allowed at a time."""
+_LOOK_S = 0.5
+"""How often a wait looks whether it was stopped."""
 
 
 class LimitsConfig(Frozen):
@@ -45,11 +47,17 @@ class Limits:
         return self._allowed
 
     @contextmanager
-    def slot(self, tokens: float) -> Iterator[None]:
-        """Wait until a request of that many tokens may be sent; the slot ends with the block."""
+    def slot(self, tokens: float, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Wait until a request of that many tokens may be sent; the slot ends with the block.
+
+        Args:
+            tokens: of the request.
+            is_stopped: whether there is nothing to wait for any more; then the block begins at
+                once, and must not send.
+        """
         with self._changed:
-            while (wait_s := self._wait_s(tokens)) > 0:
-                self._changed.wait(wait_s)
+            while (wait_s := self._wait_s(tokens)) > 0 and not is_stopped():
+                self._changed.wait(min(wait_s, _LOOK_S))
             self._requests.take(1)
             self._tokens.take(tokens)
             self._in_flight += 1

@@ -44,7 +44,7 @@ class ChatRequest(Frozen):
     class_name: str
     """The dataset's own spelling; messages may spell it otherwise."""
     group: str = ""
-    """Group of the candidates; empty where the question has none."""
+    """Group of the candidates, or id of the prompt; empty where the question has neither."""
     candidates: tuple[str, ...] = ()
     """Names the reply may hold, in the order asked; empty where the question has none."""
     round: int = Field(1, ge=1)
@@ -133,7 +133,7 @@ class LlmError(ValueError):
         return self.status_code is None or not 400 <= self.status_code < 500
 
 
-class Stopped(RuntimeError):
+class Stopped(RuntimeError):  # noqa: N818
     """A halt before the work is done that is no failure: the same command goes on from there."""
 
 

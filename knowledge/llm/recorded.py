@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ BUNDLES = ("kinetics400", "ucf101", "hmdb51", "ssv2", "charades", "ava", "stickw
 """Datasets with recorded texts, in the order they are searched."""
 
 _DIRECTORY = Path(__file__).parent.parent / "replies"
-_TEXT_FIELDS = {"description": "description"}
 _PAIRS = "cooccurrence"
 
 
@@ -49,7 +48,8 @@ class RecordedReplies:
         """The recorded reply to a request's kind, class, group and round.
 
         Co-occurrence is answered only if the candidates are the list that was recorded: a reply
-        that left out a name nobody offered would read as "does not co-occur".
+        that left out a name nobody offered would read as "does not co-occur". Descriptions are
+        those of the prompt `sta`.
         """
         for bundle in self._bundles:
             reply = (
@@ -71,11 +71,36 @@ class RecordedReplies:
 
     @staticmethod
     def _text(bundle: str, request: ChatRequest) -> Any:
-        field = _TEXT_FIELDS.get(request.question)
+        form = _FORMS.get((request.question, request.group))
         texts = _recorded_texts(bundle).get(normalised(request.class_name))
-        if field is None or texts is None or request.round != 1:
+        if form is None or texts is None or request.round != 1:
             return None
-        return {field: texts[field]}
+        return form(texts)
+
+
+def _description(texts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": texts["description"]}
+
+
+def _anatomy(texts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "phases": [
+            {
+                "subject": phase["subject"],
+                "motion": phase["motion"],
+                "object": phase["object"] or None,
+                "sentence": phase["text"],
+            }
+            for phase in texts["phases"]
+        ]
+    }
+
+
+_FORMS: dict[tuple[str, str], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    ("description", "sta"): _description,
+    ("anatomy", ""): _anatomy,
+}
+"""Recorded texts in the form that is asked for now, by question and group."""
 
 
 @cache

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tenacity
@@ -90,12 +91,16 @@ class Sender:
         self.dialect = Dialect()
         self.num_attempts = 0
         self.num_answers = 0
+        if model.recorded:  # free and local
+            config = SendConfig(limits=LimitsConfig(concurrency=config.limits.concurrency))
         self._config = config
         self._price = price
         self._limits: Limits = shared_limits(model.endpoint, model.model, config.limits)
         self._budget = Budget(config.cap, ledger.charged(), price)
         self._stopped: Stopped | None = None
         self._lock = threading.Lock()
+        self._settled = threading.Condition()
+        self._reserved = 0
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         """The exact body that is sent."""
@@ -157,15 +162,42 @@ class Sender:
         )
         return retrying(self._attempt, request)
 
+    def stop(self, stop: Stopped) -> None:
+        """Let no thread begin another attempt; those that try get the first reason."""
+        self._stopped = self._stopped or stop
+
+    def reserve_in_batch(self, request: ChatRequest) -> Charge:
+        """Admit a request to a batch; returns the most it can cost there.
+
+        Raises:
+            Stopped: the cap leaves no room for it.
+        """
+        body = self.body(request)
+        most = worst_case(body, self._price, batch=True)
+        self._budget.admit(body, most)
+        self.num_attempts += 1
+        return most
+
+    def settle_batch(self, outcomes: Sequence[tuple[Attempt, ChatReply | LlmError]]) -> None:
+        """Record what attempts of a batch brought and cost; each must be in flight so far."""
+        charged = []
+        for attempt, outcome in outcomes:
+            most = Charge(tokens=attempt.charged_tokens, usd=attempt.charged_usd)
+            charged.append((most, actual(outcome, most, self._price, batch=True)))
+        self.ledger.settle_together(
+            (*each, real) for each, (_, real) in zip(outcomes, charged, strict=True)
+        )
+        for most, real in charged:
+            self._budget.settle(most, real)
+        self.num_answers += sum(isinstance(outcome, ChatReply) for _, outcome in outcomes)
+
     def _attempt(self, request: ChatRequest) -> Attempt:
         body = self.body(request)
         most = worst_case(body, self._price)
-        with self._limits.slot(_likely_tokens(body)):
-            self._check_stopped()
-            try:
-                self._budget.admit(body, most)
-            except Stopped as stop:
-                self._stop(stop)
+        with (
+            self._limits.slot(_likely_tokens(body), lambda: self._stopped is not None),
+            self._room(body, most),
+        ):
             attempt = self._begin(request, body, most)
             sent_at = time.monotonic()
             try:
@@ -179,6 +211,33 @@ class Sender:
             with self._lock:
                 self.num_answers += 1
             return _answered(attempt, reply)
+
+    @contextmanager
+    def _room(self, body: dict[str, Any], most: Charge) -> Iterator[None]:
+        """Wait for room under the cap: calls under way mostly turn out cheaper than reserved.
+
+        Raises:
+            Stopped: there is none and nothing is under way, or all have to stop.
+        """
+        with self._settled:
+            while True:
+                self._check_stopped()
+                try:
+                    self._budget.admit(body, most)
+                except Stopped as stop:
+                    if not self._reserved:
+                        self.stop(stop)
+                        raise
+                    self._settled.wait()
+                else:
+                    self._reserved += 1
+                    break
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._reserved -= 1
+                self._settled.notify_all()
 
     def _begin(self, request: ChatRequest, body: dict[str, Any], most: Charge) -> Attempt:
         with self._lock:
@@ -198,18 +257,14 @@ class Sender:
         self._budget.settle(most, charge)
         wait_s = error.retry_after_s
         if wait_s is not None and wait_s > self._config.retry.max_wait_s and error.is_transient:
-            self._stop(
-                Stopped(
-                    f"LLM endpoint {self.model.endpoint} asks to wait {wait_s:.0f} s, longer than "
-                    f"max_wait_s={self._config.retry.max_wait_s:g}"
-                )
+            stop = Stopped(
+                f"LLM endpoint {self.model.endpoint} asks to wait {wait_s:.6g} s, longer than "
+                f"max_wait_s={self._config.retry.max_wait_s:g}"
             )
+            self.stop(stop)
+            raise stop from None
         if error.status_code == 429 or wait_s is not None:
             self._limits.hold_off(wait_s or 0.0, sent_at)
-
-    def _stop(self, stop: Stopped) -> None:
-        self._stopped = self._stopped or stop
-        raise stop from None
 
     def _check_stopped(self) -> None:
         if self._stopped:

@@ -1,5 +1,6 @@
 """The command line: quick help, errors of one line, nothing half-written."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from artifacts.store import Store
+from knowledge import kinds
+from knowledge.kind_modules import kind_module, kind_names
+from tests.llm_server import LlmServer
+from tests.video_files import write_video
 
 HEAVY = ("torch", "faiss", "open_clip", "openai", "prefect", "pandas", "pyarrow", "av")
 
@@ -79,17 +84,176 @@ def test_mining_errors(actionlore, registered, videos, weights, tmp_path):
     assert not Store(tmp_path / "store").published("frame_embeddings")
 
 
-def test_endpoint_down(actionlore, tmp_path):
+ASKED = ("extract", "--classes", "stickworld", "--kind", "description")
+
+
+def described(body):
+    label = body["messages"][1]["content"].split("distinguishing ")[1].split(" in a")[0]
+    return json.dumps({"description": f"A person doing {label}."})
+
+
+@pytest.fixture
+def endpoint():
+    with LlmServer(described) as server:
+        yield server
+
+
+def test_a_refused_key_is_an_error_and_is_written_nowhere(actionlore, endpoint, tmp_path):
+    endpoint.behave = lambda number, body: "status"
+    endpoint.status = 401
     done = actionlore(
-        *("extract", "--classes", "stickworld", "--kind", "description"),
-        *("--base-url", "http://127.0.0.1:9/v1", "--model", "m"),
+        *(*ASKED, "--base-url", endpoint.url, "--model", "m"),
         OPENAI_API_KEY="sk-very-secret-0123456789",
     )
-    failed(done, "http://127.0.0.1:9/v1", "go")
+    failed(done, endpoint.url, "check the API key", "goes on from there")
     assert not Store(tmp_path / "store").published("llm_calls")
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert b"sk-very-secret" not in path.read_bytes()
+
+
+def test_a_reached_cap_is_a_halt_and_the_same_command_goes_on(actionlore, endpoint, tmp_path):
+    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
+    assert actionlore(*given, "--max-tokens", 200).exit_code == 75
+    assert endpoint.num_requests == 0
+    done = actionlore(*given, "--max-tokens", 2000)
+    assert done.exit_code == 75, done.output
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("stopped: the cap of 2000 tokens leaves no room")
+    answered = endpoint.num_requests
+    assert 0 < answered < 36
+    assert f"{answered} of 36 requests are answered and kept" in lines[0]
+    assert not Store(tmp_path / "store").published("llm_calls")
+    done = actionlore(*given, "--max-tokens", 100_000)
+    assert done.exit_code == 0, done.stderr
+    assert endpoint.num_requests == 36
+    assert Store(tmp_path / "store").get("descriptions/stickworld").manifest.num_rows == 36
+
+
+def test_settings_of_the_kinds_reach_the_endpoint(actionlore, endpoint):
+    settings = (
+        "description.sampling.temperature=0.3",
+        "description.prompts.a=distinguishing {label} in a",
+    )
+    options = [word for setting in settings for word in ("--set", setting)]
+    speed = ("--concurrency", 4, "--rpm", 60000, "--tpm", 1e9, "--timeout", 20)
+    given = (*ASKED, *options, *speed, "--base-url", endpoint.url, "--model", "m")
+    assert actionlore(*given).exit_code == 0
+    for _, _, body in endpoint.requests:
+        assert (body["temperature"], body["max_completion_tokens"]) == (0.3, 1000)
+        assert body["messages"][1]["content"].startswith("distinguishing ")
+
+
+def test_extraction_errors_come_before_anything_is_asked(actionlore, endpoint, tmp_path):
+    def fails(*options, words):
+        failed(actionlore(*ASKED, *options, "--base-url", endpoint.url, "--model", "m"), *words)
+
+    known = "known: anatomy, cooccurrence, description"
+    fails("--kind", "haiku", words=("unknown knowledge kind 'haiku'", known))
+    fails("--set", "haiku.lines=3", words=("unknown knowledge kind 'haiku'", known))
+    fails("--set", "description.x=1", words=("unknown setting description.x", "sampling, prompts"))
+    fails("--set", "description.sampling.temperature=-1", words=("sampling.temperature=-1: ",))
+    fails("--set", "description.prompts.a=What?", words=("must hold {label} exactly once",))
+    fails("--set", "rounds=3", words=("'rounds=3'", "KIND.FIELD=VALUE"))
+    fails("--set", "description.a", words=("KIND.FIELD=VALUE",))
+    twice = ("--set", "description.sampling={}", "--set", "description.sampling.top_p=1")
+    fails(*twice, *twice, words=("description.sampling is given twice",))
+    fails("--set", "anatomy.num_phases=2", words=("'anatomy' have no effect", "description"))
+    fails("--concurrency", 0, words=("asking.send.limits.concurrency=0",))
+    fails("--max-usd", 1, words=("US dollars", "--prices FILE", "--max-tokens"))
+    fails("--prices", "none.json", words=("price table none.json",))
+    fails("--min-coverage", 2, words=("min_coverage=2",))
+    failed(actionlore(*ASKED, "--max-tokens", 9), "no effect on recorded replies")
+    failed(actionlore(*ASKED, "--timeout", 9), "--timeout has no effect")
+    assert endpoint.num_requests == 0
+    assert not Store(tmp_path / "store").published("llm_calls")
+
+
+def test_an_endpoint_has_to_answer_nine_in_ten(actionlore, endpoint, tmp_path):
+    endpoint.answer = lambda body: described(body) if "ball" in str(body) else "no JSON"
+    given = (*ASKED, "--base-url", endpoint.url, "--model", "m")
+    failed(actionlore(*given), "3 of 36 classes", "90.0%", "lower min_coverage")
+    assert not Store(tmp_path / "store").published("descriptions")
+    asked = endpoint.num_requests
+    assert actionlore(*given, "--min-coverage", 0.05).exit_code == 0
+    assert endpoint.num_requests == asked
+    assert Store(tmp_path / "store").get("descriptions/stickworld").manifest.num_rows == 3
+
+
+def test_what_was_never_recorded_is_a_hint(actionlore, tmp_path):
+    (tmp_path / "videos/fly to Mars").mkdir(parents=True)
+    write_video(tmp_path / "videos/fly to Mars/1.mp4", 4)
+    given = ("--dataset", "folder", "--videos", "videos", "--name", "space")
+    assert actionlore("register", *given).exit_code == 0
+    done = actionlore("extract", "--classes", "space", "--kind", "anatomy", "--kind", "description")
+    assert done.exit_code == 0, done.stderr
+    for kind in ("anatomy", "description"):
+        assert f"{kind}: nothing is recorded about the classes of classes/space@" in done.stdout
+    assert not Store(tmp_path / "store").published("anatomy")
+
+
+FOURTH_KIND = """
+from typing import ClassVar
+import pyarrow as pa
+from pydantic import BaseModel
+from artifacts.provenance import Provenance, inputs_of
+from artifacts.schemas import schema_of
+from artifacts.store import Outcome
+from knowledge.extraction import parse
+from knowledge.llm.messages import ChatRequest, Message
+from knowledge.question import Question
+
+class Reply(BaseModel):
+    colour: str
+
+class CONFIG(Question):
+    kind: ClassVar[str] = "colour"
+    reply_type: ClassVar[type[BaseModel]] = Reply
+    palette: int = 3
+
+    def requests(self, classes):
+        return [
+            ChatRequest(question="colour", class_id=each.class_id, class_name=each.name,
+                        messages=(Message(role="user", content=f"{self.palette} {each.name}"),))
+            for each in classes
+        ]
+
+def build(store, classes, calls, config, *, min_coverage=0.0, videos=None):
+    provenance = Provenance(kind="descriptions", name=classes.ref.name,
+                            config=config.model_dump(), inputs=dict(inputs_of(calls=calls)))
+    rows = [
+        {"class_id": item.class_id, "prompt_id": "colour", "text": item.reply.colour,
+         "n_tokens": 3, "model": "m"}
+        for item in parse(calls, config, Reply).replies
+    ]
+    table = pa.Table.from_pylist(rows, schema=schema_of("descriptions").arrow())
+    return Outcome(store.publish(provenance, table, {}), made=True)
+"""
+
+
+def test_a_kind_is_one_file(actionlore, endpoint, tmp_path, monkeypatch):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/colour.py").write_text(FOURTH_KIND)
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path / "more")])
+    monkeypatch.delitem(sys.modules, "knowledge.kinds.colour", raising=False)
+    assert kind_names() == ("anatomy", "colour", "cooccurrence", "description")
+    endpoint.answer = lambda body: json.dumps({"colour": body["messages"][0]["content"]})
+    done = actionlore(
+        *("extract", "--classes", "stickworld", "--kind", "colour", "--set", "colour.palette=8"),
+        *("--base-url", endpoint.url, "--model", "m"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "llm_calls/stickworld-colour@" in done.stdout
+    texts = Store(tmp_path / "store").get("descriptions/stickworld").read()["text"].to_pylist()
+    assert texts[:2] == ["8 stand", "8 walk"]
+    failed(actionlore(*ASKED, "--set", "colour.x=8"), "unknown setting colour.x", "palette")
+
+
+@pytest.mark.parametrize("name", kind_names())
+def test_every_kind_is_called_like_its_file(name):
+    assert kind_module(name).CONFIG.kind == name
+    assert callable(kind_module(name).build)
 
 
 def test_other_wrong_arguments(actionlore, registered, videos):
@@ -111,6 +275,8 @@ def test_inspection(actionlore):
     tree = actionlore("inspect", "lineage", "descriptions/stickworld").stdout
     assert "calls: llm_calls/stickworld-description@" in tree
     assert "artifacts are what their manifests say" in actionlore("inspect", "verify").stdout
-    assert "cooccurrence/stickworld@" in actionlore("inspect", "list").stdout
+    listed = actionlore("inspect", "list").stdout
+    assert "cooccurrence/stickworld@" in listed
+    assert "anatomy/stickworld@" in listed
     assert "mgdm_kinetics400_k7" in actionlore("recipes").stdout
     assert "0 orphans removed" in actionlore("gc").stdout

@@ -1,15 +1,15 @@
 """The client against a real server: one attempt per call, every odd answer one typed error."""
 
 import socket
-import time
 import traceback
 
 import pytest
 
-from knowledge.llm.client import OpenAiChat
+from knowledge.llm.client import OpenAiChat, retry_after_s
 from knowledge.llm.ledger import Ledger
-from knowledge.llm.messages import ChatRequest, LlmError, Message, Sampling
-from tests.llm_server import LlmServer
+from knowledge.llm.messages import ChatRequest, Dialect, LlmError, Message, Sampling
+from knowledge.llm.sender import RetryConfig, SendConfig, Sender
+from tests.llm_server import DRIBBLE_S, LlmServer
 
 KEY = "sk-test-0123456789abcdef"
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -39,7 +39,7 @@ def client(server):
 
 
 def test_a_reply(server, client):
-    reply = client.complete(request())
+    reply = client.complete(request(), Dialect())
     assert (reply.text, reply.finish_reason, reply.status) == (
         '{"description": "legs"}',
         "stop",
@@ -57,14 +57,18 @@ def test_a_reply(server, client):
         {"sampling": Sampling(temperature=0.7, top_p=0.9, max_completion_tokens=99)},
     ],
 )
-def test_what_is_sent_is_exactly_the_body(server, client, changes):
-    asked = request(**changes)
-    client.complete(asked)
+@pytest.mark.parametrize("form", ["json_schema", "json_object", "text"])
+@pytest.mark.parametrize("limit", ["max_completion_tokens", "max_tokens"])
+def test_what_is_sent_is_exactly_the_body(server, client, changes, form, limit):
+    asked, dialect = request(**changes), Dialect(response_format=form, limit=limit)
+    client.complete(asked, dialect)
     ((path, headers, body),) = server.requests
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == f"Bearer {KEY}"
-    assert body == asked.body("test-model")
-    assert ("response_format" in body) == ("reply_schema" in changes)
+    assert headers["content-type"] == "application/json"
+    assert body == asked.body("test-model", dialect)
+    assert ("response_format" in body) == ("reply_schema" in changes and form != "text")
+    assert (limit in body) == ("sampling" in changes)
 
 
 def test_the_environment_is_not_read(server, monkeypatch):
@@ -73,46 +77,93 @@ def test_the_environment_is_not_read(server, monkeypatch):
     monkeypatch.setenv("OPENAI_PROJECT_ID", "project-from-the-environment")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://from-the-environment/v1")
     client = OpenAiChat(server.url, "test-model")
-    client.complete(request())
+    client.complete(request(), Dialect())
     client.close()
     assert "from-the-environment" not in str(server.requests)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "message"),
+    ("behaviour", "message", "is_transient", "may_be_billed"),
     [
-        ("html", "something that is not JSON: '<html>.*; check the base URL"),
-        ("broken_json", "something that is not JSON"),
-        ("error_body", "no chat completion: something broke"),
-        ("no_choices", "no chat completion"),
-        ("empty_choices", "no chat completion"),
-        ("null_content", r"without content \(finish_reason 'stop'\)"),
-        ("status_html", "status 500: <html>.*; try again later"),
-        ("status", "status 500: something broke; try again later"),
-        ("reset", "no connection"),
-        ("half_body", "no connection"),
+        ("html", "something that is not JSON: '<html>.*; check the base URL", False, True),
+        ("empty_body", "something that is not JSON: ''", False, True),
+        ("broken_json", "something that is not JSON", False, True),
+        ("error_body", "no chat completion: something broke", False, True),
+        ("no_choices", "no chat completion", False, True),
+        ("empty_choices", "no chat completion", False, True),
+        ("odd_choices", "no chat completion", False, True),
+        ("null_content", r"without content \(finish_reason 'stop'\)", False, True),
+        ("status_html", "status 500: <html>.*; try again later", True, True),
+        ("status", "status 500: something broke; try again later", True, True),
+        ("reset", "no connection", True, True),
+        ("reset_middle", "no connection", True, True),
+        ("half_body", "no connection", True, True),
+        ("insufficient_quota", "status 429: You exceeded.*; check the account's", False, False),
     ],
 )
 def test_odd_answers_are_one_error_in_one_line_after_one_attempt(
-    server, client, behaviour, message
+    server, client, behaviour, message, is_transient, may_be_billed
 ):
     server.behave = lambda number, body: behaviour
     with pytest.raises(LlmError, match=message) as caught:
-        client.complete(request())
+        client.complete(request(), Dialect())
     assert str(caught.value).startswith(f"LLM endpoint {server.url}: ")
     assert "\n" not in str(caught.value)
+    assert caught.value.is_transient is is_transient
+    assert caught.value.may_be_billed is may_be_billed
     assert server.num_requests == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422, 429, 500, 503])
-def test_error_statuses(server, client, status):
-    server.behave = lambda number, body: "status"
-    server.status, server.error_message = status, f"no, {KEY} is\nwrong " * 50
+@pytest.mark.parametrize(
+    ("status", "is_transient"),
+    [
+        *((status, False) for status in (400, 401, 402, 403, 404, 422)),
+        *((status, True) for status in (408, 409, 429, 500, 502, 503, 504)),
+    ],
+)
+def test_error_statuses(server, client, status, is_transient):
+    server.behave = lambda number, body: str(status)
+    server.error_message = f"no, {KEY} is\nwrong " * 50
     with pytest.raises(LlmError, match=f"status {status}: no, .* is wrong") as caught:
-        client.complete(request())
+        client.complete(request(), Dialect())
     assert caught.value.status_code == status
+    assert caught.value.is_transient is is_transient
+    assert caught.value.may_be_billed is (status >= 500)
+    assert caught.value.retry_after_s is None
     assert len(str(caught.value)) < 500
     assert server.num_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "least", "most"),
+    [
+        ("429_seconds", 1, 1),
+        ("429_ms", 0.3, 0.3),
+        ("429_date", 3000, 3600),
+        ("429_past_date", 0, 0),
+        ("429_absurd", 1e299, 1e301),
+        ("503_seconds", 1, 1),
+    ],
+)
+def test_how_long_to_wait_is_understood(server, client, behaviour, least, most):
+    server.behave = lambda number, body: behaviour
+    with pytest.raises(LlmError) as caught:
+        client.complete(request(), Dialect())
+    assert least <= caught.value.retry_after_s <= most
+
+
+@pytest.mark.parametrize("behaviour", ["429_garbage", "429_no_date", "429_negative", "429"])
+def test_a_wait_that_makes_no_sense_is_none(server, client, behaviour):
+    server.behave = lambda number, body: behaviour
+    with pytest.raises(LlmError, match="status 429") as caught:
+        client.complete(request(), Dialect())
+    assert caught.value.retry_after_s is None
+    assert caught.value.is_transient
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "", "Mon, 01 Jan 0001 00:00:00 -9999"])
+def test_odd_retry_after_values(value):
+    assert retry_after_s({"retry-after": value}) is None
 
 
 def test_nobody_listens():
@@ -120,19 +171,30 @@ def test_nobody_listens():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     client = OpenAiChat(url, "test-model")
-    with pytest.raises(LlmError, match=r"no connection \(.*refused.*\); start the server"):
-        client.complete(request())
+    with pytest.raises(
+        LlmError, match=r"no connection \(.*refused.*\); start the server"
+    ) as caught:
+        client.complete(request(), Dialect())
+    assert caught.value.is_transient
+    assert not caught.value.may_be_billed  # nothing was sent
     client.close()
 
 
 def test_no_answer_in_time(server):
     server.delay_s = 3
     client = OpenAiChat(server.url, "test-model", timeout_s=0.1)
-    started = time.monotonic()
-    with pytest.raises(LlmError, match=r"no answer within 0\.1 s; raise the timeout"):
-        client.complete(request())
-    assert time.monotonic() - started < 2
+    with pytest.raises(LlmError, match=r"no answer within 0\.1 s; raise the timeout") as caught:
+        client.complete(request(), Dialect())
+    assert caught.value.is_transient
+    assert caught.value.may_be_billed
     client.close()
+
+
+def test_a_body_that_dribbles_is_waited_for(server, client):
+    server.behave = lambda number, body: "slow_body"
+    reply = client.complete(request(), Dialect())
+    assert reply.text == '{"description": "legs"}'
+    assert reply.duration_s >= 9 * DRIBBLE_S
 
 
 @pytest.mark.parametrize(
@@ -147,26 +209,28 @@ def test_no_answer_in_time(server):
 )
 def test_outcomes_that_are_no_errors(server, client, behaviour, status, text, finish_reason):
     server.behave = lambda number, body: behaviour
-    reply = client.complete(request())
+    reply = client.complete(request(), Dialect())
     assert (reply.status, reply.text, reply.finish_reason) == (status, text, finish_reason)
 
 
-def test_usage_that_makes_no_sense_is_unknown(server, client):
-    server.behave = lambda number, body: "odd_usage"
-    reply = client.complete(request())
+@pytest.mark.parametrize("behaviour", ["odd_usage", "no_usage", "huge_usage"])
+def test_usage_that_makes_no_sense_is_unknown(server, client, behaviour):
+    server.behave = lambda number, body: behaviour
+    reply = client.complete(request(), Dialect())
     assert (reply.prompt_tokens, reply.completion_tokens) == (None, None)
     assert reply.status == "ok"
 
 
-@pytest.mark.parametrize("behaviour", ["status", "echo_key", "error_body", "null_content", "reset"])
+@pytest.mark.parametrize("behaviour", ["401", "echo_key", "error_body", "null_content", "reset"])
 def test_the_key_is_nowhere(server, client, tmp_path, behaviour):
     server.behave = lambda number, body: behaviour
     # The cut of long messages must not leave half a key either.
-    server.status, server.error_message = 401, "x" * 190 + f" wrong key {KEY}"
+    server.error_message = "x" * 190 + f" wrong key {KEY}"
     shown = repr(client) + str(client)
     with Ledger(tmp_path / "ledger") as ledger:
+        sender = Sender(client, ledger, SendConfig(retry=RetryConfig(attempts=1)))
         try:
-            shown += str(ledger.send(client, request()))
+            shown += str(sender.answer(request()))
         except LlmError as error:
             shown += "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
     assert server.requests[0][1]["authorization"].endswith(KEY)

@@ -17,10 +17,12 @@ from artifacts.schemas import schema_of
 from artifacts.store import Store
 from knowledge.datasets.class_lists import base_flags, class_list
 from knowledge.datasets.listing import register_classes
-from knowledge.extraction import ActionClass, ParsedReply, ask, read_classes
+from knowledge.extraction import AskConfig, ParsedReply, ask
 from knowledge.kinds.cooccurrence import (
+    CONFIG,
     CooccurrenceConfig,
     CooccurrenceReply,
+    agreement,
     base_classes,
     build,
     count_videos,
@@ -29,7 +31,11 @@ from knowledge.kinds.cooccurrence import (
 )
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import Ledger
+from knowledge.llm.limits import LimitsConfig
+from knowledge.llm.messages import Dialect
 from knowledge.llm.recorded import RecordedReplies
+from knowledge.llm.sender import SendConfig
+from knowledge.question import ActionClass, read_classes
 from tests.llm_server import LlmServer
 
 
@@ -62,7 +68,7 @@ def literal_matrix(actions, replies, videos, config):
             ranked = sorted(
                 (-len(places), sum(places) / len(places), j)
                 for (asked, j), places in named_at.items()
-                if asked == i and len(places) >= config.min_votes
+                if asked == i and len(places) >= (config.min_votes or config.rounds // 2 + 1)
             )
             r[i] = [entry[-1] for entry in ranked][: config.top_k]
     pairs = {(i, j) for i in r for j in r[i]}
@@ -94,7 +100,7 @@ def cases(draw):
         rounds=rounds,
         num=num,
         keep=draw(st.integers(1, num)),
-        min_votes=draw(st.integers(1, min(rounds, 2))),
+        min_votes=draw(st.none() | st.integers(1, min(rounds, 2))),
         top_k=draw(st.integers(1, 4)),
         split=split,
         mirror=draw(st.sampled_from(mirrors)),
@@ -170,7 +176,8 @@ def test_what_counts_as_a_vote():
     assert tally.mean_position[0].tolist() == [np.inf, 1, 1.5, np.inf, 1]
     assert tally.drops == {"only_inventions": 1}
     assert tally.names == {"invented": 3, "duplicate": 1, "self": 1, "beyond_keep": 1}
-    assert tally.agreement == 0
+    assert tally.unanimous == 0
+    assert tally.answered.tolist() == [True] + [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -203,6 +210,150 @@ def test_requests():
     assert requests == CooccurrenceConfig(rounds=3, num=10).question.requests(actions)
     assert requests != CooccurrenceConfig(rounds=3, num=10, seed=1).question.requests(actions)
     assert first.reply_schema["additionalProperties"] is False
+
+
+@st.composite
+def stopped(draw):
+    """A question that stops early, classes, and a reply (None: no valid one) to each request.
+
+    The rounds mostly agree, so that many stop.
+    """
+    rounds, num = draw(st.integers(2, 5)), draw(st.integers(1, 4))
+    config = CooccurrenceConfig(
+        rounds=rounds,
+        num=num,
+        keep=draw(st.integers(1, num)),
+        min_votes=draw(st.none() | st.integers(1, rounds)),
+        top_k=draw(st.integers(1, 5)),
+        early_stop=True,
+    )
+    actions = make_actions(sorted(draw(st.lists(st.sampled_from("abc"), min_size=2, max_size=7))))
+    requests = config.question.requests(actions)
+    random = draw(st.randoms(use_true_random=True))
+    noise = random.choice([0.1, 0.3, 0.6])
+
+    def names(request):
+        longest = min(4, len(request.candidates))
+        return random.sample([*request.candidates, "invented"], random.randint(0, longest))
+
+    usual = {(each.class_id, each.group): names(each) for each in requests}
+    answers = []
+    for each in requests:
+        answer = list(usual[each.class_id, each.group])
+        if random.random() < noise:
+            answer = random.choice([None, names(each), answer + names(each), answer[1:]])
+        answers.append(answer)
+    return actions, config, requests, answers
+
+
+def replies_of(requests, answers, question=None):
+    """The valid replies to all requests, or to those that a question finds open."""
+    replies, earlier, waves = [], {}, [requests] if question is None else question.waves(requests)
+    answer_of = {id(each): answer for each, answer in zip(requests, answers, strict=True)}
+    num_asked = 0
+    for wave in waves:
+        heads = [
+            each
+            for each in wave
+            if question is None
+            or question.still_open(each, earlier.get((each.class_id, each.group), []))
+        ]
+        num_asked += len(heads)
+        for each in heads:
+            if (answer := answer_of[id(each)]) is not None:
+                reply = CooccurrenceReply(actions=answer)
+                earlier.setdefault((each.class_id, each.group), []).append(reply)
+                replies.append(ParsedReply(each.class_id, each.group, each.round, reply))
+    return replies, num_asked
+
+
+def selected(replies, actions, config):
+    tally = count_votes(replies, actions, config.keep)
+    return relate(tally, None, base_classes(actions, config), config).selected.tolist()
+
+
+@settings(deadline=None, max_examples=400)
+@given(stopped())
+def test_early_stop_selects_the_same(case):
+    actions, config, requests, answers = case
+    every, _ = replies_of(requests, answers)
+    some, num_asked = replies_of(requests, answers, config.question)
+    assert selected(some, actions, config) == selected(every, actions, config)
+    assert num_asked <= len(requests)
+
+
+def test_early_stop_saves_what_cannot_matter():
+    """Three of five agree after three rounds, unless the other group may fill the top k."""
+    actions = make_actions(["a"] * 3 + ["b"] * 2)
+
+    def asked(**changes):
+        config = CooccurrenceConfig(num=2, keep=2, early_stop=True, **changes)
+        requests = config.question.requests(actions)
+        answers = [["action 1"] for _ in requests]
+        return replies_of(requests, answers, config.question)[1], len(requests)
+
+    assert asked(top_k=3) == (3 * 10, 50)
+    # With one place, whoever has a partner in group a has to wait for the votes in group b, where
+    # there are none; class 1 has none in group a either.
+    assert asked(top_k=1) == (5 * 4 + 3 * 1 + 3 * 5, 50)
+
+
+def test_early_stop_decides_what_is_asked():
+    every, early = CooccurrenceConfig(top_k=7), CooccurrenceConfig(top_k=7, early_stop=True)
+    assert set(every.question.model_dump()) == {"sampling", "rounds", "num", "seed"}
+    assert early.question.model_dump(include={"keep", "min_votes", "top_k", "early_stop"}) == {
+        "keep": 5,
+        "min_votes": 3,
+        "top_k": 7,
+        "early_stop": True,
+    }
+    assert early.question.question == early.question
+    actions = make_actions(["a"] * 3)
+    bodies = [
+        [each.body("m", Dialect()) for each in config.question.requests(actions)]
+        for config in (every, early)
+    ]
+    assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize(("top_k", "saved"), [(10, 0), (24, 202)])
+def test_early_stop_on_ava(store, top_k, saved):
+    matrices = []
+    for early_stop in (False, True):
+        config = CooccurrenceConfig(top_k=top_k, early_stop=early_stop)
+        classes, calls = extracted(store, "ava", config)
+        ids = [each.class_id for each in read_classes(classes)]
+        artifact = build(store, classes, calls, config).artifact
+        matrices.append(to_matrix(artifact.read(), "selected", ids).values)
+    np.testing.assert_array_equal(*matrices)
+    assert calls.manifest.report["not_needed"] == saved
+    assert calls.manifest.num_rows == 1200 - saved
+
+
+def test_uniform_interface():
+    assert CONFIG is CooccurrenceConfig
+    assert not CONFIG().needs_videos
+    assert CONFIG(split="base75").needs_videos
+    assert [CONFIG(rounds=n).resolved_min_votes for n in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
+
+
+def test_agreement_of_rounds():
+    actions = make_actions(["a"] * 3)
+    lists = [["action 1"], ["action 1", "action 2"]]
+    replies = [
+        ParsedReply(i, "a", n, CooccurrenceReply(actions=lists[n - 1] if i == 0 else ["action 0"]))
+        for n in (1, 2)
+        for i in range(3)
+    ]
+    found = agreement(count_votes(replies, actions, 5), actions)
+    # Units 01: 11, 02: 01, 10: 11, 12: 00, 20: 11, 21: 00; o_01 = 1, n_0 = 5, n_1 = 7, n = 12.
+    assert found["alpha"] == pytest.approx(1 - 11 * 1 / 35)
+    assert (found["unanimous"], found["margin"]) == (3 / 4, 3 / 4)
+    assert found["asymmetry"] == {
+        "pairs": 3,
+        "share": pytest.approx(1 / 3),
+        "noise": pytest.approx((1 - (1 / 3) ** 0.5) / 2),
+    }
 
 
 @pytest.fixture
@@ -246,7 +397,16 @@ def test_ava_with_five_recorded_rounds(store):
     assert report["unanswered_classes"] == report["classes_without_partner"] == []
     assert (report["drops"], report["inventions"]) == ({}, 0)
     assert report["rows_from"] == {"train": 0, "llm": 80}
-    assert 0.4 < report["agreement"] < 0.9
+    found = report["agreement"]
+    assert 0.5 < found["alpha"] < 0.9
+    assert 0.4 < found["unanimous"] < 0.9
+    assert 0.6 < found["margin"] < 0.9
+    assert found["asymmetry"]["pairs"] == (14 * 13 + 49 * 48 + 17 * 16) / 2
+    assert found["asymmetry"]["share"] == pytest.approx(
+        2 * found["asymmetry"]["noise"] * (1 - found["asymmetry"]["noise"])
+    )
+    assert report["repeated_rounds"] < 0.1
+    assert report["warnings"] == {}
     table = outcome.artifact.read().to_pandas()
     assert report["rows"] == len(table)
     assert table.loc[table["votes"] > 0, "rounds"].eq(5).all()
@@ -279,7 +439,7 @@ def test_base_rows_come_from_training_labels(store, split):
     unseen = [[base[0], base[3]]]
     splits = ["train"] * 4 + ["test"]
     videos = publish_videos(store, classes, labels + unseen, splits)
-    outcome = build(store, classes, calls, config, videos)
+    outcome = build(store, classes, calls, config, videos=videos)
     report = outcome.artifact.manifest.report
     assert report["rows_from"] == {"train": len(base), "llm": len(novel)}
     table = outcome.artifact.read()
@@ -306,13 +466,13 @@ def test_inputs_that_do_not_fit(store):
     classes, calls = extracted(store, "stickworld", config)
     videos = publish_videos(store, classes, [[1, 2]])
     with pytest.raises(ValueError, match=r"videos/demo@\w+ has no effect with split='none'"):
-        build(store, classes, calls, config, videos)
+        build(store, classes, calls, config, videos=videos)
     split = config.model_copy(update={"split": "base75"})
     others = register_classes(store, "ava", class_list("ava")).artifact
     with pytest.raises(ValueError, match="registered with another class list"):
-        build(store, classes, calls, split, publish_videos(store, others, [[1, 2]]))
+        build(store, classes, calls, split, videos=publish_videos(store, others, [[1, 2]]))
     with pytest.raises(ValueError, match=r"class_ids \[99\] that the class list does not have"):
-        build(store, classes, calls, split, publish_videos(store, classes, [[1, 99]]))
+        build(store, classes, calls, split, videos=publish_videos(store, classes, [[1, 99]]))
     with pytest.raises(ValueError, match="asked with other settings"):
         build(store, classes, calls, CooccurrenceConfig(rounds=4))
 
@@ -323,6 +483,53 @@ def test_rounds_that_were_not_recorded_are_counted(store):
     report = build(store, classes, calls, config).artifact.manifest.report
     assert report["drops"] == {"no_reply": 2 * 157}
     assert (report["coverage"], report["replies"]) == (1, 3 * 157)
+
+
+def test_rounds_that_repeat_are_a_warning(store, tmp_path):
+    classes = register_classes(
+        store, "demo", pd.DataFrame({"class_id": [0, 1], "name": ["a", "b"], "group": "all"})
+    ).artifact
+    config = CooccurrenceConfig(num=5)
+    with (
+        LlmServer(lambda body: '{"actions": ["a"]}') as server,
+        Ledger(tmp_path / "ledger") as ledger,
+    ):
+        model = OpenAiChat(server.url, "m")
+        calls = ask(store, classes, config, model, ledger).artifact
+        model.close()
+    report = build(store, classes, calls, config).artifact.manifest.report
+    assert report["repeated_rounds"] == 1
+    assert report["warnings"] == {"repeated_rounds": 1}
+
+
+def test_too_few_classes_answered_in_every_group(store, tmp_path):
+    classes = register_classes(
+        store,
+        "demo",
+        pd.DataFrame({"class_id": range(4), "name": list("abcd"), "group": [*"xxyy"]}),
+    ).artifact
+
+    config = CooccurrenceConfig(rounds=1)
+    behave = {3: "refusal"}
+    with (
+        LlmServer(
+            lambda body: '{"actions": ["b", "d"]}', lambda number, _: behave.get(number)
+        ) as server,
+        Ledger(tmp_path / "ledger") as ledger,
+    ):
+        model = OpenAiChat(server.url, "m")
+        one = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=1)))
+        calls = ask(store, classes, config, model, ledger, config=one).artifact
+        model.close()
+    wanted = r"usable replies for 3 of 4 classes, 75.0%, and 80.0% are wanted"
+    with pytest.raises(ValueError, match=wanted):
+        build(store, classes, calls, config, min_coverage=0.8)
+    assert store.published("cooccurrence") == []
+    report = build(store, classes, calls, config, min_coverage=0.75).artifact.manifest.report
+    assert (report["answered"], report["coverage"]) == (3, 0.75)
+    assert report["unanswered_classes"] == ["b"]
+    with pytest.raises(ValueError, match=wanted):
+        build(store, classes, calls, config, min_coverage=0.8)
 
 
 def test_no_valid_reply_is_an_error(store):
@@ -354,17 +561,19 @@ def test_from_an_endpoint(store, tmp_path):
     config = CooccurrenceConfig(rounds=5, num=2, keep=2, min_votes=4)
     with LlmServer(answer, behave) as server, Ledger(tmp_path / "ledger") as ledger:
         model = OpenAiChat(server.url, "m")
-        calls = ask(store, classes, config, model, ledger, max_workers=1).artifact
+        one = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=1)))
+        calls = ask(store, classes, config, model, ledger, config=one).artifact
         model.close()
     artifact = build(store, classes, calls, config).artifact
     report = artifact.manifest.report
-    assert report["drops"] == {"only_inventions": 5, "refusal": 1, "truncated": 1}
+    assert report["drops"] == {"only_inventions": 5, "refusal": 1}
+    assert report["asked_again"] == 1  # the one that was cut
     assert report["unanswered_classes"] == ["dance"]
-    assert report["names_left_out"] == {"invented": 8, "self": 5}
-    assert report["selected"] == {"llm": 2, "self": 4}
+    assert report["names_left_out"] == {"invented": 9, "self": 5}
+    assert report["selected"] == {"llm": 3, "self": 4}
     pairs = {
         (row["class_id"], row["other_id"]): (row["votes"], row["rounds"], row["selected"])
         for row in artifact.read().to_pylist()
         if row["source"] == "llm"
     }
-    assert pairs == {(0, 2): (3, 3, False), (1, 2): (5, 5, True), (2, 1): (5, 5, True)}
+    assert pairs == {(0, 2): (4, 4, True), (1, 2): (5, 5, True), (2, 1): (5, 5, True)}

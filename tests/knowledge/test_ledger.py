@@ -9,10 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.provenance import canonical_json
+from knowledge.llm.budget import Charge
 from knowledge.llm.ledger import Ledger
-from knowledge.llm.messages import ChatReply, ChatRequest, LlmError, Message
+from knowledge.llm.messages import (
+    ChatReply,
+    ChatRequest,
+    Dialect,
+    LlmError,
+    Message,
+    Sampling,
+    request_key,
+)
 
 ENDPOINT, MODEL = "http://localhost/v1", "m"
+MOST = Charge(tokens=100, usd=0.5)
 
 
 def request(name="run", number=1):
@@ -25,53 +36,93 @@ def request(name="run", number=1):
     )
 
 
+def key(asked, endpoint=ENDPOINT, model=MODEL, dialect=Dialect()):  # noqa: B008
+    return request_key(endpoint, asked.body(model, dialect), asked.round)
+
+
+def begin(ledger, asked, most=MOST):
+    body = canonical_json(asked.body(MODEL, Dialect()))
+    return ledger.begin(key(asked), asked.question, ENDPOINT, MODEL, body, most)
+
+
 def test_attempts_are_kept_with_what_they_brought(tmp_path):
     path = tmp_path / "new" / "ledger.sqlite"
-    key = request().key(ENDPOINT, MODEL)
     with Ledger(path) as ledger:
-        assert ledger.answered(key) is None
-        first = ledger.begin(request(), ENDPOINT, MODEL)
-        assert (first.attempt, first.status, first.request_key) == (1, "in_flight", key)
-        ledger.fail(first, LlmError(ENDPOINT, "broken", "mend it"))
-        assert ledger.answered(key) is None
-        second = ledger.begin(request(), ENDPOINT, MODEL)
+        assert ledger.answered(key(request())) is None
+        first = begin(ledger, request())
+        assert (first.attempt, first.status, first.request_key) == (1, "in_flight", key(request()))
+        assert (first.charged_tokens, first.charged_usd, first.batch_key) == (100, 0.5, None)
+        ledger.fail(first, LlmError(ENDPOINT, "broken", "mend it"), Charge())
+        assert ledger.answered(key(request())) is None
+        second = begin(ledger, request())
         reply = ChatReply(
             text="ok", finish_reason="stop", prompt_tokens=3, completion_tokens=2, duration_s=0.5
         )
-        ledger.settle(second, reply)
-        other = ledger.begin(request(number=2), ENDPOINT, MODEL)
+        ledger.settle(second, reply, Charge(tokens=5, usd=0.1))
+        other = begin(ledger, request(number=2))
         assert other.attempt == 1
     with Ledger(path) as ledger:
-        failed, answered = ledger.attempts(key)
-        assert (failed.status, failed.error, failed.reply) == (
+        failed, answered = ledger.attempts(key(request()))
+        assert (failed.status, failed.error, failed.reply, failed.charged_tokens) == (
             "error",
             f"LLM endpoint {ENDPOINT}: broken; mend it",
             None,
+            0,
         )
-        assert answered == ledger.answered(key)
+        assert answered == ledger.answered(key(request()))
         assert (answered.attempt, answered.reply, answered.completion_tokens) == (2, "ok", 2)
+        assert (answered.charged_tokens, answered.charged_usd) == (5, 0.1)
         assert ledger.attempts(other.request_key) == [other]
+        assert ledger.charged() == Charge(tokens=105, usd=0.6)
+
+
+def test_one_charge_without_a_price_makes_the_sum_unknown(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.charged() == Charge()
+        begin(ledger, request())
+        begin(ledger, request("free"), Charge(tokens=0, usd=None))
+        assert ledger.charged() == MOST
+        begin(ledger, request("walk"), Charge(tokens=7, usd=None))
+        assert ledger.charged() == Charge(tokens=107, usd=None)
+
+
+def test_a_dialect_is_kept_by_endpoint_and_model(tmp_path):
+    poor = Dialect(response_format="text", limit="max_tokens")
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.dialect(ENDPOINT, MODEL) is None
+        ledger.settle_dialect(ENDPOINT, MODEL, Dialect())
+        ledger.settle_dialect(ENDPOINT, MODEL, poor)
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.dialect(ENDPOINT, MODEL) == poor
+        assert ledger.dialect(ENDPOINT, "other") is None
 
 
 @pytest.mark.parametrize("status", ["refusal", "no_reply"])
 def test_an_outcome_that_is_no_text_is_an_answer_too(tmp_path, status):
     with Ledger(tmp_path / "l") as ledger:
-        attempt = ledger.begin(request(), ENDPOINT, MODEL)
-        ledger.settle(attempt, ChatReply(text=None, status=status))
+        attempt = begin(ledger, request())
+        ledger.settle(attempt, ChatReply(text=None, status=status), Charge())
         assert ledger.answered(attempt.request_key).status == status
 
 
-def test_key_depends_on_endpoint_model_body_and_round_only():
+def test_key_depends_on_endpoint_body_and_round_only():
+    limited = request().model_copy(update={"sampling": Sampling(max_completion_tokens=9)})
+    old = Dialect(limit="max_tokens")
     keys = {
-        request().key(ENDPOINT, MODEL),
-        request().key("http://other/v1", MODEL),
-        request().key(ENDPOINT, "n"),
-        request("walk").key(ENDPOINT, MODEL),
-        request(number=2).key(ENDPOINT, MODEL),
+        key(request()),
+        key(request(), endpoint="http://other/v1"),
+        key(request(), model="n"),
+        key(request("walk")),
+        key(request(number=2)),
+        key(limited),
+        key(limited, dialect=old),
     }
-    assert len(keys) == 5
-    elsewhere = request().model_copy(update={"class_id": 9, "group": "g", "candidates": ("a",)})
-    assert elsewhere.key(ENDPOINT, MODEL) in keys
+    assert len(keys) == 7
+    elsewhere = request().model_copy(
+        update={"class_id": 9, "group": "g", "candidates": ("a",), "reask": 1}
+    )
+    assert key(elsewhere) in keys
+    assert key(request(), dialect=old) in keys
 
 
 def test_threads_share_a_ledger(tmp_path):
@@ -81,17 +132,18 @@ def test_threads_share_a_ledger(tmp_path):
         def work(number):
             barrier.wait()
             for _ in range(5):
-                attempt = ledger.begin(request(number=number), ENDPOINT, MODEL)
-                ledger.settle(attempt, ChatReply(text=str(number)))
-                shared = ledger.begin(request("shared"), ENDPOINT, MODEL)
-                ledger.settle(shared, ChatReply(text="x"))
+                attempt = begin(ledger, request(number=number))
+                ledger.settle(attempt, ChatReply(text=str(number)), Charge(tokens=1))
+                shared = begin(ledger, request("shared"))
+                ledger.settle(shared, ChatReply(text="x"), Charge(tokens=1))
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(work, range(1, 9)))
-        shared = ledger.attempts(request("shared").key(ENDPOINT, MODEL))
+        shared = ledger.attempts(key(request("shared")))
         assert [attempt.attempt for attempt in shared] == list(range(1, 41))
-        one = ledger.attempts(request(number=7).key(ENDPOINT, MODEL))
+        one = ledger.attempts(key(request(number=7)))
         assert [attempt.reply for attempt in one] == ["7"] * 5
+        assert ledger.charged().tokens == 80
 
 
 def test_rows_survive_the_process(tmp_path):
@@ -99,23 +151,23 @@ def test_rows_survive_the_process(tmp_path):
     script = (
         "import os, sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path\n"
+        "from knowledge.llm.budget import Charge\n"
         "from knowledge.llm.ledger import Ledger\n"
-        "from knowledge.llm.messages import *\n"
+        "from knowledge.llm.messages import ChatReply\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
         "for name in ('run', 'walk'):\n"
-        "    request = ChatRequest(question='description', class_id=3, class_name=name,\n"
-        "        messages=(Message(role='user', content=f'What is {name}?'),))\n"
-        "    attempt = ledger.begin(request, 'http://localhost/v1', 'm')\n"
-        "    if name == 'run': ledger.settle(attempt, ChatReply(text='yes'))\n"
+        "    attempt = ledger.begin(name, 'q', 'http://host/v1', 'm', '{}', Charge(tokens=9))\n"
+        "    if name == 'run': ledger.settle(attempt, ChatReply(text='yes'), Charge(tokens=1))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=root, check=False)
     assert done.returncode == -9
     with Ledger(path) as ledger:
-        assert ledger.answered(request().key(ENDPOINT, MODEL)).reply == "yes"
-        (open_attempt,) = ledger.attempts(request("walk").key(ENDPOINT, MODEL))
+        assert ledger.answered("run").reply == "yes"
+        (open_attempt,) = ledger.attempts("walk")
         assert open_attempt.status == "in_flight"
+        assert ledger.charged().tokens == 10
 
 
 def test_writes_are_synchronous(tmp_path):
@@ -133,7 +185,7 @@ def test_errors_name_the_file(tmp_path):
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(ValueError, match="has version 7, this program writes 1"):
+    with pytest.raises(ValueError, match="has version 7, this program writes 2"):
         Ledger(newer)
     with pytest.raises(ValueError, match="unable to open"):
         Ledger(tmp_path)
@@ -170,3 +222,67 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path):
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(opened, range(4))) == [[]] * 4
+
+
+_VERSION_1 = """
+CREATE TABLE attempts (
+    request_key TEXT NOT NULL, attempt INTEGER NOT NULL, question TEXT NOT NULL,
+    endpoint TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL, status TEXT NOT NULL,
+    reply TEXT, finish_reason TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, error TEXT,
+    sent_at TEXT NOT NULL, duration_s REAL, PRIMARY KEY (request_key, attempt)
+) WITHOUT ROWID
+"""
+
+
+def save_version_1(path, asked):
+    rows = [
+        (key(asked), 1, "in_flight", None, None, None),
+        (key(asked), 2, "ok", "yes", 30, 4),
+    ]
+    with sqlite3.connect(path) as db:
+        db.execute(_VERSION_1)
+        for request_key_, attempt, status, reply, prompt, completion in rows:
+            db.execute(
+                "INSERT INTO attempts VALUES (?, ?, 'q', ?, ?, '{}', ?, ?, 'stop', ?, ?, NULL, "
+                "'2026-01-01T00:00:00.000+00:00', 0.5)",
+                (request_key_, attempt, ENDPOINT, MODEL, status, reply, prompt, completion),
+            )
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+
+
+def test_a_ledger_of_version_1_is_migrated_with_its_replies(tmp_path):
+    save_version_1(tmp_path / "l", request())
+    for _ in range(2):
+        with Ledger(tmp_path / "l") as ledger:
+            answered = ledger.answered(key(request()))
+            assert (answered.reply, answered.attempt, answered.duration_s) == ("yes", 2, 0.5)
+            assert (answered.charged_tokens, answered.charged_usd) == (34, None)
+            assert ledger.charged() == Charge(tokens=34, usd=None)
+            assert ledger.dialect(ENDPOINT, MODEL) is None
+    with Ledger(tmp_path / "l") as ledger:
+        assert begin(ledger, request()).attempt == 3
+
+
+def test_many_may_migrate_at_once(tmp_path):
+    save_version_1(tmp_path / "l", request())
+    barrier = threading.Barrier(4, timeout=30)
+
+    def reply(_):
+        barrier.wait()
+        with Ledger(tmp_path / "l") as ledger:
+            return ledger.answered(key(request())).reply
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(reply, range(4))) == ["yes"] * 4
+
+
+def test_a_write_that_fails_is_told_to_its_writer(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        attempt = begin(ledger, request())
+        ledger._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(ValueError, match="every reply it took before is safe"):
+            ledger.settle(attempt, ChatReply(text="x"), Charge())
+        ledger._db.execute("PRAGMA query_only = OFF")
+        ledger.settle(attempt, ChatReply(text="x"), Charge())
+        assert ledger.answered(attempt.request_key).reply == "x"

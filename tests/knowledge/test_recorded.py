@@ -8,11 +8,13 @@ import shutil
 import pytest
 
 from knowledge.datasets.class_lists import class_list
-from knowledge.extraction import ActionClass
+from knowledge.kinds.anatomy import AnatomyConfig
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.kinds.description import DescriptionConfig
 from knowledge.llm import recorded
+from knowledge.llm.messages import Dialect
 from knowledge.llm.recorded import _DIRECTORY, BUNDLES, RecordedReplies
+from knowledge.question import ActionClass
 
 ROUNDS = {"ava": (3, 5), "stickworld": (3, 5), "charades": (1, 3)}
 
@@ -24,11 +26,16 @@ def actions(name):
     ]
 
 
+def complete(model, request):
+    return model.complete(request, Dialect())
+
+
 @pytest.mark.parametrize("name", BUNDLES)
-def test_every_class_has_a_text(name):
+@pytest.mark.parametrize("config", [DescriptionConfig(), AnatomyConfig()], ids=lambda c: c.kind)
+def test_every_class_has_a_text_and_phases(name, config):
     model = RecordedReplies(class_list(name)["name"])
-    requests = DescriptionConfig().requests(actions(name))
-    replies = [model.complete(request) for request in requests]
+    requests = config.requests(actions(name))
+    replies = [complete(model, request) for request in requests]
     assert {reply.status for reply in replies} == {"ok"}
     assert len({reply.text for reply in replies}) == len(requests)
 
@@ -38,7 +45,7 @@ def test_every_round_is_recorded_and_no_more(name):
     num_groups, rounds = ROUNDS[name]
     model = RecordedReplies(class_list(name)["name"])
     requests = CooccurrenceConfig(rounds=rounds + 1).question.requests(actions(name))
-    statuses = [(request.round, model.complete(request).status) for request in requests]
+    statuses = [(request.round, complete(model, request).status) for request in requests]
     per_round = len(class_list(name)) * num_groups
     assert statuses.count((rounds + 1, "no_reply")) == per_round
     assert sum(status == "ok" for _, status in statuses) == rounds * per_round
@@ -47,38 +54,51 @@ def test_every_round_is_recorded_and_no_more(name):
 def test_the_order_of_the_list_is_free_but_its_names_are_not():
     model = RecordedReplies(class_list("ava")["name"])
     first = CooccurrenceConfig().question.requests(actions("ava"))[0]
-    assert model.complete(first).status == "ok"
+    assert complete(model, first).status == "ok"
     turned = first.model_copy(update={"candidates": first.candidates[::-1]})
-    assert model.complete(turned) == model.complete(first)
+    assert complete(model, turned) == complete(model, first)
     respelled = tuple(name.upper().replace(" ", "_") for name in first.candidates)
-    assert model.complete(first.model_copy(update={"candidates": respelled})).status == "ok"
+    assert complete(model, first.model_copy(update={"candidates": respelled})).status == "ok"
     shorter = first.model_copy(update={"candidates": first.candidates[1:]})
-    assert model.complete(shorter).status == "no_reply"
+    assert complete(model, shorter).status == "no_reply"
     elsewhere = first.model_copy(update={"group": "person_interaction"})
-    assert model.complete(elsewhere).status == "no_reply"
+    assert complete(model, elsewhere).status == "no_reply"
 
 
 def test_own_bundle_first_then_any():
     (stand,) = DescriptionConfig().requests([ActionClass(0, "stand", "stand", "all", True, True)])
 
     def text(model):
-        return json.loads(model.complete(stand).text)["description"]
+        return json.loads(complete(model, stand).text)["description"]
 
     stickworld = RecordedReplies(class_list("stickworld")["name"])
     hmdb51 = RecordedReplies(class_list("hmdb51")["name"])
     assert text(stickworld) != text(hmdb51) == text(RecordedReplies(["stand", "juggle"]))
     camel = DescriptionConfig().requests([ActionClass(0, "TaiChi", "tai chi", "all", True, True)])
-    assert RecordedReplies(["TaiChi"]).complete(camel[0]).status == "ok"
+    assert complete(RecordedReplies(["TaiChi"]), camel[0]).status == "ok"
 
 
 def test_what_is_not_recorded_is_an_outcome():
     model = RecordedReplies()
     unknown = DescriptionConfig().requests([ActionClass(0, "fly to Mars", "x", "all", True, True)])
-    assert model.complete(unknown[0]).status == "no_reply"
+    assert complete(model, unknown[0]).status == "no_reply"
     (known,) = DescriptionConfig().requests([ActionClass(0, "run", "run", "all", True, True)])
-    assert model.complete(known).status == "ok"
-    assert model.complete(known.model_copy(update={"question": "haiku"})).status == "no_reply"
-    assert model.complete(known.model_copy(update={"round": 2})).status == "no_reply"
+    assert complete(model, known).status == "ok"
+    assert complete(model, known.model_copy(update={"question": "haiku"})).status == "no_reply"
+    assert complete(model, known.model_copy(update={"round": 2})).status == "no_reply"
+    assert complete(model, known.model_copy(update={"group": "other"})).status == "no_reply"
+
+
+def test_phases_are_given_in_the_form_asked_for():
+    (stand,) = AnatomyConfig().requests([ActionClass(0, "stand", "stand", "all", True, True)])
+    reply = json.loads(complete(RecordedReplies(class_list("stickworld")["name"]), stand).text)
+    (_, second, _) = reply["phases"]
+    assert second == {
+        "subject": "legs",
+        "motion": "stay straight and still",
+        "object": None,
+        "sentence": "The straight legs do not step while the silhouette stays at one position.",
+    }
 
 
 def test_the_model_names_the_content_of_the_bundles(tmp_path, monkeypatch):

@@ -1,0 +1,81 @@
+"""The plan: what would be sent and cost, without a single request."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from artifacts.store import Store
+from knowledge.datasets.listing import register_classes
+from knowledge.extraction import AskConfig, ask
+from knowledge.kinds.cooccurrence import CooccurrenceConfig
+from knowledge.kinds.description import DescriptionConfig
+from knowledge.llm.batch import BatchConfig
+from knowledge.llm.client import OpenAiChat
+from knowledge.llm.ledger import Ledger
+from knowledge.llm.messages import Stopped
+from knowledge.llm.sender import SendConfig
+from knowledge.plan import plan
+from tests.llm_server import LlmServer
+
+NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]
+
+
+def describe(body):
+    label = re.search(r"distinguishing (.*) in a video", str(body["messages"]))[1]
+    return json.dumps({"description": f"A person doing {label}."})
+
+
+@pytest.fixture
+def world(tmp_path):
+    store = Store(tmp_path / "store")
+    frame = pd.DataFrame({"class_id": range(8), "name": NAMES, "group": "all"})
+    classes = register_classes(store, "demo", frame).artifact
+    with LlmServer(answer=describe) as server, Ledger(tmp_path / "ledger") as ledger:
+        model = OpenAiChat(server.url, "m")
+        yield store, classes, model, ledger, server
+        model.close()
+
+
+def test_a_plan_sends_nothing_and_bounds_what_is_then_charged(world):
+    store, classes, model, ledger, server = world
+    planned = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    assert server.num_requests == 0
+    assert (planned.num_requests, planned.num_kept, planned.num_calls) == (8, 0, 8)
+    assert 0 < planned.likely.tokens < planned.most.tokens
+    assert planned.likely.usd is planned.most.usd is None
+    ask(store, classes, DescriptionConfig(), model, ledger)
+    assert server.num_requests == planned.num_calls
+    assert ledger.charged().tokens <= planned.most.tokens
+    again = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    assert (again.num_kept, again.num_calls, again.most.tokens) == (8, 0, 0)
+
+
+def test_what_the_ledger_holds_is_not_planned_again(world):
+    store, classes, model, ledger, server = world
+    first = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    cap = first.most.tokens // 2
+    config = AskConfig(send=SendConfig.model_validate({"cap": {"max_tokens": cap}}))
+    server.behave = lambda number, body: "no_usage"  # so every call stays charged in full
+    with pytest.raises(Stopped):
+        ask(store, classes, DescriptionConfig(), model, ledger, config=config)
+    sent = server.num_requests
+    rest = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    assert 0 < sent < 8
+    assert (rest.num_kept, rest.num_calls) == (sent, 8 - sent)
+    assert server.num_requests == sent
+
+
+def test_money_needs_a_price_and_batches_are_cheaper(world, tmp_path):
+    store, classes, model, ledger, _ = world
+    price = {"prompt": 1, "completion": 4, "batch": 0.5}
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"version": "v", "prices": {"127.0.0.1": {"m": price}}}))
+    each = plan(store, classes, CooccurrenceConfig(), model, ledger, AskConfig(prices=path))
+    config = AskConfig(prices=path, batch=BatchConfig())
+    batched = plan(store, classes, CooccurrenceConfig(), model, ledger, config)
+    assert each.most.usd == pytest.approx(2 * batched.most.usd)
+    assert each.num_calls == 40
+    tokens = each.most.tokens
+    assert tokens * 1e-6 < each.most.usd < tokens * 4e-6
