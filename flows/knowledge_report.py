@@ -9,7 +9,8 @@ from rich.table import Table
 
 from artifacts.store import Artifact, Store
 from flows.steps import console
-from knowledge.knowledge_report import KnowledgeReport, Score, TruthReport, knowledge_report
+from knowledge.comparison import Score, TruthReport
+from knowledge.knowledge_report import KnowledgeReport, knowledge_report
 
 
 def report(store: str, ref: str, truth: str | None, as_json: bool) -> None:
@@ -83,6 +84,12 @@ def _truth_table(truth: TruthReport) -> Table:
     )
     rows = {f"precision at {k}": score for k, score in truth.precision.items()}
     rows |= {"recall of selected": truth.recall, "rank correlation": truth.rank_correlation}
+    if lift := truth.lift:
+        rows |= {
+            "mean lift of selected": lift.mean,
+            "share with lift > 1": lift.above_one,
+            "rank correlation with lift": lift.rank_correlation,
+        }
     for name, score in rows.items():
         table.add_row(name, *(_number(value) for value in score.model_dump().values()))
     return table

@@ -33,23 +33,10 @@ class Asymmetry:
         return (1 - math.sqrt(1 - 2 * self.share)) / 2
 
 
-def krippendorff_alpha(values: Reals) -> float | None:
+def krippendorff_alpha(counts: Counts) -> float | None:
     """Krippendorff's alpha for nominal data.
 
     Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", sections A to C.
-
-    Args:
-        values: (coders, units) category of each unit by each coder; NaN where it is missing.
-
-    Returns:
-        At most 1, which is perfect agreement; 0 is that of chance. None if it is undefined: no unit
-        has two values, or all values are equal.
-    """
-    return alpha_of_counts(np.array([(values == c).sum(axis=0) for c in np.unique(values)]))
-
-
-def alpha_of_counts(counts: Counts) -> float | None:
-    """Krippendorff's alpha for nominal data from the values per unit.
 
     Observed disagreement is the part of the coincidence matrix off its diagonal: unit u with m_u
     values adds n_uc * n_uk / (m_u - 1) for categories c != k. Expected is n_c * n_k / (n - 1).
@@ -58,7 +45,8 @@ def alpha_of_counts(counts: Counts) -> float | None:
         counts: (categories, units) coders that gave a unit a category.
 
     Returns:
-        See `krippendorff_alpha`.
+        At most 1, which is perfect agreement; 0 is that of chance. None if it is undefined: no unit
+        has two values, or all values are equal.
     """
     counts = counts[:, counts.sum(axis=0) > 1].astype(np.float64)
     per_unit, per_category = counts.sum(axis=0), counts.sum(axis=1)

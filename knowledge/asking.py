@@ -95,6 +95,10 @@ class Job:
             for attempt in self._sender.ledger.attempts(answer.request_key)
         ]
         statuses = Counter(each.status for each in attempts)
+        charged = [
+            0.0 if self._sender.model.recorded or not each.charged_tokens else each.charged_usd
+            for each in attempts
+        ]
         return {
             "requests": len(requests),
             "not_needed": len(requests) - sum(request.reask == 0 for request, _ in asked),
@@ -107,6 +111,7 @@ class Job:
             ),
             "prompt_tokens": sum(each.prompt_tokens or 0 for each in attempts),
             "completion_tokens": sum(each.completion_tokens or 0 for each in attempts),
+            "usd": None if None in charged else sum(each or 0.0 for each in charged),
             "duration_s": round(duration_s, 3),
             "calls_per_second": round(self._sender.num_attempts / max(duration_s, 1e-9), 2),
         }

@@ -97,23 +97,24 @@ def follow_up(question: Question, request: ChatRequest, answer: Attempt) -> Chat
     """
     try:
         read_answer(question, answer.reply, answer.status, answer.finish_reason)
-    except Unusable as unusable:
-        again: dict[str, Any] = {"reask": request.reask + 1}
-        longest = request.sampling.max_completion_tokens
-        if request.reask == MAX_REASKS or unusable.reason in ("no_reply", "refusal"):
+    except Unusable as caught:
+        unusable = caught
+    else:
+        return None
+    if request.reask == MAX_REASKS or unusable.reason in ("no_reply", "refusal"):
+        return None
+    again: dict[str, Any] = {"reask": request.reask + 1}
+    if unusable.reason == "truncated":
+        sampling = request.sampling
+        if sampling.max_completion_tokens is None:
             return None
-        if unusable.reason == "truncated":
-            if longest is None:
-                return None
-            again["sampling"] = request.sampling.model_copy(
-                update={"max_completion_tokens": 2 * longest}
-            )
-        else:
-            complaint = f"That answer cannot be used: {unusable.detail}. Answer again, in full."
-            again["messages"] = (
-                *request.messages,
-                Message(role="assistant", content=answer.reply or "(nothing)"),
-                Message(role="user", content=complaint),
-            )
-        return request.model_copy(update=again)
-    return None
+        longer = {"max_completion_tokens": 2 * sampling.max_completion_tokens}
+        again["sampling"] = sampling.model_copy(update=longer)
+    else:
+        complaint = f"That answer cannot be used: {unusable.detail}. Answer again, in full."
+        again["messages"] = (
+            *request.messages,
+            Message(role="assistant", content=answer.reply or "(nothing)"),
+            Message(role="user", content=complaint),
+        )
+    return request.model_copy(update=again)

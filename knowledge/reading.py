@@ -18,6 +18,15 @@ from knowledge.datasets.class_lists import normalised
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
+_NOT_JSON = "the answer is not JSON: it has to be one JSON object and nothing else"
+_WRONG = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+}
+"""What is wrong by pydantic's type of error. Its own words and those of `json` change between
+versions, and what is told to an LLM decides the key of the next request."""
 _FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
@@ -57,17 +66,18 @@ def read_reply(
         text = fenced[0]
     try:
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse)
-        json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        raise Unusable("not_json", "the answer is not JSON: it holds half a character") from None
     except (ValueError, RecursionError) as error:
-        raise Unusable("not_json", f"the answer is not JSON: {error}") from error
+        raise Unusable("not_json", _NOT_JSON) from error
     try:
         return reply_type.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Unusable(
-            "wrong_form", f"{where}: {first['msg']}" if where else first["msg"]
-        ) from error
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        what = _WRONG.get(first["type"], "has a wrong value")
+        raise Unusable("wrong_form", f"{where} {what}") from error
 
 
 class Vocabulary:
@@ -105,9 +115,9 @@ class Vocabulary:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValueError("a key occurs twice")
+        raise Unusable("not_json", "the answer is not JSON: a key occurs twice")
     return value
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    raise Unusable("not_json", f"the answer is not JSON: it holds {constant}")

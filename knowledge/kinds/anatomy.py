@@ -6,7 +6,7 @@ parts. The wording of the prompt, the limits on a sentence and re-asking are our
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -69,6 +69,7 @@ class AnatomyConfig(Question):
 
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
         """One request per class, in id order."""
+        schema = AnatomyReply.model_json_schema()
         return [
             ChatRequest(
                 question=KIND,
@@ -78,7 +79,7 @@ class AnatomyConfig(Question):
                     Message(role="system", content=INSTRUCTION),
                     Message(role="user", content=self._prompt(each.prompt_name)),
                 ),
-                reply_schema=AnatomyReply.model_json_schema(),
+                reply_schema=schema,
                 sampling=self.sampling,
             )
             for each in classes
@@ -158,22 +159,29 @@ def build(
         for class_id, phases in anatomies.items()
         for row in phases
     ]
+    report = _report(actions, anatomies) | {
+        "rows": len(rows),
+        "drops": dict(sorted(parsed.drops.items())),
+        "asked_again": parsed.num_reasks,
+    }
+    table = pa.Table.from_pylist(rows, schema=schema_of("anatomy").arrow())
+    return Outcome(store.publish(provenance, table, report), made=True)
+
+
+def _report(
+    actions: Sequence[ActionClass], anatomies: Mapping[int, Sequence[dict[str, Any]]]
+) -> dict[str, Any]:
     answered = [each for each in actions if each.class_id in anatomies]
     repeated = [each.name for each in answered if _names(anatomies[each.class_id], each)]
     duplicate = [each.name for each in answered if _has_duplicates(anatomies[each.class_id])]
-    report = {
-        "rows": len(rows),
+    return {
         "answered": len(answered),
         "coverage": len(answered) / len(actions),
         "unanswered_classes": [each.name for each in actions if each.class_id not in anatomies],
-        "drops": dict(sorted(parsed.drops.items())),
-        "asked_again": parsed.num_reasks,
         "warnings": {"name_repeated": len(repeated), "duplicate_phases": len(duplicate)},
         "name_repeated": repeated,
         "duplicate_phases": duplicate,
     }
-    table = pa.Table.from_pylist(rows, schema=schema_of("anatomy").arrow())
-    return Outcome(store.publish(provenance, table, report), made=True)
 
 
 def _rows(phases: Sequence[Phase]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.datasets.class_lists import normalised
-from knowledge.extraction import check_calls, check_coverage, parse
+from knowledge.extraction import ParsedReply, check_calls, check_coverage, parse
 from knowledge.llm.messages import ChatRequest, Message
 from knowledge.question import ActionClass, Question, read_classes
 from knowledge.tokens import MAX_TOKENS, clip_tokens
@@ -67,6 +67,7 @@ class DescriptionConfig(Question):
 
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:
         """One request per class and prompt, in id order."""
+        schema = DescriptionReply.model_json_schema()
         return [
             ChatRequest(
                 question=KIND,
@@ -77,7 +78,7 @@ class DescriptionConfig(Question):
                     Message(role="system", content=INSTRUCTION),
                     Message(role="user", content=template.replace(LABEL, each.prompt_name)),
                 ),
-                reply_schema=DescriptionReply.model_json_schema(),
+                reply_schema=schema,
                 sampling=self.sampling,
             )
             for each in classes
@@ -86,7 +87,7 @@ class DescriptionConfig(Question):
 
     def problem(self, reply: DescriptionReply) -> str | None:
         """No text, or a first sentence that does not fit CLIP."""
-        text = " ".join(reply.description.split())
+        text = _tidy(reply.description)
         if not text:
             return "the description is empty"
         if not fitting(text):
@@ -142,36 +143,49 @@ def build(
         raise ValueError(
             f"{calls.ref}: no class has a usable description, drops: {dict(parsed.drops)}"
         )
-    texts = Counter(item.class_id for item in parsed.replies)
-    answered = sum(texts[class_id] == len(config.prompts) for class_id in actions)
-    check_coverage(calls, answered, len(actions), min_coverage)
-    rows: list[dict[str, Any]] = []
-    shortened = 0
-    unnamed: dict[str, None] = {}
-    for item in parsed.replies:
-        whole = " ".join(item.reply.description.split())
-        text = fitting(whole)
-        shortened += text != whole
-        action = actions[item.class_id]
-        if not mentions(text, action.prompt_name):
-            unnamed[action.name] = None
-        row = {"class_id": item.class_id, "prompt_id": item.group, "text": text}
-        rows.append(row | {"n_tokens": clip_tokens(text), "model": calls.manifest.config["model"]})
+    per_class = Counter(item.class_id for item in parsed.replies)
+    answered = [
+        each for each in actions.values() if per_class[each.class_id] == len(config.prompts)
+    ]
+    check_coverage(calls, len(answered), len(actions), min_coverage)
+    rows = [_row(item, calls.manifest.config["model"]) for item in parsed.replies]
+    unnamed = _classes_not_named(rows, actions)
     report = {
         "rows": len(rows),
-        "answered": answered,
-        "coverage": answered / len(actions),
-        "unanswered_classes": [
-            each.name for each in actions.values() if texts[each.class_id] < len(config.prompts)
-        ],
+        "answered": len(answered),
+        "coverage": len(answered) / len(actions),
+        "unanswered_classes": [each.name for each in actions.values() if each not in answered],
         "drops": dict(sorted(parsed.drops.items())),
         "asked_again": parsed.num_reasks,
-        "shortened": shortened,
+        "shortened": sum(
+            row["text"] != _tidy(item.reply.description)
+            for row, item in zip(rows, parsed.replies, strict=True)
+        ),
         "warnings": {"name_absent": len(unnamed)},
-        "name_absent": list(unnamed),
+        "name_absent": unnamed,
     }
     table = pa.Table.from_pylist(rows, schema=schema_of("descriptions").arrow())
     return Outcome(store.publish(provenance, table, report), made=True)
+
+
+def _row(item: ParsedReply[DescriptionReply], model: str) -> dict[str, Any]:
+    text = fitting(_tidy(item.reply.description))
+    return {
+        "class_id": item.class_id,
+        "prompt_id": item.group,
+        "text": text,
+        "n_tokens": clip_tokens(text),
+        "model": model,
+    }
+
+
+def _classes_not_named(
+    rows: Sequence[dict[str, Any]], actions: Mapping[int, ActionClass]
+) -> list[str]:
+    """Names of the classes that a text about them does not hold, each once."""
+    about = [(actions[row["class_id"]], row["text"]) for row in rows]
+    absent = [action.name for action, text in about if not mentions(text, action.prompt_name)]
+    return list(dict.fromkeys(absent))
 
 
 def fitting(text: str) -> str:
@@ -194,3 +208,7 @@ def mentions(text: str, prompt_name: str) -> bool:
     heads = {word[:_STEM] for word in normalised(text).split()}
     words = normalised(_BRACKETED.sub(" ", prompt_name)).split()
     return all(word[:_STEM] in heads for word in words)
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())

@@ -191,6 +191,5 @@ class Budget:
 
 
 def _sum(first: Charge, second: Charge) -> Charge:
-    unknown = first.usd is None or second.usd is None
-    usd = None if unknown else first.usd + second.usd  # type: ignore[operator]
+    usd = None if first.usd is None or second.usd is None else first.usd + second.usd
     return Charge(tokens=first.tokens + second.tokens, usd=usd)

@@ -14,9 +14,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
+from knowledge.llm.connections import Connections
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
 
 Result = TypeVar("Result")
@@ -34,7 +36,7 @@ _REMEDIES = {
     404: "check the base URL (it usually ends in /v1) and the model name",
     429: "wait, or ask with fewer requests in flight",
 }
-_BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+_BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 """Errors of the HTTP library without a connection."""
 _NO_CREDIT = "insufficient_quota"
 """Code of a 429 that no waiting mends."""
@@ -80,12 +82,19 @@ class OpenAiChat:
         self._client.organization = None
         self._client.project = None
         self._client.admin_api_key = None
+        self._connections = Connections(timeout_s)
+        headers = self._client.default_headers | self._client.auth_headers
+        self._headers = httpx2.Headers(
+            {name: value for name, value in headers.items() if isinstance(value, str)}
+        )
+        self._url = httpx2.URL(f"{self.endpoint}/chat/completions")
 
     def __repr__(self) -> str:
         return f"OpenAiChat({self.endpoint!r}, {self.model!r})"
 
     def close(self) -> None:
         """Close the connections."""
+        self._connections.close()
         self._client.close()
 
     def complete(self, request: ChatRequest, dialect: Dialect) -> ChatReply:
@@ -96,9 +105,8 @@ class OpenAiChat:
         """
         started = time.monotonic()
         body = request.body(self.model, dialect)
-        # As `client.chat.completions.create`, without its costly typed reading of body and reply.
-        answer = self.call(lambda client: client.post("/chat/completions", cast_to=str, body=body))
-        return self.read(answer, time.monotonic() - started)
+        content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        return self.read(self._post(content), time.monotonic() - started)
 
     def read(self, answer: str, duration_s: float | None = None) -> ChatReply:
         """The reply in the JSON text of a chat completion.
@@ -135,24 +143,41 @@ class OpenAiChat:
         """
         try:
             return operation(self._client)
-        except openai.APITimeoutError as error:
-            raise self._error(
-                f"no answer within {self._timeout_s:g} s",
-                "raise the timeout",
-                is_transient=True,
-                kind=_kind(error),
-            ) from None
         except openai.APIStatusError as error:
             raise self._refused(error.response.status_code, error.response) from None
         except openai.APIConnectionError as error:
-            raise self._error(
-                f"no connection ({error.__cause__ or error})",
-                "start the server or correct the base URL",
-                is_transient=True,
-                kind=_kind(error),
-            ) from None
+            raise self._unreached(error.__cause__ or error) from None
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
+
+    def _post(self, content: bytes) -> str:
+        """Ask for a chat completion; as `client.chat.completions.create`, which takes far longer.
+
+        Raises:
+            LlmError: no connection, or an error status.
+        """
+        try:
+            response = self._connections.post(self._url, self._headers, content)
+        except httpx2.HTTPError as error:
+            raise self._unreached(error) from None
+        if not response.is_success:
+            raise self._refused(response.status_code, response)
+        return response.text
+
+    def _unreached(self, error: BaseException) -> LlmError:
+        """The error for a request without a response."""
+        is_timeout = isinstance(error, (httpx2.TimeoutException, openai.APITimeoutError))
+        problem = (
+            f"no answer within {self._timeout_s:g} s"
+            if is_timeout
+            else (f"no connection ({error})")
+        )
+        return self._error(
+            problem,
+            "raise the timeout" if is_timeout else "start the server or correct the base URL",
+            is_transient=True,
+            kind=NotSentError if isinstance(error, _BEFORE_SENDING) else LlmError,
+        )
 
     def _refused(self, status: int, response: Any) -> LlmError:
         """The error for an error status."""
@@ -231,11 +256,6 @@ class _Choice(BaseModel):
 class _Completion(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
     usage: Any = None
-
-
-def _kind(error: openai.APIConnectionError) -> type[LlmError]:
-    """Whether the request was sent before the connection failed."""
-    return NotSentError if type(error.__cause__).__name__ in _BEFORE_SENDING else LlmError
 
 
 def _checked_url(endpoint: str) -> str:

@@ -76,7 +76,7 @@ _BEGIN = (
     "INSERT INTO attempts (request_key, attempt, question, endpoint, model, request, "
     "status, sent_at, charged_tokens, charged_usd, batch_key) "
     "SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?, ? FROM attempts "
-    "WHERE request_key = ? RETURNING *"
+    "WHERE request_key = ? RETURNING attempt"
 )
 _SETTLE_ONCE = (
     "UPDATE attempts SET status = ?, reply = ?, finish_reason = ?, prompt_tokens = ?, "
@@ -151,6 +151,8 @@ class _Write:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
+    turn: threading.Event = field(default_factory=threading.Event)
+    """Set when it is done, or when its thread has to commit for all that wait."""
 
 
 class Ledger:
@@ -169,7 +171,9 @@ class Ledger:
         self._lock = threading.Lock()
         """Held by whoever uses the connection."""
         self._waiting: list[_Write] = []
+        self._has_committer = False
         self._waiting_lock = threading.Lock()
+        """Held by whoever uses these two."""
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -242,11 +246,30 @@ class Ledger:
             most: the most the attempt can cost; it stays charged if its outcome is never known.
             batch_key: batch it is sent in, if it is.
         """
-        fixed = (question, endpoint, model, request, "in_flight", _now())
-        rows = self._write(
+        now = _now()
+        fixed = (question, endpoint, model, request, "in_flight", now)
+        ((number,),) = self._write(
             _BEGIN, (request_key, *fixed, most.tokens, most.usd, batch_key, request_key)
         )
-        return Attempt(**dict(zip(self._columns, rows[0], strict=True)))
+        return Attempt(
+            request_key=request_key,
+            attempt=number,
+            question=question,
+            endpoint=endpoint,
+            model=model,
+            request=request,
+            status="in_flight",
+            reply=None,
+            finish_reason=None,
+            prompt_tokens=None,
+            completion_tokens=None,
+            error=None,
+            sent_at=now,
+            duration_s=None,
+            charged_tokens=most.tokens,
+            charged_usd=most.usd,
+            batch_key=batch_key,
+        )
 
     def settle(self, attempt: Attempt, reply: ChatReply, charge: Charge) -> None:
         """Record, durably, what an attempt brought and cost."""
@@ -390,14 +413,34 @@ class Ledger:
         own = _Write(statement, values)
         with self._waiting_lock:
             self._waiting.append(own)
-        with self._lock:
-            if not own.done:  # otherwise another thread committed it while this one waited
-                with self._waiting_lock:
-                    writes, self._waiting = self._waiting, []
-                self._commit(writes)
+            has_committer, self._has_committer = self._has_committer, True
+        try:
+            if has_committer:
+                own.turn.wait()
+        finally:  # also when interrupted: nobody else may be told to commit
+            if not own.done:
+                self._commit_waiting()
         if own.error:
             raise self._failure(own.error) from own.error
         return own.rows
+
+    def _commit_waiting(self) -> None:
+        """Commit all that wait, and leave what comes meanwhile to the first that waits then.
+
+        Those whose write is done go on while the next commit is under way.
+        """
+        writes: list[_Write] = []
+        try:
+            with self._lock:
+                with self._waiting_lock:
+                    writes, self._waiting = self._waiting, []
+                self._commit(writes)
+        finally:
+            with self._waiting_lock:
+                self._has_committer = bool(self._waiting)
+                following = self._waiting[:1]
+            for write in (*following, *writes):
+                write.turn.set()
 
     def _write_together(self, writes: Sequence[_Write]) -> None:
         """Run statements, all or none, and wait until they are on disk."""

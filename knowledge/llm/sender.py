@@ -101,6 +101,16 @@ class Sender:
         self._lock = threading.Lock()
         self._settled = threading.Condition()
         self._reserved = 0
+        self._keys: dict[tuple[int, Dialect], tuple[ChatRequest, str]] = {}
+        """By identity of the request; holding the request keeps the identity its own."""
+        retry = config.retry
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(retry.attempts),
+            wait=tenacity.wait_random_exponential(retry.pause_s, max=retry.max_pause_s),
+            retry=tenacity.retry_if_exception(_may_pass),
+            sleep=self._sleep,
+            reraise=True,
+        )
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         """The exact body that is sent."""
@@ -108,7 +118,11 @@ class Sender:
 
     def key(self, request: ChatRequest) -> str:
         """Identity of a request: endpoint, body and round."""
-        return request_key(self.model.endpoint, self.body(request), request.round)
+        identity = (id(request), self.dialect)
+        if identity not in self._keys:
+            key = request_key(self.model.endpoint, self.body(request), request.round)
+            self._keys[identity] = (request, key)
+        return self._keys[identity][1]
 
     def answered(self, request: ChatRequest) -> Attempt | None:
         """The answer the ledger holds, or None."""
@@ -152,15 +166,7 @@ class Sender:
             LlmError: an error that stays, or too many that did not.
             Stopped: the cap is reached, or the endpoint asks for too long a wait.
         """
-        retry = self._config.retry
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(retry.attempts),
-            wait=tenacity.wait_random_exponential(retry.pause_s, max=retry.max_pause_s),
-            retry=tenacity.retry_if_exception(_may_pass),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return retrying(self._attempt, request)
+        return self._retrying(self._attempt, request)
 
     def stop(self, stop: Stopped) -> None:
         """Let no thread begin another attempt; those that try get the first reason."""
@@ -243,7 +249,7 @@ class Sender:
         with self._lock:
             self.num_attempts += 1
         return self.ledger.begin(
-            request_key(self.model.endpoint, body, request.round),
+            self.key(request),
             request.question,
             self.model.endpoint,
             self.model.model,

@@ -112,6 +112,16 @@ def test_a_refused_key_is_an_error_and_is_written_nowhere(actionlore, endpoint, 
             assert b"sk-very-secret" not in path.read_bytes()
 
 
+def test_a_plan_needs_an_endpoint_to_name_but_none_that_answers(actionlore, tmp_path):
+    done = actionlore(*ASKED, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--plan")
+    assert done.exit_code == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.strip().startswith("description")]
+    assert line.split()[1:4] == ["36", "0", "36"]
+    assert "price unknown" in line
+    assert not (tmp_path / "store/ledger.sqlite3").exists()
+    failed(actionlore(*ASKED, "--plan"), "recorded replies cost nothing", "--base-url")
+
+
 def test_a_reached_cap_is_a_halt_and_the_same_command_goes_on(actionlore, endpoint, tmp_path):
     given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
     assert actionlore(*given, "--max-tokens", 200).exit_code == 75

@@ -454,7 +454,7 @@ def test_what_was_wrong_is_told_at_most_twice(store, ledger, server, model):
     assert told[0] == ("assistant", "legs")
     assert re.fullmatch(r"That answer .*: the answer is not JSON: .* Answer again, .*", told[1][1])
     assert told[2] == ("assistant", '{"description": 7}')
-    assert "description: Input should be a valid string" in told[3][1]
+    assert ": description must be a string. " in told[3][1]
     assert [row["reask"] for row in calls.read().to_pylist()] == [0, 1, 2]
     # The last one counts, and the rows are found again without a call.
     parsed = parse(calls, DescriptionConfig(), DescriptionReply)

@@ -12,6 +12,7 @@ from tests.training.world import SPLITS, World
 from training.batches import (
     CachedClips,
     Draw,
+    _ensembles,
     chunks,
     epoch_order,
     make_batch,
@@ -139,6 +140,13 @@ def test_orders_and_draws_depend_on_seed_epoch_and_video_only():
     assert len(draws) == 8
     assert Draw(0, 1).generator("a").random() == Draw(0, 1).generator("a").random()
     assert [part.tolist() for part in chunks(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_several_descriptions_of_a_class_are_averaged_as_unit_rows():
+    features = torch.tensor([[3.0, 0.0], [0.0, 2.0], [4.0, 3.0]])
+    mean_of_two, alone = _ensembles(features, [[0, 1], [2]])
+    assert torch.allclose(mean_of_two, torch.tensor([0.5, 0.5]))
+    assert torch.equal(alone, features[2])
 
 
 def test_descriptions_fall_back_to_prompts(world):
