@@ -16,34 +16,25 @@ import typer
 
 from flows.options import (
     ArchOption,
-    BaseUrlOption,
+    AskOptions,
     ClassesOption,
-    ConcurrencyOption,
     CorpusOption,
-    CoverageOption,
     DatasetOption,
     DeviceOption,
     FramesOption,
-    KindOption,
     KindSetOption,
     LabelsOption,
-    LedgerOption,
     ListOption,
-    MaxTokensOption,
-    MaxUsdOption,
-    ModelOption,
     NameOption,
-    PricesOption,
+    PipelineKindSetOption,
     RecipeOption,
-    RpmOption,
     SetOption,
     SplitOption,
     StoreOption,
-    TimeoutOption,
     TopKOption,
-    TpmOption,
     VideosOption,
     WeightsOption,
+    with_ask_options,
 )
 
 if TYPE_CHECKING:
@@ -84,55 +75,22 @@ def register(
 
 
 @app.command()
+@with_ask_options
 def extract(
     classes: Annotated[str, typer.Option(help="Registered dataset or known class list.")],
-    kind: KindOption = [],  # noqa: B006
+    asked: AskOptions,
     settings: KindSetOption = [],  # noqa: B006
-    base_url: BaseUrlOption = None,
-    model: ModelOption = None,
-    timeout: TimeoutOption = None,
-    concurrency: ConcurrencyOption = None,
-    rpm: RpmOption = None,
-    tpm: TpmOption = None,
-    max_usd: MaxUsdOption = None,
-    max_tokens: MaxTokensOption = None,
-    prices: PricesOption = None,
-    min_coverage: CoverageOption = None,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Ask through the endpoint's Batch API: cheaper, slower.")
-    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only count calls, tokens and cost; nothing is sent.")
     ] = False,
-    ledger: LedgerOption = None,
     store: StoreOption = "store",
 ) -> None:
     """Ask an LLM what it knows about the classes."""
 
     def spec() -> ExtractSpec:
-        from flows.extract_knowledge import ExtractSpec, read_settings
+        from flows.extract_knowledge import ExtractSpec
 
-        limits = {
-            "concurrency": concurrency,
-            "requests_per_minute": rpm,
-            "tokens_per_minute": tpm,
-        }
-        cap = {"max_usd": max_usd, "max_tokens": max_tokens}
-        return ExtractSpec.model_validate(
-            {
-                "classes": classes,
-                **_given({"kinds": tuple(kind) or None}),
-                "settings": read_settings(settings),
-                "llm": _llm(base_url, model, timeout),
-                "asking": {
-                    "send": {"limits": _given(limits), "cap": cap},
-                    "prices": prices,
-                    "batch": {} if batch else None,
-                },
-                "ledger": ledger,
-                "min_coverage": min_coverage,
-            }
-        )
+        return ExtractSpec.model_validate({"classes": classes, **_knowledge(asked, settings)})
 
     def show() -> None:
         from flows.extract_knowledge import show_plan
@@ -253,19 +211,19 @@ def train(
 
 
 @app.command()
+@with_ask_options
 def pipeline(
     dataset: DatasetOption,
     videos: VideosOption,
     clip: ArchOption,
     clip_weights: WeightsOption,
+    asked: AskOptions,
     labels: LabelsOption = None,
     lists: ListOption = [],  # noqa: B006
     classes: ClassesOption = None,
     name: NameOption = None,
     corpus: CorpusOption = "",
-    base_url: BaseUrlOption = None,
-    model: ModelOption = None,
-    ledger: LedgerOption = None,
+    kind_settings: PipelineKindSetOption = [],  # noqa: B006
     top_k: TopKOption = 16,
     recipe: RecipeOption = "mgdm_small",
     settings: SetOption = [],  # noqa: B006
@@ -276,17 +234,17 @@ def pipeline(
     """Everything: register, extract, mine, train, score."""
 
     def flow() -> list[Step]:
-        from flows.pipeline import PipelineSpec, pipeline
+        from flows.pipeline import PipelineSpec, TrainedKnowledgeSpec, pipeline
         from knowledge.mining import MiningConfig
 
+        knowledge = _knowledge(asked, kind_settings, "--kind-set")
         return pipeline(
             store,
             PipelineSpec.model_validate(
                 {
                     "dataset": _dataset(dataset, videos, labels, lists, classes, name),
                     "clip": _clip(clip, clip_weights),
-                    "llm": _llm(base_url, model),
-                    "ledger": ledger,
+                    "knowledge": TrainedKnowledgeSpec.model_validate(knowledge),
                     "corpus": _names(corpus),
                     "mining": MiningConfig(top_k=top_k),
                     "recipe": recipe,
@@ -521,9 +479,40 @@ def _clip(arch: str, weights: str) -> ClipSpec:
     return ClipSpec(arch=arch, weights=weights)
 
 
-def _llm(
-    base_url: str | None, model: str | None, timeout_s: float | None = None
-) -> dict[str, Any] | None:
+def _knowledge(asked: AskOptions, settings: list[str], option: str = "--set") -> dict[str, Any]:
+    """Fields of a `KnowledgeSpec`."""
+    from flows.extract_knowledge import read_settings
+
+    limits = {
+        "concurrency": asked.concurrency,
+        "requests_per_minute": asked.rpm,
+        "tokens_per_minute": asked.tpm,
+    }
+    attempts = None if asked.retries is None else asked.retries + 1
+    retry = {"attempts": attempts, "max_wait_s": asked.max_wait}
+    cap = {"max_usd": asked.max_usd, "max_tokens": asked.max_tokens}
+    batch = {
+        "max_wait_s": asked.batch_wait,
+        "max_requests": asked.batch_size,
+        "poll_s": asked.poll,
+    }
+    if not asked.batch and _given(batch):
+        raise ValueError("--batch-wait, --batch-size and --poll have no effect without --batch")
+    return {
+        **_given({"kinds": tuple(asked.kind) or None}),
+        "settings": read_settings(settings, option),
+        "llm": _llm(asked.base_url, asked.model, asked.timeout),
+        "asking": {
+            "send": {"limits": _given(limits), "retry": _given(retry), "cap": cap},
+            "prices": asked.prices,
+            "batch": _given(batch) if asked.batch else None,
+        },
+        "ledger": asked.ledger,
+        "min_coverage": asked.min_coverage,
+    }
+
+
+def _llm(base_url: str | None, model: str | None, timeout_s: float | None) -> dict[str, Any] | None:
     if base_url is None and model is None:
         if timeout_s is not None:
             raise ValueError("--timeout has no effect without --base-url and --model")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from rich.table import Table
 
@@ -22,14 +25,18 @@ from knowledge.kind_modules import kind_module, kind_names
 from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import Ledger
+from knowledge.llm.messages import Stopped
 from knowledge.llm.recorded import RecordedReplies
 from knowledge.plan import plan
-from knowledge.question import Question
+from knowledge.question import Question, read_classes
 
 API_KEY = "OPENAI_API_KEY"
 ENDPOINT_COVERAGE = 0.9
 """Share of the classes that an endpoint must answer usably, unless `min_coverage` says otherwise.
 Recorded replies need none: what they cover depends on what was recorded."""
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 
 class LlmSpec(BaseModel):
@@ -43,13 +50,11 @@ class LlmSpec(BaseModel):
     """Longest silence of the endpoint."""
 
 
-class ExtractSpec(BaseModel):
-    """What to ask about which classes, whom, and how."""
+class KnowledgeSpec(BaseModel):
+    """What to ask, whom, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    classes: str
-    """Name of a registered dataset or of a known class list."""
     kinds: tuple[str, ...] = Field(default_factory=kind_names, min_length=1)
     """Modules of `knowledge.kinds`; all of them if omitted."""
     settings: dict[str, dict[str, Any]] = {}
@@ -101,10 +106,39 @@ class ExtractSpec(BaseModel):
         return 0.0 if self.llm is None else ENDPOINT_COVERAGE
 
 
-def read_settings(items: Iterable[str]) -> dict[str, dict[str, Any]]:
+class ExtractSpec(KnowledgeSpec):
+    """What to ask about which classes, whom, and how."""
+
+    classes: str
+    """Name of a registered dataset or of a known class list."""
+
+
+def resumable(work: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Let a flow run that halts end as Cancelled, not as Failed; its caller gets the `Stopped`.
+
+    Goes below `@flow`. Not for tasks, whose callers would get the state instead.
+    """
+
+    @wraps(work)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        try:
+            return work(*args, **kwargs)
+        except Stopped as stop:
+            # Prefect takes a state for the run's own and raises the exception in its data.
+            return cast(Made, Cancelled(message=str(stop), data=stop))
+
+    run.__signature__ = inspect.signature(work, eval_str=True)  # type: ignore[attr-defined]
+    return run
+
+
+def read_settings(items: Iterable[str], option: str = "--set") -> dict[str, dict[str, Any]]:
     """Settings of the kinds from lines such as `description.sampling.temperature=0.3`.
 
     Values are JSON (`3`, `true`, `null`), anything else is text.
+
+    Args:
+        items: the lines.
+        option: name of the option they came from, for messages.
 
     Raises:
         ValueError: not of the form KIND.FIELD=VALUE, or given twice.
@@ -115,33 +149,40 @@ def read_settings(items: Iterable[str]) -> dict[str, dict[str, Any]]:
         *path, last = key.strip().split(".")
         if not separator or not path or not all((*path, last)):
             raise ValueError(
-                f"--set {item!r}: write KIND.FIELD=VALUE, e.g. cooccurrence.rounds=3; "
+                f"{option} {item!r}: write KIND.FIELD=VALUE, e.g. cooccurrence.rounds=3; "
                 f"kinds: {', '.join(kind_names())}"
             )
         section: Any = settings
         for name in path:
             section = section.setdefault(name, {}) if isinstance(section, dict) else None
         if not isinstance(section, dict) or last in section:
-            raise ValueError(f"--set {item!r}: {key.strip()} is given twice; leave one out")
+            raise ValueError(f"{option} {item!r}: {key.strip()} is given twice; leave one out")
         section[last] = _value(text.strip())
     return settings
 
 
 @task(cache_policy=NO_CACHE)
-def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step:
-    """Ask one kind's questions about every class: `llm_calls`."""
+def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
+    """Ask one kind's questions about every class: `llm_calls`; None where it has no question."""
     target = Store(store)
     classes = classes_of(target, spec.classes)
     question = spec.config(kind)
     _videos(target, spec, question)  # missing ones are found before anything is paid for
-    with progress(f"asking for {kind}") as advance:
-        if spec.llm is None:
-            names = classes.read(["name"])["name"].to_pylist()
-            return step(ask(target, classes, question, RecordedReplies(names), None, advance))
-        llm = spec.llm
-        model = OpenAiChat(llm.base_url, llm.model, os.environ.get(API_KEY), llm.timeout_s)
-        with closing(model), Ledger(_ledger_path(target, spec)) as ledger:
-            return step(ask(target, classes, question, model, ledger, advance, spec.asking))
+    try:
+        with progress(f"asking for {kind}") as advance:
+            if spec.llm is None:
+                names = classes.read(["name"])["name"].to_pylist()
+                return step(ask(target, classes, question, RecordedReplies(names), None, advance))
+            llm = spec.llm
+            api_key = os.environ.get(API_KEY, "").strip()
+            model = OpenAiChat(llm.base_url, llm.model, api_key, llm.timeout_s)
+            with closing(model), Ledger(_ledger_path(target, spec)) as ledger:
+                return step(ask(target, classes, question, model, ledger, advance, spec.asking))
+    except ValueError:
+        if _has_requests(classes, question):
+            raise
+        _say_no_question(kind, classes)
+        return None
 
 
 @task(cache_policy=NO_CACHE)
@@ -169,13 +210,38 @@ def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> Step | N
 
 
 @flow(name="extract")
+@resumable
 def extract(store: str, spec: ExtractSpec) -> list[Step]:
-    """Extract knowledge: per kind `llm_calls` (raw replies) and the artifact made from them."""
-    steps = []
+    """Extract knowledge: per kind `llm_calls` (raw replies) and the artifact made from them.
+
+    A kind that fails or stops does not keep the others from being asked; its problem is raised at
+    the end, the first failure rather than a halt. The others are printed.
+
+    Raises:
+        ValueError: a kind that cannot be asked for or built.
+        RuntimeError: an endpoint that gave no usable answer, or a halt (`Stopped`).
+    """
+    steps: list[Step] = []
+    problems: dict[str, Exception] = {}
     for kind in spec.kinds:
-        calls = ask_task(store, spec, kind)
-        steps += [calls, build_task(store, spec, kind, calls.ref)]
-    return [each for each in steps if each is not None]
+        try:
+            if calls := ask_task(store, spec, kind):
+                steps.append(calls)
+                if built := build_task(store, spec, kind, calls.ref):
+                    steps.append(built)
+        except (ValueError, OSError, RuntimeError) as problem:
+            problems[kind] = problem
+            if _was_interrupted(problem):
+                break
+    if problems:
+        first = min(problems.values(), key=lambda each: isinstance(each, Stopped))
+        for kind, other in problems.items():
+            if str(other) != str(first):
+                console.print(f"{kind}: {' '.join(str(other).split())}", markup=False)
+        for each in steps:
+            console.print(f"kept {each.ref}", markup=False)
+        raise first
+    return steps
 
 
 def show_plan(store: str, spec: ExtractSpec) -> None:
@@ -190,15 +256,20 @@ def show_plan(store: str, spec: ExtractSpec) -> None:
     classes = classes_of(target, spec.classes)
     path = _ledger_path(target, spec)
     model = OpenAiChat(spec.llm.base_url, spec.llm.model)
-    with closing(model), Ledger(path if path.exists() else None) as ledger:
-        plans = [
-            plan(target, classes, spec.config(kind), model, ledger, spec.asking)
-            for kind in spec.kinds
-        ]
+    with closing(model), Ledger(path if path.exists() else None, read_only=True) as ledger:
+        plans = []
+        for kind in spec.kinds:
+            question = spec.config(kind)
+            if _has_requests(classes, question):
+                plans.append(plan(target, classes, question, model, ledger, spec.asking))
+            else:
+                _say_no_question(kind, classes)
         spent = ledger.charged()
-    table = Table("kind", "requests", "answers kept", "calls", "tokens", "US dollars", box=None)
+    table = Table(
+        "kind", "requests", "answers kept", "in a batch", "calls", "tokens", "US dollars", box=None
+    )
     for each in plans:
-        numbers = map(str, (each.num_requests, each.num_kept, each.num_calls))
+        numbers = map(str, (each.num_requests, each.num_kept, each.num_in_batch, each.num_calls))
         table.add_row(each.kind, *numbers, *_ranges(each.likely, each.most))
     console.print(table)
     console.print(f"charged in {path.name} so far: {spent.tokens} tokens, {_dollars(spent.usd)}")
@@ -224,6 +295,21 @@ def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | Non
     if not config.needs_videos:
         return None
     return store.get(f"videos/{spec.classes.split('@')[0]}")
+
+
+def _has_requests(classes: Artifact, question: Question) -> bool:
+    return bool(question.question.requests(read_classes(classes)))
+
+
+def _say_no_question(kind: str, classes: Artifact) -> None:
+    console.print(f"{kind}: the classes of {classes.ref} lead to no question, so it is left out")
+
+
+def _was_interrupted(problem: BaseException | None) -> bool:
+    """Whether Ctrl-C led to it."""
+    while problem is not None and not isinstance(problem, KeyboardInterrupt):
+        problem = problem.__context__
+    return problem is not None
 
 
 def _answered(calls: Artifact) -> bool:

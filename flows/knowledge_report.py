@@ -44,34 +44,38 @@ def report(store: str, ref: str, truth: str | None, as_json: bool) -> None:
 
 def _lines(found: KnowledgeReport) -> list[tuple[str, str]]:
     lines = [
-        ("coverage", f"{found.coverage:.1%} of the classes"),
-        ("unanswered", ", ".join(found.unanswered_classes) or "none"),
+        (
+            "coverage",
+            "unknown" if found.coverage is None else f"{found.coverage:.1%} of the classes",
+        ),
+        ("unanswered", _names(found.unanswered_classes)),
         ("replies dropped", _counts(found.drops)),
     ]
     if agreement := found.agreement:
-        asymmetry = agreement["asymmetry"]
+        asymmetry = agreement.get("asymmetry") or {}
+        pairs = f"{_share(asymmetry.get('share'))} of {_known(asymmetry.get('pairs'))}"
         lines += [
             ("names left out", _counts(found.names_left_out)),
-            ("alpha between rounds", _number(agreement["alpha"])),
-            ("unanimous pairs", _share(agreement["unanimous"])),
-            ("mean vote margin", _number(agreement["margin"])),
-            ("asymmetric pairs", f"{_share(asymmetry['share'])} of {asymmetry['pairs']}"),
-            ("noise by asymmetry", _share(asymmetry["noise"])),
+            ("alpha between rounds", _number(agreement.get("alpha"))),
+            ("unanimous pairs", _share(agreement.get("unanimous"))),
+            ("mean vote margin", _number(agreement.get("margin"))),
+            ("asymmetric pairs", pairs),
+            ("noise by asymmetry", _share(asymmetry.get("noise"))),
             ("repeated rounds", _share(found.repeated_rounds)),
         ]
     lines.append(("warnings", _counts(found.warnings)))
     if calls := found.calls:
         usd = "price unknown" if calls.usd is None else f"{calls.usd:.4f} US dollars"
-        lines += [
-            ("asked", f"{calls.model} at {calls.endpoint}"),
-            (
-                "requests",
-                f"{calls.requests}, {calls.not_needed} not needed, {calls.asked_again} again",
-            ),
-            ("attempts", f"{calls.attempts}, {calls.calls_per_second:g} a second in the last run"),
-            ("tokens", f"{calls.prompt_tokens} prompt, {calls.completion_tokens} completion"),
-            ("cost", usd),
-        ]
+        told = {name: _known(value) for name, value in calls.model_dump().items()}
+        for name, form in (
+            ("asked", "{model} at {endpoint}"),
+            ("requests", "{requests}, {not_needed} not needed, {asked_again} again"),
+            ("attempts", "{attempts}, {calls_per_second} a second in the last run"),
+            ("possibly billed", "{possibly_billed} attempts without a reply"),
+            ("tokens", "{prompt_tokens} prompt, {completion_tokens} completion"),
+        ):
+            lines.append((name, form.format(**told)))
+        lines.append(("cost", usd))
     return lines
 
 
@@ -95,7 +99,19 @@ def _truth_table(truth: TruthReport) -> Table:
     return table
 
 
-def _counts(counts: dict[str, int] | dict[str, float]) -> str:
+def _known(value: float | str | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _names(names: list[str] | None) -> str:
+    return "unknown" if names is None else ", ".join(names) or "none"
+
+
+def _counts(counts: dict[str, int] | dict[str, float] | None) -> str:
+    if counts is None:
+        return "unknown"
     named = [f"{name} {value:.4g}" for name, value in counts.items() if value]
     return ", ".join(named) or "none"
 

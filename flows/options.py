@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -42,15 +46,15 @@ ModelOption = Annotated[str | None, typer.Option(help="Model at the endpoint.")]
 LedgerOption = Annotated[Path | None, typer.Option(help="File of paid attempts.")]
 KindOption = Annotated[
     list[str],
-    typer.Option("--kind", help=f"{', '.join(kind_names())}; repeatable, all if omitted."),
-]
-KindSetOption = Annotated[
-    list[str],
     typer.Option(
-        "--set",
-        help="KIND.FIELD=VALUE, a change to a kind's settings, e.g. cooccurrence.rounds=3.",
+        "--kind",
+        help=f"{', '.join(kind_names())}; repeatable; if omitted, those that training uses in "
+        "`pipeline`, and all in `extract`.",
     ),
 ]
+_KIND_SET = "KIND.FIELD=VALUE, a change to a kind's settings, e.g. cooccurrence.rounds=3."
+KindSetOption = Annotated[list[str], typer.Option("--set", "--kind-set", help=_KIND_SET)]
+PipelineKindSetOption = Annotated[list[str], typer.Option("--kind-set", help=_KIND_SET)]
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", help="Requests in flight at a time; 8 if omitted.")
 ]
@@ -64,6 +68,31 @@ MaxTokensOption = Annotated[
 ]
 PricesOption = Annotated[
     Path | None, typer.Option("--prices", help="Price table (JSON); the bundled one if omitted.")
+]
+RetriesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--retries", min=0, help="Repetitions after an error that may pass; 4 if omitted."
+    ),
+]
+MaxWaitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-wait", help="Longest wait in s that the endpoint may ask for; 120 if omitted."
+    ),
+]
+BatchOption = Annotated[
+    bool, typer.Option("--batch", help="Ask through the endpoint's Batch API: cheaper, slower.")
+]
+BatchWaitOption = Annotated[
+    float | None,
+    typer.Option("--batch-wait", help="Longest wait for batches in s; no limit if omitted."),
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option("--batch-size", help="Requests of a batch at most.")
+]
+PollOption = Annotated[
+    float | None, typer.Option("--poll", help="Pause between looks at batches in s; 30 if omitted.")
 ]
 TimeoutOption = Annotated[
     float | None,
@@ -83,3 +112,56 @@ SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 TopKOption = Annotated[int, typer.Option(help="Negatives kept per video.")]
 FramesOption = Annotated[int, typer.Option("--frames", help="Frames per video.")]
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """Whom to ask for knowledge and how: options that `extract` and `pipeline` share."""
+
+    kind: KindOption = field(default_factory=list)
+    base_url: BaseUrlOption = None
+    model: ModelOption = None
+    timeout: TimeoutOption = None
+    concurrency: ConcurrencyOption = None
+    rpm: RpmOption = None
+    tpm: TpmOption = None
+    retries: RetriesOption = None
+    max_wait: MaxWaitOption = None
+    max_usd: MaxUsdOption = None
+    max_tokens: MaxTokensOption = None
+    prices: PricesOption = None
+    min_coverage: CoverageOption = None
+    batch: BatchOption = False
+    batch_wait: BatchWaitOption = None
+    batch_size: BatchSizeOption = None
+    poll: PollOption = None
+    ledger: LedgerOption = None
+
+
+def with_ask_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command each field of its parameter `asked: AskOptions` as an option of its own."""
+    hints = get_type_hints(AskOptions, include_extras=True)
+    shared = {
+        each.name: inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=[] if each.default is MISSING else each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(AskOptions)
+    }
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, own in signature.parameters.items()
+        for parameter in (shared.values() if name == "asked" else (own,))
+    ]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        asked = AskOptions(**{name: given.pop(name) for name in shared})
+        command(**given, asked=asked)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run

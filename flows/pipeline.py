@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts.store import Store
-from flows.extract_knowledge import ExtractSpec, LlmSpec, extract
+from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, mine
 from flows.register_dataset import register
 from flows.resolve import classes_of
@@ -20,6 +18,16 @@ from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding import FrameConfig
 from knowledge.mining import MiningConfig
 
+TRAINED_KINDS = ("cooccurrence", "description")
+"""Kinds of knowledge that mining and training use."""
+
+
+class TrainedKnowledgeSpec(KnowledgeSpec):
+    """What to ask for where training follows."""
+
+    kinds: tuple[str, ...] = Field(TRAINED_KINDS, min_length=1)
+    """Modules of `knowledge.kinds`; those that training uses if omitted."""
+
 
 class PipelineSpec(BaseModel):
     """The whole chain for one dataset and one recipe."""
@@ -28,10 +36,8 @@ class PipelineSpec(BaseModel):
 
     dataset: DatasetSpec
     clip: ClipSpec
-    llm: LlmSpec | None = None
-    """None answers from the recorded replies that come with the package."""
-    ledger: Path | None = None
-    """Where attempts are kept; `ledger.sqlite3` in the store when None."""
+    knowledge: TrainedKnowledgeSpec = TrainedKnowledgeSpec()
+    """What to ask for, whom and how."""
     corpus: tuple[str, ...] = ()
     """Further class lists to take negatives from."""
     mining: MiningConfig = MiningConfig()
@@ -59,6 +65,7 @@ def check_split_task(store: str, videos: str, split: str | None) -> str:
 
 
 @flow(name="pipeline")
+@resumable
 def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
     """Run the chain; every link names its inputs by key, so nothing stale slips in."""
     training = TrainSpec(
@@ -74,8 +81,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
     check_task(store, spec)
     classes, videos = register(store, spec.dataset)
     check_split_task(store, videos.ref, spec.split)
-    asked = ExtractSpec(classes=name_of(classes), llm=spec.llm, ledger=spec.ledger)
-    known = extract(store, asked)
+    known = extract(store, ExtractSpec(classes=name_of(classes), **dict(spec.knowledge)))
     mining = MineSpec(
         dataset=name_of(videos),
         videos=spec.dataset.videos,

@@ -21,6 +21,8 @@ from knowledge.reading import Unusable
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+_MIN_FAILURES = 5
+"""Failures in a row that do not end the asking yet."""
 
 
 class Job:
@@ -48,6 +50,16 @@ class Job:
         self._stop: Stopped | None = None
         self._valid: dict[tuple[int, str], list[BaseModel]] = defaultdict(list)
         self._chains: dict[tuple[int, str, int], list[tuple[ChatRequest, Attempt]]] = {}
+
+    def start(self, wave: Sequence[ChatRequest]) -> None:
+        """`run` the first wave; again if all of it is rejected in a dialect once understood."""
+        self._sender.settle(*wave)
+        try:
+            self.run(wave)
+        except LlmError as error:
+            if self._batch or not self._sender.settle_again(error, wave):
+                raise
+            self.run(wave)
 
     def run(self, wave: Iterable[ChatRequest]) -> None:
         """Answer those requests of a wave that are still open, with everything asked again."""
@@ -143,6 +155,7 @@ class Job:
             self._send_batch(todo, self._batch)
             return
         check_not_in_batch(self._sender, todo)
+        self._failure, self._failures_in_a_row = None, 0
         with ThreadPoolExecutor(self._concurrency) as pool:
             try:
                 for _ in pool.map(self._answer, todo):
@@ -170,7 +183,7 @@ class Job:
             self._answered = before + kept
 
     def _answer(self, request: ChatRequest) -> None:
-        if self._stop or self._failures_in_a_row >= self._concurrency:
+        if self._stop or self._failures_in_a_row >= max(self._concurrency, _MIN_FAILURES):
             return
         try:
             self._sender.answer(request)

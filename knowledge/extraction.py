@@ -6,10 +6,12 @@ of one. A kind adds what it asks and what its rows are (`knowledge.kinds`).
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,8 @@ from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, request_key
 from knowledge.llm.sender import SendConfig, Sender, ladder
 from knowledge.question import Question, read_answer, read_classes
 from knowledge.reading import Reply, Unusable
+
+_LOG = logging.getLogger(__name__)
 
 
 class AskConfig(Frozen):
@@ -54,7 +58,8 @@ def ask(
     The key covers the question's settings, every request's bytes, endpoint, model and class list,
     so an artifact found by key costs no call. Requests answered in the ledger are not sent, and of
     several processes with one ledger only one asks at a time. One request that fails does not stop
-    the others, but as many failures in a row as may be in flight do; then nothing is published.
+    the others, but as many failures in a row as may be in flight, and at least five, do; then
+    nothing is published.
     An unusable reply is asked about again, with what is wrong, `MAX_REASKS` times. The rows depend
     on the replies alone, not on how often, when or after how many failures they came: that is in
     the report, and attempt by attempt in the ledger.
@@ -70,20 +75,21 @@ def ask(
 
     Returns:
         The artifact; `work` counts attempts made now, as `llm_calls` or `recorded_replies`, and
-        `llm_replies_reused`.
+        `llm_replies_reused` the rows whose attempt was made before. If another process published
+        the artifact meanwhile, it is that one.
 
     Raises:
         LlmError: a request got no usable answer; what was answered stays in the ledger.
-        Stopped: the cap is reached or the endpoint asks for a long wait; the same.
-        ValueError: two requests are equal, the ledger is missing, or a cap cannot be kept.
+        Stopped: the cap is reached, the endpoint asks for a long wait or another process asks with
+            this ledger; the same.
+        ValueError: there is no request or two are equal, the ledger is missing, or a cap cannot be
+            kept.
     """
     if ledger is None and not model.recorded:
         raise ValueError(f"endpoint {model.endpoint}: replies cost money, so asking needs a ledger")
     config = config or AskConfig()
     question = question.question
     requests = question.requests(read_classes(classes))
-    if not requests:
-        raise ValueError("the class list leads to no question; it needs at least two classes")
     origin = CallsOrigin(classes, question, model, requests)
     if found := origin.find(store, ledger):
         return Outcome(found, made=False)
@@ -91,28 +97,36 @@ def ask(
         if ledger is None or model.recorded:
             ledger = stack.enter_context(Ledger(None))
         else:
-            stack.enter_context(ledger.exclusive())
+            in_batches = " in batches" if config.batch else ""
+            stack.enter_context(
+                ledger.exclusive(f"asks {model.model} at {model.endpoint}{in_batches}")
+            )
             if found := origin.find(store, ledger):  # made by whoever was waited for
                 return Outcome(found, made=False)
         prices = load_prices(config.prices)
         price = prices.of(model.endpoint, model.model)
         started = time.monotonic()
         sender = Sender(model, ledger, config.send, price)
+        begun_before = ledger.begun
         job = Job(
             question, sender, config.send.limits.concurrency, progress, len(requests), config.batch
         )
         with job.telling_what_is_kept():
-            sender.settle(requests[0])
-            for wave in question.waves(requests):
+            first, *later = question.waves(requests)
+            job.start(first)
+            for wave in later:
                 job.run(wave)
         duration_s = time.monotonic() - started
         rows = list(job.rows(requests))
         table = pa.Table.from_pylist(rows, schema=schema_of("llm_calls").arrow())
         report = job.report(requests, duration_s) | _cost(prices, price)
-        artifact = store.publish(origin.provenance(sender.dialect), table, report)
+        artifact, is_made = _publish(store, origin.provenance(sender.dialect), table, report)
+        begun = ledger.begun - begun_before
     made = "recorded_replies" if model.recorded else "llm_calls"
-    work = {made: sender.num_attempts, "llm_replies_reused": len(rows) - sender.num_answers}
-    return Outcome(artifact, made=True, work=work)
+    answers = [answer for request in requests for _, answer in job.chain(request)]
+    num_reused = sum((each.request_key, each.attempt) not in begun for each in answers)
+    work = {made: sender.num_attempts, "llm_replies_reused": num_reused}
+    return Outcome(artifact, made=is_made, work=work)
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ def check_coverage(calls: Artifact, num_answered: int, num_classes: int, least: 
     Raises:
         ValueError: fewer; the replies stay in `calls`.
     """
-    if num_answered < least * num_classes:
+    if num_classes and num_answered / num_classes < least:  # least * num_classes would be inexact
         raise ValueError(
             f"{calls.ref}: usable replies for {num_answered} of {num_classes} classes, "
             f"{num_answered / num_classes:.1%}, and {least:.1%} are wanted, so nothing was "
@@ -202,12 +216,23 @@ def check_coverage(calls: Artifact, num_answered: int, num_classes: int, least: 
 
 @dataclass(frozen=True)
 class CallsOrigin:
-    """What the replies to a question come from, whatever dialect the endpoint speaks."""
+    """What the replies to a question come from, whatever dialect the endpoint speaks.
+
+    Raises:
+        ValueError: there is no request.
+    """
 
     classes: Artifact
     question: Question
     model: ChatModel
     requests: Sequence[ChatRequest]
+
+    def __post_init__(self) -> None:
+        if not self.requests:
+            raise ValueError(
+                f"{self.classes.ref}: its {self.classes.manifest.num_rows} classes lead to no "
+                f"{self.question.kind} question; give at least two classes that go together"
+            )
 
     def find(self, store: Store, ledger: Ledger | None) -> Artifact | None:
         """The artifact, if it was made; without a ledger that knows the dialect, in any of them."""
@@ -221,7 +246,7 @@ class CallsOrigin:
         """What decides the replies.
 
         Raises:
-            ValueError: two requests are equal, or there is none.
+            ValueError: two requests are equal.
         """
         return Provenance(
             kind="llm_calls",
@@ -254,6 +279,24 @@ class CallsOrigin:
                     f"({request.class_name!r}) lead to the same question; give them distinct names"
                 )
         return keyed
+
+
+def _publish(
+    store: Store, provenance: Provenance, table: pa.Table, report: dict[str, Any]
+) -> tuple[Artifact, bool]:
+    """Publish, unless another process did (with another ledger); whether it was published here."""
+    with closing(store.draft(provenance)) as draft:  # while it is held, nobody else publishes
+        found = store.find(provenance)
+        if found is None:
+            draft.write(table)
+            return draft.publish(report), True
+        shutil.rmtree(draft.directory)
+    _LOG.warning(
+        "%s was published by another process meanwhile and is used; the replies asked here are "
+        "kept in the ledger alone, so use one ledger for a store",
+        found.ref,
+    )
+    return found, False
 
 
 def _cost(prices: PriceTable, price: Price | None) -> dict[str, Any]:

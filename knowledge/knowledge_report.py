@@ -6,31 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.provenance import Frozen
-from artifacts.store import Artifact, Store
+from artifacts.store import Artifact, CorruptArtifactError, Store
 from knowledge.comparison import TruthReport, compare
 from knowledge.ground_truth import truth_of_csv, truth_of_videos
 from knowledge.question import read_classes
 
 
 class Calls(Frozen):
-    """What the replies cost, over all runs; the rate is that of the last one."""
+    """What the replies cost, over all runs; the rate is that of the last one.
+
+    None is unknown: replies asked for by an earlier version may not tell.
+    """
 
     ref: str
-    endpoint: str
-    model: str
-    requests: int
+    endpoint: str | None
+    model: str | None
+    requests: int | None
     """Questions of all rounds."""
-    not_needed: int
+    not_needed: int | None
     """Those that early stopping spared."""
-    asked_again: int
-    attempts: int
-    prompt_tokens: int
-    completion_tokens: int
+    asked_again: int | None
+    attempts: int | None
+    possibly_billed: int | None
+    """Attempts without a reply that the endpoint may have charged for."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
     usd: float | None
     """What all attempts were charged, with the most that those can have cost of which it is not
     known; None where a price was not known."""
-    duration_s: float
-    calls_per_second: float
+    duration_s: float | None
+    calls_per_second: float | None
 
 
 class KnowledgeReport(Frozen):
@@ -39,15 +44,16 @@ class KnowledgeReport(Frozen):
     ref: str
     kind: str
     classes: int
-    coverage: float
-    """Share of the classes that were answered usably."""
-    unanswered_classes: list[str]
+    coverage: float | None
+    """Share of the classes that were answered usably; None, here and below, where an earlier
+    version made the artifact and did not tell."""
+    unanswered_classes: list[str] | None
     rows: int
-    drops: dict[str, int]
+    drops: dict[str, int] | None
     """Replies left out, by reason."""
-    names_left_out: dict[str, int]
+    names_left_out: dict[str, int] | None
     """Names in replies left out, by reason."""
-    warnings: dict[str, float]
+    warnings: dict[str, float] | None
     repeated_rounds: float | None
     """Share of later rounds that repeat an earlier reply exactly; None without rounds."""
     agreement: dict[str, Any] | None
@@ -69,6 +75,7 @@ def knowledge_report(
             count, or a CSV file, see `knowledge.ground_truth.truth_of_csv`.
 
     Raises:
+        CorruptArtifactError: the replies' manifest is damaged.
         ValueError: not made from replies, its class list is gone, or a truth that does not fit.
     """
     manifest = artifact.manifest
@@ -92,12 +99,12 @@ def knowledge_report(
         ref=str(artifact.ref),
         kind=manifest.kind,
         classes=len(actions),
-        coverage=report["coverage"],
-        unanswered_classes=report.get("unanswered_classes", []),
+        coverage=report.get("coverage"),
+        unanswered_classes=report.get("unanswered_classes"),
         rows=manifest.num_rows,
-        drops=report["drops"],
-        names_left_out=report.get("names_left_out", {}),
-        warnings=report.get("warnings", {}),
+        drops=report.get("drops"),
+        names_left_out=report.get("names_left_out"),
+        warnings=report.get("warnings"),
         repeated_rounds=report.get("repeated_rounds"),
         agreement=report.get("agreement"),
         calls=_calls(store, made_from["calls"].ref),
@@ -108,7 +115,9 @@ def knowledge_report(
 def _calls(store: Store, ref: str) -> Calls | None:
     try:
         calls = store.get(ref)
+    except CorruptArtifactError:
+        raise
     except ValueError:
         return None
-    known = {"usd": None} | calls.manifest.config | calls.manifest.report | {"ref": str(calls.ref)}
-    return Calls(**{name: known[name] for name in Calls.model_fields})
+    known = calls.manifest.config | calls.manifest.report | {"ref": str(calls.ref)}
+    return Calls(**{name: known.get(name) for name in Calls.model_fields})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from artifacts.store import Artifact, Store
 from knowledge.extraction import AskConfig, CallsOrigin
+from knowledge.llm.batch import held_in_batches
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
     Cap,
@@ -38,6 +39,8 @@ class Plan:
     num_kept: int
     """Answers that the store or the ledger holds; a question that will be put again counts here,
     and its next form among the calls."""
+    num_in_batch: int
+    """Requests that an open batch holds; they are charged already."""
     num_calls: int
     likely: Charge
     """Prompts at four characters a token, replies as long as the known ones are on average."""
@@ -53,21 +56,35 @@ def plan(
     ledger: Ledger,
     config: AskConfig,
 ) -> Plan:
-    """Count the calls that `extraction.ask` would make; with early stop, the most it would make."""
+    """Count the calls that `extraction.ask` would make; with early stop, the most it would make.
+
+    Raises:
+        ValueError: the class list leads to no request.
+    """
     question = question.question
     requests = question.requests(read_classes(classes))
     if CallsOrigin(classes, question, model, requests).find(store, ledger):
-        return Plan(question.kind, len(requests), len(requests), 0, Charge(), Charge())
+        return Plan(question.kind, len(requests), len(requests), 0, 0, Charge(), Charge())
     price = load_prices(config.prices).of(model.endpoint, model.model)
     sender = Sender(model, ledger, config.send.model_copy(update={"cap": Cap()}), price)
     sender.dialect = ledger.dialect(model.endpoint, model.model) or sender.dialect
     lengths: list[int] = []
-    calls = list(_open(question, requests, sender, lengths))
+    following = list(_open(question, requests, sender, lengths))
+    batches = held_in_batches(ledger, model.endpoint, model.model)
+    held = frozenset[str]().union(*(keys for _, keys in batches))
+    calls = [each for each in following if sender.key(each) not in held]
     batch = config.batch is not None
     most = [worst_case(sender.body(each), price, batch=batch) for each in calls]
     likely = [_likely(sender, each, price, lengths, batch) for each in calls]
-    kept = len(requests) - sum(each.reask == 0 for each in calls)
-    return Plan(question.kind, len(requests), kept, len(calls), _total(likely), _total(most))
+    return Plan(
+        kind=question.kind,
+        num_requests=len(requests),
+        num_kept=len(requests) - sum(each.reask == 0 for each in following),
+        num_in_batch=len(following) - len(calls),
+        num_calls=len(calls),
+        likely=_total(likely),
+        most=_total(most),
+    )
 
 
 def _open(

@@ -1,7 +1,8 @@
 """Reading replies: first their form, then what a kind demands of them; never repaired.
 
 A reply counts only if it is whole: one that ran into the token limit is `truncated`, since what it
-left out would read as a no. JSON inside one code fence is accepted.
+left out would read as a no. JSON inside one code fence is accepted, and so is the only JSON object
+in prose. A byte order mark and the thoughts a model puts before its answer are no part of it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _WRONG = {
 }
 """What is wrong by pydantic's type of error. Its own words and those of `json` change between
 versions, and what is told to an LLM decides the key of the next request."""
-_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```[^\s`]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class Unusable(Exception):  # noqa: N818
@@ -58,14 +60,13 @@ def read_reply(
         raise Unusable(status, "there is no answer")
     if finish_reason == "length":
         raise Unusable("truncated", "the answer was cut off")
-    text = (text or "").strip()
+    text = (text or "").strip().removeprefix("\ufeff").strip()
+    if thoughts := _THOUGHTS.match(text):
+        text = text[thoughts.end() :].strip()
     if not text:
         raise Unusable("empty", "the answer was empty")
-    fenced = _FENCED.findall(text)
-    if len(fenced) == 1:
-        text = fenced[0]
     try:
-        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse)
+        value = _value(text)
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a surrogate pair
         raise Unusable("not_json", "the answer is not JSON: it holds half a character") from None
@@ -78,6 +79,29 @@ def read_reply(
         where = ".".join(str(part) for part in first["loc"]) or "the answer"
         what = _WRONG.get(first["type"], "has a wrong value")
         raise Unusable("wrong_form", f"{where} {what}") from error
+
+
+def _value(text: str) -> Any:
+    """The JSON value that a text is, holds in its only code fence or has as its only object.
+
+    Raises:
+        ValueError: none, or more than one object.
+        RecursionError: too deep.
+        Unusable: repeated keys or NaN.
+    """
+    if text.startswith("<think>"):
+        raise ValueError("thoughts without an end, or twice")
+    fenced = _FENCED.findall(text)
+    for whole in (text, *(fenced if len(fenced) == 1 else ())):
+        try:
+            return _DECODER.decode(whole.strip())
+        except json.JSONDecodeError:
+            continue
+    start = text.index("{")
+    value, end = _DECODER.raw_decode(text, start)
+    if "{" in text[end:] or text[:start].rstrip().endswith("[") or text[end:].lstrip()[:1] == "]":
+        raise ValueError("more than one object, or part of a list")
+    return value
 
 
 class Vocabulary:
@@ -121,3 +145,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise Unusable("not_json", f"the answer is not JSON: it holds {constant}")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse)

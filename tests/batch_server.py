@@ -6,7 +6,8 @@
 A batch is `validating` when it is created and moves on one state whenever it is looked at. How the
 n-th batch (from 1) ends is `server.ending(n)`, and what becomes of its n-th request is
 `server.result(n, line)`: None for a reply, a status for an error line, "missing" for no line at
-all. `server.on(event)` is called at the `EVENTS`, and may return "drop" to close the connection.
+all. `server.on(event)` is called at the `EVENTS`, and may return "drop" to close the connection, a
+status, or a status with headers. `server.content(number, data)` is what the n-th download gives.
 """
 
 import email
@@ -30,6 +31,7 @@ class BatchServer(LlmServer):
         self.ending = lambda number: "completed"
         self.result = lambda number, line: None
         self.on = lambda event: None
+        self.content = lambda number, data: data
         self.page = 2
         self.files = {}
         self.batches = {}
@@ -190,7 +192,8 @@ class _BatchHandler(llm_server._Handler):
                 self.send(200, test.look(rest))
         elif kind == "files" and rest.removesuffix("/content") in test.files:
             if not self.stops(test.happens("content")):
-                self.send(200, test.files[rest.removesuffix("/content")])
+                data = test.files[rest.removesuffix("/content")]
+                self.send(200, test.content(test.count("content"), data))
         else:
             self.send(404, {"error": {"message": f"nothing at {self.path}"}})
 
@@ -200,14 +203,17 @@ class _BatchHandler(llm_server._Handler):
             self.close_connection = True
             self.connection.close()
         elif what is not None:
-            self.send(what, {"error": {"message": "something broke"}})
+            status, headers = what if isinstance(what, tuple) else (what, {})
+            self.send(status, {"error": {"message": "something broke"}}, headers)
         return what is not None
 
-    def send(self, status, value):
+    def send(self, status, value, headers=None):
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(data)
 

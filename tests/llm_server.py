@@ -150,6 +150,17 @@ def changed(change, cut=1.0):
     return behave
 
 
+def in_parts(value):
+    """Change: the content becomes a list of parts, beside a thought."""
+    message = value["choices"][0]["message"]
+    text = message["content"]
+    message["content"] = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Well."}]},
+        {"type": "text", "text": text[:5]},
+        {"type": "text", "text": text[5:]},
+    ]
+
+
 def refusal(status=None, code=None, message=None, **headers):
     """Behaviour: an error status with an error object; headers with _ for -, called if callable."""
 
@@ -165,9 +176,9 @@ def refusal(status=None, code=None, message=None, **headers):
     return behave
 
 
-def unless(accepted, message):
-    """Behaviour: rejects with 400 what `accepted(body)` denies."""
-    reject = refusal(400, "unsupported_parameter", message)
+def unless(accepted, message, status=400):
+    """Behaviour: rejects what `accepted(body)` denies."""
+    reject = refusal(status, "unsupported_parameter", message)
 
     def behave(server, body, headers):
         return (completed() if accepted(body) else reject)(server, body, headers)
@@ -227,6 +238,8 @@ BEHAVIOURS = {
     "429_no_date": refusal(429, retry_after=f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT"),
     "429_negative": refusal(429, retry_after="-5"),
     "insufficient_quota": refusal(429, "insufficient_quota", "You exceeded your quota"),
+    "filtered": refusal(400, "content_filter", "The prompt was filtered"),
+    "policy": refusal(400, "content_policy_violation", "This is against our policy"),
     "503_seconds": refusal(503, retry_after="1"),
     # dialects
     "no_json_schema": unless(lambda body: form_of(body) != "json_schema", "no json_schema here"),
@@ -236,6 +249,12 @@ BEHAVIOURS = {
     ),
     "plain_and_old": unless(
         lambda body: form_of(body) == "text" and "max_completion_tokens" not in body, "too new"
+    ),
+    "no_json_schema_404": unless(
+        lambda body: form_of(body) != "json_schema", "no json_schema here", 404
+    ),
+    "no_json_schema_500": unless(
+        lambda body: form_of(body) != "json_schema", "no json_schema here", 500
     ),
     # 200 with something else than a completion
     "html": fixed(Answer(200, PAGE, "text/html")),
@@ -262,6 +281,10 @@ BEHAVIOURS = {
     "invented": actions(lambda names: [*names, "teleporting"]),
     "only_inventions": actions(lambda names: ["teleporting", "flying to Mars"]),
     "respelled": actions(lambda names: [name.upper().replace(" ", "_") for name in names]),
+    "parts": changed(in_parts),
+    "thoughts_in_total": set_usage(
+        {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 1018}
+    ),
     "odd_usage": set_usage({"prompt_tokens": -1, "completion_tokens": "many"}),
     "no_usage": changed(lambda whole: whole.pop("usage")),
     "huge_usage": set_usage({"prompt_tokens": 10**30, "completion_tokens": True}),

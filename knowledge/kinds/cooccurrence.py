@@ -85,7 +85,7 @@ class CooccurrenceQuestion(Question):
                     listed = self._shuffled(asked, members, number)
                     prompt = PROMPT.format(
                         num=min(self.num, num_others),
-                        label=json.dumps(asked.prompt_name),
+                        label=quoted[asked.class_id],
                         candidates=", ".join(quoted[each.class_id] for each in listed),
                     )
                     request = ChatRequest(

@@ -3,7 +3,9 @@
 A batch is a row of the ledger, with the attempts in it, before anything is uploaded, and carries
 the row's key as metadata at the endpoint. So whoever goes on after a crash knows which batches are
 open: one with an id is waited for; one without is looked up by its key, and submitted only if the
-endpoint does not have it.
+endpoint does not have it. A batch that the endpoint has no more, or whose results it has no more,
+is closed as lost: its requests stay charged, because they may have been billed, and are asked
+again.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -24,12 +26,13 @@ from knowledge.llm.batch_api import (
     MAX_REQUESTS,
     BatchApi,
     NotDone,
+    Results,
     Window,
     line,
 )
 from knowledge.llm.budget import Charge
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger import Attempt, BatchRow
+from knowledge.llm.ledger import Attempt, BatchRow, Ledger
 from knowledge.llm.messages import ChatReply, ChatRequest, LlmError, Stopped
 from knowledge.llm.sender import Sender
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _ROWS_PER_COMMIT = 500
+_DOWNLOADS = 3
 
 
 class BatchConfig(Frozen):
@@ -73,10 +77,11 @@ def send_batch(
         progress: called with the number of requests that are done.
 
     Raises:
-        LlmError: an endpoint without batches, a batch or request it refused, or requests that
-            `config.attempts` batches left undone.
-        Stopped: the cap is reached, `config.max_wait_s` is over, the wait was interrupted (Ctrl-C)
-            or someone cancelled the batch; the same command goes on from there.
+        LlmError: an endpoint without batches, a batch or request it refused, results that cannot
+            be read (the batch stays open), or requests that `config.attempts` batches left undone.
+        Stopped: the cap is reached, `config.max_wait_s` is over, the wait was interrupted (Ctrl-C),
+            the endpoint of a batch under way does not answer, or someone cancelled the batch; the
+            same command goes on from there.
         ValueError: the model is no endpoint.
     """
     _Batches(sender, requests, config, progress).run()
@@ -88,14 +93,21 @@ def check_not_in_batch(sender: Sender, requests: Sequence[ChatRequest]) -> None:
     Raises:
         ValueError: one does, so they would be paid twice.
     """
-    for row in sender.ledger.open_batches(sender.model.endpoint, sender.model.model):
-        attempts = sender.ledger.batch_attempts(row.batch_key)
-        held = {each.request_key for each in attempts if each.status == "in_flight"}
+    for row, held in held_in_batches(sender.ledger, sender.model.endpoint, sender.model.model):
         if count := sum(sender.key(request) in held for request in requests):
             raise ValueError(
                 f"{_name(row)} at {row.endpoint} holds {count} of these requests, which would be "
                 "paid twice; ask in batch mode (--batch), which takes its replies"
             )
+
+
+def held_in_batches(
+    ledger: Ledger, endpoint: str, model: str
+) -> Iterator[tuple[BatchRow, frozenset[str]]]:
+    """Open batches, each with the keys of the requests it has still to answer."""
+    for row in ledger.open_batches(endpoint, model):
+        attempts = ledger.batch_attempts(row.batch_key)
+        yield row, frozenset(each.request_key for each in attempts if each.status == "in_flight")
 
 
 class _Batches:
@@ -123,6 +135,8 @@ class _Batches:
         """Keys of batches that cannot be at the endpoint yet."""
         self._given_up: set[str] = set()
         """Keys of requests whose error will not pass."""
+        self._unreadable: set[str] = set()
+        """Keys of batches that stay open because their results cannot be read."""
         self._failure: LlmError | None = None
         self._stop: Stopped | None = None
 
@@ -181,9 +195,13 @@ class _Batches:
     def _finish_open(self) -> None:
         """Submit what is not at the endpoint yet, then take the results of all open batches."""
         rows = self._ledger.open_batches(self._model.endpoint, self._model.model)
-        waiting = {row.batch_id or self._submit(row): row for row in rows}
+        rows = [row for row in rows if row.batch_key not in self._unreadable]
+        waiting = {row.batch_id: row for row in rows if row.batch_id}
         started = time.monotonic()
         try:
+            for row in rows:
+                if row.batch_id is None:
+                    waiting[self._submit(row)] = row
             while waiting:
                 self._take_ended(waiting)
                 limit = self._config.max_wait_s
@@ -192,7 +210,13 @@ class _Batches:
                 if waiting:
                     time.sleep(self._config.poll_s)
         except KeyboardInterrupt:
+            if not waiting:
+                raise
             raise Stopped(_under_way(waiting)) from None
+        except LlmError as error:
+            if not waiting or not error.is_transient:
+                raise
+            raise Stopped(f"{_under_way(waiting)}; {error}") from None
 
     def _submit(self, row: BatchRow) -> str:
         """Bring a batch to the endpoint unless it is there; returns the endpoint's id."""
@@ -226,8 +250,11 @@ class _Batches:
         """Look at each batch once; those that ended are ingested and leave `waiting`."""
         num_done = 0
         for batch_id, row in list(waiting.items()):
-            batch = self._api.look(batch_id)
-            if batch.status in ENDED:
+            batch = self._api.look(batch_id, row.batch_key)
+            if batch is None:
+                self._lose(row, "the endpoint has it no more")
+                del waiting[batch_id]
+            elif batch.status in ENDED:
                 self._ingest(row, batch)
                 del waiting[batch_id]
             elif batch.request_counts:
@@ -237,14 +264,15 @@ class _Batches:
             self._progress(min(len(self._requests), num_answered + num_done))
 
     def _ingest(self, row: BatchRow, batch: Batch) -> None:
-        """Settle every attempt of a batch that ended; doing it again changes nothing."""
+        """Settle what a batch that ended brought; doing it again changes nothing."""
         attempts = {each.request_key: each for each in self._ledger.batch_attempts(row.batch_key)}
         in_flight = {key: each for key, each in attempts.items() if each.status == "in_flight"}
-        seen: set[str | None] = set()
-        ignored: Counter[str] = Counter()
+        results = self._download(batch, in_flight)
+        seen: set[str] = set()
+        ignored: Counter[str] = Counter(unreadable=results.num_unreadable)
         outcomes: list[tuple[Attempt, ChatReply | LlmError]] = []
-        for key, outcome in self._api.results(batch):
-            if key is None or key not in attempts:
+        for key, outcome in results.outcomes:
+            if key not in attempts:
                 ignored["unknown"] += 1
             elif key in seen:
                 ignored["repeated"] += 1
@@ -256,11 +284,60 @@ class _Batches:
                 self._sender.settle_batch(outcomes)
                 outcomes = []
         self._sender.settle_batch(outcomes)
+        if in_flight and results.problem:
+            self._leave_open(row, batch, in_flight, results.problem)
+            return
+        if in_flight and results.is_gone:
+            self._lose(row, "the endpoint has its results no more")
+            return
         self._note_end(row, batch, in_flight)
         self._fail(in_flight.values(), f"{_name(row, batch)} left it undone")
         self._ledger.update_batch(row.batch_key, state=batch.status)
-        if ignored:
+        if ignored := +ignored:
             _LOG.warning("%s: ignored lines: %s", _name(row, batch), dict(ignored))
+
+    def _download(self, batch: Batch, in_flight: Iterable[str]) -> Results:
+        """The results; again where an answer that is wanted may be in what cannot be read."""
+        for number in range(1, _DOWNLOADS + 1):
+            results = self._api.results(batch)
+            unknown = set(in_flight) - {key for key, _ in results.outcomes}
+            if not unknown or results.problem is None or number == _DOWNLOADS:
+                break
+            time.sleep(self._config.poll_s)
+        return results
+
+    def _leave_open(
+        self, row: BatchRow, batch: Batch, undone: Mapping[str, Attempt], problem: str
+    ) -> None:
+        """Ask nothing again that may be answered and paid for in what cannot be read."""
+        self._unreadable.add(row.batch_key)
+        self._given_up.update(undone)
+        error = self._error(
+            f"{_name(row, batch)}: {problem}",
+            "try again later; if that does not help, delete its result files at the endpoint to "
+            f"have the {len(undone)} requests asked, and possibly paid, again",
+        )
+        _LOG.warning("%s", error)
+        if not self._requests.keys().isdisjoint(undone):
+            self._failure = self._failure or error
+
+    def _lose(self, row: BatchRow, problem: str) -> None:
+        """Close a batch that will never bring results; it may have been billed."""
+        attempts = [
+            each
+            for each in self._ledger.batch_attempts(row.batch_key)
+            if each.status == "in_flight"
+        ]
+        error = self._error(f"{_name(row)} is lost: {problem}", "it is asked again")
+        self._sender.settle_batch([(each, error) for each in attempts])
+        self._ledger.update_batch(row.batch_key, state="lost")
+        _LOG.warning(
+            "%s is lost: %s; its %d requests stay charged, and those that are wanted are asked "
+            "again",
+            _name(row),
+            problem,
+            len(attempts),
+        )
 
     def _note(self, key: str, outcome: ChatReply | LlmError) -> None:
         if isinstance(outcome, LlmError) and not outcome.is_transient:

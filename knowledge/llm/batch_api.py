@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import openai
@@ -30,6 +31,8 @@ _TRIES = 5
 _SHOWN_CHARACTERS = 300
 _TRANSIENT = (408, 409, 429)
 _NO_BATCH_API = (404, 405, 501)
+_GONE = (404, 410)
+_LONGEST_RETRY_AFTER_S = 600.0
 Result = TypeVar("Result")
 
 
@@ -40,6 +43,30 @@ class NotDone(LlmError):  # noqa: N818
     def may_be_billed(self) -> bool:
         """No."""
         return False
+
+
+@dataclass
+class Results:
+    """What the result files of a batch say."""
+
+    outcomes: list[tuple[str, ChatReply | LlmError]] = field(default_factory=list)
+    """custom_id and the reply; or `NotDone`; or the `LlmError` of an unusable but billed reply."""
+    num_unreadable: int = 0
+    """Lines that are no result."""
+    num_missing: int = 0
+    """Results that the batch counts as completed and its output file does not hold."""
+    is_gone: bool = False
+    """Whether the endpoint has a file no more."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why requests without an outcome may have been answered; None if they were not."""
+        if self.num_unreadable or self.num_missing:
+            return (
+                f"its results have {self.num_unreadable} lines that cannot be read and lack "
+                f"{self.num_missing} that it counts as completed"
+            )
+        return None
 
 
 class BatchApi:
@@ -95,38 +122,56 @@ class BatchApi:
         """Id of the batch with that key, or None if the endpoint has none."""
         return self._use(lambda client: _find(client, batch_key))
 
-    def look(self, batch_id: str) -> Batch:
-        """A batch as it is now."""
+    def look(self, batch_id: str, batch_key: str) -> Batch | None:
+        """A batch as it is now; None if the endpoint neither knows its id nor lists its key."""
 
         def retrieve(client: openai.OpenAI) -> Batch:
             batch = client.batches.retrieve(batch_id)
             str(batch.status)  # fails here if the answer is something else
             return batch
 
-        return self._use(retrieve)
+        try:
+            return self._use(retrieve)
+        except LlmError as error:
+            if error.status_code not in _GONE or self.find(batch_key) is not None:
+                raise
+            return None
 
-    def results(self, batch: Batch) -> Iterator[tuple[str | None, ChatReply | LlmError]]:
-        """What the lines of a batch's result files say.
+    def results(self, batch: Batch) -> Results:
+        """Download what a batch that ended brought."""
+        results = Results()
+        output = self._lines(batch.output_file_id, results)
+        errors = self._lines(batch.error_file_id, results)
+        if batch.request_counts and not results.is_gone:
+            results.num_missing = max(0, batch.request_counts.completed - len(output))
+        for text in (*output, *errors):
+            outcome = self._result(text)
+            if outcome is None:
+                results.num_unreadable += 1
+            else:
+                results.outcomes.append(outcome)
+        return results
 
-        Yields:
-            custom_id (None where a line cannot be read) and the reply; or `NotDone`; or the
-            `LlmError` of a reply that is unusable but billed.
-        """
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id is None:
-                continue
+    def _lines(self, file_id: str | None, results: Results) -> list[bytes]:
+        if file_id is None:
+            return []
+        try:
             data = self._use(_reader_of(file_id))
-            for text in data.split(b"\n"):
-                if text.strip():
-                    yield self._result(text)
+        except LlmError as error:
+            if error.status_code not in _GONE:
+                raise
+            results.is_gone = True
+            return []
+        return [text for text in data.split(b"\n") if text.strip()]
 
-    def _result(self, text: bytes) -> tuple[str | None, ChatReply | LlmError]:
+    def _result(self, text: bytes) -> tuple[str, ChatReply | LlmError] | None:
+        """None where a line is no result."""
         try:
             value = json.loads(text)
             outcome = self._outcome(value.get("response"), value.get("error"))
             return str(value["custom_id"]), outcome
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return None, self._not_done("a result that cannot be read", None)
+            return None
 
     def _outcome(self, response: Any, error: Any) -> ChatReply | LlmError:
         status = body = None
@@ -166,10 +211,8 @@ class BatchApi:
     def _patiently(self, try_once: Callable[[], Result]) -> Result:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(_TRIES),
-            wait=tenacity.wait_fixed(self._pause_s),
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, LlmError) and error.is_transient
-            ),
+            wait=self._pause,
+            retry=tenacity.retry_if_exception(_may_pass_soon),
             reraise=True,
         )
         try:
@@ -183,6 +226,12 @@ class BatchApi:
                 "ask without batch mode (--batch) if the endpoint has no batches",
                 error.status_code,
             ) from None
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """As long as the endpoint asks for, if that is longer than ours."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_s if isinstance(error, LlmError) else None
+        return max(self._pause_s, asked or 0.0)
 
     def _once(self, operation: Callable[[openai.OpenAI], Result]) -> Result:
         try:
@@ -204,6 +253,12 @@ def line(key: str, body: str) -> bytes:
     """
     head = json.dumps({"custom_id": key, "method": "POST", "url": _URL})
     return f'{head[:-1]}, "body": {body}}}\n'.encode()
+
+
+def _may_pass_soon(error: BaseException) -> bool:
+    if not isinstance(error, LlmError) or not error.is_transient:
+        return False
+    return (error.retry_after_s or 0.0) <= _LONGEST_RETRY_AFTER_S
 
 
 def _find(client: openai.OpenAI, batch_key: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ TOKENS_PER_MESSAGE = 16
 """Bound on the tokens that wrap a message in any chat template we know."""
 CHARACTERS_PER_TOKEN = 4.0
 """Usual length of a token in English text, for estimates only."""
+_NOT_CHARGED = (502, 503, 504)
+"""Statuses of gateways and endpoints without room, which bill nothing."""
 
 
 class Charge(Frozen):
@@ -86,16 +89,24 @@ def load_prices(path: Path | None = None) -> PriceTable:
     return table.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
 
 
-def worst_case(body: Mapping[str, Any], price: Price | None, *, batch: bool = False) -> Charge:
+def worst_case(
+    body: Mapping[str, Any], price: Price | None, *, batch: bool = False, excess: float = 1.0
+) -> Charge:
     """The most a request can cost: no token is shorter than a byte of the request.
 
     Without a limit on the reply nothing bounds it, and the prompt alone is counted.
+
+    Args:
+        body: of the request.
+        price: of the model, if known.
+        batch: whether it is sent in a batch.
+        excess: how many times the limit a reply may be long.
     """
     texts = [message["content"] for message in body["messages"]]
     if "response_format" in body:
         texts.append(canonical_json(body["response_format"]))
     prompt = sum(len(text.encode()) + TOKENS_PER_MESSAGE for text in texts)
-    completion = longest_reply(body) or 0
+    completion = math.ceil((longest_reply(body) or 0) * excess)
     usd = None if price is None else price.usd(prompt, completion, batch=batch)
     return Charge(tokens=prompt + completion, usd=usd)
 
@@ -111,10 +122,14 @@ def actual(
 ) -> Charge:
     """What a finished call is charged: its usage where reported, nothing if refused, else `most`.
 
+    Refused is what got a status 4xx, 502, 503 or 504 or was never sent. A status 500 or a
+    connection lost after sending may have been billed.
+
     A usage report above `most` is believed: then the endpoint ignored the limit on the reply.
     """
     if isinstance(outcome, LlmError):
-        return most if outcome.may_be_billed else Charge()
+        is_free = not outcome.may_be_billed or outcome.status_code in _NOT_CHARGED
+        return Charge() if is_free else most
     prompt, completion = outcome.prompt_tokens, outcome.completion_tokens
     if prompt is None or completion is None:
         return most
@@ -137,8 +152,16 @@ class Cap(Frozen):
 class Budget:
     """Admits calls within a cap; one object serves many threads."""
 
-    def __init__(self, cap: Cap, charged: Charge, price: Price | None) -> None:
+    def __init__(
+        self, cap: Cap, charged: Charge, price: Price | None, uncertain: Charge | None = None
+    ) -> None:
         """Start from what the ledger holds.
+
+        Args:
+            cap: the most that may be charged.
+            charged: so far.
+            price: of the model, if known.
+            uncertain: the part of `charged` that is only possibly billed.
 
         Raises:
             ValueError: a cap in money for a model without a price, or after calls without one.
@@ -151,6 +174,7 @@ class Budget:
             )
         self._cap = cap
         self._charged = charged
+        self._uncertain = uncertain or Charge()
         self._lock = threading.Lock()
 
     @property
@@ -169,20 +193,26 @@ class Budget:
             raise ValueError("a capped request must limit its reply; set max_completion_tokens")
         with self._lock:
             after = _sum(self._charged, most)
-            for unit, limit, value, now, one in (
-                ("US dollars", self._cap.max_usd, after.usd, self._charged.usd, most.usd),
-                ("tokens", self._cap.max_tokens, after.tokens, self._charged.tokens, most.tokens),
+            charges = (after, self._charged, self._uncertain, most)
+            for unit, limit, amounts in (
+                ("US dollars", self._cap.max_usd, [each.usd for each in charges]),
+                ("tokens", self._cap.max_tokens, [each.tokens for each in charges]),
             ):
-                if limit is not None and value is not None and value > limit:
+                total, now, unsure, one = (amount or 0 for amount in amounts)
+                if limit is not None and total > limit:
                     raise Stopped(
-                        f"the cap of {limit:g} {unit} leaves no room for another call: "
-                        f"{now or 0:g} are charged, one more may cost {one:g}; raise the cap"
+                        f"the cap of {limit:.10g} {unit} leaves no room for another call: "
+                        f"{now:.10g} are charged over all runs in the ledger, {unsure:.10g} of "
+                        f"them only possibly billed, and one more may cost {one:.10g}; raise the "
+                        "cap"
                     )
             self._charged = after
 
-    def settle(self, most: Charge, real: Charge) -> None:
-        """Replace a reservation by what the call did cost."""
+    def settle(self, most: Charge, real: Charge, *, is_certain: bool = True) -> None:
+        """Replace a reservation by what the call did cost, or may have cost."""
         with self._lock:
+            if not is_certain:
+                self._uncertain = _sum(self._uncertain, real)
             usd = self._charged.usd
             if usd is not None and most.usd is not None and real.usd is not None:
                 usd = max(0.0, usd + real.usd - most.usd)

@@ -1,5 +1,8 @@
 """Any OpenAI-compatible chat completions endpoint, through the openai client.
 
+Chat completions take the openai client's headers and its kind of connections, but not its way of
+building a request and reading a response, which at many calls a second is most of the work.
+
 One call is one attempt: the client's own retries are off, because a timed-out call may have been
 billed and whoever repeats it has to record that (`knowledge.llm.sender`).
 """
@@ -11,12 +14,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from knowledge.llm.connections import Connections
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
@@ -24,7 +27,7 @@ from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
 Result = TypeVar("Result")
 
 _SHOWN_CHARACTERS = 200
-_MIN_SECRET_LENGTH = 12
+_MIN_SECRET_LENGTH = 6
 _NO_KEY = "not-needed"
 _TRANSIENT = (408, 409, 429)
 """Statuses below 500 after which the same request may succeed."""
@@ -40,6 +43,8 @@ _BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeou
 """Errors of the HTTP library without a connection."""
 _NO_CREDIT = "insufficient_quota"
 """Code of a 429 that no waiting mends."""
+_FILTERED = ("content_filter", "content_policy_violation")
+"""Codes of a 400 with which an endpoint refuses what a request says, not how."""
 
 
 class NotSentError(LlmError):
@@ -69,8 +74,10 @@ class OpenAiChat:
 
         Raises:
             ValueError: not an http(s) URL, or one that holds a password or query, which would be
-            recorded.
+            recorded; or a key that no header can hold.
         """
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key holds characters that no key has; copy it again")
         self.endpoint = _checked_url(endpoint)
         self.model = model
         self._secret = api_key if api_key and len(api_key) >= _MIN_SECRET_LENGTH else None
@@ -106,7 +113,21 @@ class OpenAiChat:
         started = time.monotonic()
         body = request.body(self.model, dialect)
         content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        return self.read(self._post(content), time.monotonic() - started)
+        response = self._post(content)
+        duration_s = time.monotonic() - started
+        if response.status_code == 400 and _is_filtered(response.text):
+            explanation = _storable(_server_message(self.redacted(response.text)))
+            return ChatReply(
+                text=explanation,
+                finish_reason="content_filter",
+                prompt_tokens=0,  # a refused request costs nothing
+                completion_tokens=0,
+                status="refusal",
+                duration_s=duration_s,
+            )
+        if not response.is_success:
+            raise self._refused(response.status_code, response)
+        return self.read(response.text, duration_s)
 
     def read(self, answer: str, duration_s: float | None = None) -> ChatReply:
         """The reply in the JSON text of a chat completion.
@@ -114,7 +135,8 @@ class OpenAiChat:
         Raises:
             LlmError: it is none, or one without content.
         """
-        completion = self._read(self.redacted(answer))
+        body = _storable(self.redacted(answer)) or ""
+        completion = self._read(body)
         choice = completion.choices[0]
         text, status = choice.message.content, "ok"
         if choice.message.refusal or choice.finish_reason == "content_filter":
@@ -125,12 +147,14 @@ class OpenAiChat:
             raise self._error(
                 f"a reply without content (finish_reason {choice.finish_reason!r})",
                 "check that the model answers in plain text",
+                200,
+                body=body,
             )
         return ChatReply(
             text=_storable(text if text is None else self.redacted(text)),  # may be escaped JSON
             finish_reason=_storable(choice.finish_reason),
             prompt_tokens=_count(completion.usage, "prompt_tokens"),
-            completion_tokens=_count(completion.usage, "completion_tokens"),
+            completion_tokens=_completion_tokens(completion.usage),
             status=status,
             duration_s=duration_s,
         )
@@ -150,31 +174,32 @@ class OpenAiChat:
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
 
-    def _post(self, content: bytes) -> str:
+    def _post(self, content: bytes) -> httpx2.Response:
         """Ask for a chat completion; as `client.chat.completions.create`, which takes far longer.
 
         Raises:
-            LlmError: no connection, or an error status.
+            LlmError: no connection.
         """
         try:
-            response = self._connections.post(self._url, self._headers, content)
+            return self._connections.post(self._url, self._headers, content)
         except httpx2.HTTPError as error:
             raise self._unreached(error) from None
-        if not response.is_success:
-            raise self._refused(response.status_code, response)
-        return response.text
 
     def _unreached(self, error: BaseException) -> LlmError:
         """The error for a request without a response."""
+        if isinstance(error, httpx2.LocalProtocolError):
+            return self._error(
+                "a header that HTTP does not allow, so nothing was sent",
+                "check the API key for odd characters",
+                kind=NotSentError,
+            )
         is_timeout = isinstance(error, (httpx2.TimeoutException, openai.APITimeoutError))
-        problem = (
-            f"no answer within {self._timeout_s:g} s"
-            if is_timeout
-            else (f"no connection ({error})")
-        )
+        problem, remedy = f"no connection ({error})", "start the server or correct the base URL"
+        if is_timeout:
+            problem, remedy = f"no answer within {self._timeout_s:g} s", "raise the timeout"
         return self._error(
             problem,
-            "raise the timeout" if is_timeout else "start the server or correct the base URL",
+            remedy,
             is_transient=True,
             kind=NotSentError if isinstance(error, _BEFORE_SENDING) else LlmError,
         )
@@ -203,7 +228,7 @@ class OpenAiChat:
             problem = f"status 200 with JSON that is no chat completion: {detail}"
         except (ValueError, RecursionError):
             problem = f"status 200 with something that is not JSON: {answer[:_SHOWN_CHARACTERS]!r}"
-        raise self._error(problem, "check the base URL (it usually ends in /v1)", 200)
+        raise self._error(problem, "check the base URL (it usually ends in /v1)", 200, body=answer)
 
     def _error(
         self,
@@ -213,6 +238,7 @@ class OpenAiChat:
         *,
         is_transient: bool = False,
         retry_after_s: float | None = None,
+        body: str | None = None,
         kind: type[LlmError] = LlmError,
     ) -> LlmError:
         """The failure as one line without the key."""
@@ -223,6 +249,7 @@ class OpenAiChat:
             status_code,
             is_transient=is_transient,
             retry_after_s=retry_after_s,
+            body=body,
         )
 
     def redacted(self, text: str) -> str:
@@ -243,8 +270,18 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def _joined(content: Any) -> Any:
+    """The text of content given as a list of parts; parts of other types, as thoughts, left out."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content
+    texts = [part.get("text") for part in content if part.get("type") == "text"]
+    if not all(isinstance(text, str) for text in texts):
+        return content
+    return "".join(texts) if texts else None
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: Annotated[str | None, BeforeValidator(_joined)] = None
     refusal: str | None = None
 
 
@@ -259,15 +296,25 @@ class _Completion(BaseModel):
 
 
 def _checked_url(endpoint: str) -> str:
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f"LLM endpoint {endpoint!r} is not a URL such as https://host/v1")
-    if "@" in url.netloc or url.query or url.fragment:
+    endpoint = endpoint.strip()
+    if mark := next((each for each in endpoint if each in "@?#"), None):
         raise ValueError(
-            f"LLM endpoint {url.scheme}://{url.hostname}...: the base URL is recorded with every "
-            "reply, so it must hold no password, query or fragment; give the API key separately"
+            f"LLM endpoint with {mark!r}: the base URL is recorded with every reply, so it must "
+            "hold no password, query or fragment; give the API key separately"
         )
+    if not _is_url(endpoint):
+        raise ValueError(f"LLM endpoint {endpoint!r} is not a URL such as https://host/v1")
     return endpoint.rstrip("/")
+
+
+def _is_url(endpoint: str) -> bool:
+    try:
+        url = urlsplit(endpoint)
+        _, known_to_client = url.port, httpx2.URL(endpoint)
+    except (ValueError, httpx2.InvalidURL):
+        return False
+    has_space = any(each.isspace() for each in endpoint)
+    return url.scheme in ("http", "https") and bool(known_to_client.host) and not has_space
 
 
 def _server_message(text: str) -> str:
@@ -291,6 +338,10 @@ def _error_codes(text: str) -> tuple[Any, ...]:
         return ()
 
 
+def _is_filtered(text: str) -> bool:
+    return any(code in _FILTERED for code in _error_codes(text))
+
+
 def _number(text: str | None) -> float | None:
     try:
         value = float(text or "")
@@ -302,6 +353,15 @@ def _number(text: str | None) -> float | None:
 def _storable(text: str | None) -> str | None:
     """The text without lone surrogates, which JSON can carry and UTF-8 cannot."""
     return text if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _completion_tokens(usage: Any) -> int | None:
+    """Tokens beside the prompt's; some endpoints count thoughts only in the total."""
+    prompt, total = _count(usage, "prompt_tokens"), _count(usage, "total_tokens")
+    completion = _count(usage, "completion_tokens")
+    if completion is None or prompt is None or total is None:
+        return completion
+    return max(completion, total - prompt)
 
 
 def _count(usage: Any, name: str) -> int | None:

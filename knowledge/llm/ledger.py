@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from artifacts.provenance import Frozen
 from knowledge.llm.budget import Charge
-from knowledge.llm.messages import ChatReply, Dialect, LlmError
+from knowledge.llm.messages import ChatReply, Dialect, LlmError, Stopped
 
 ANSWERED = ("ok", "no_reply", "refusal")
 """Statuses of an attempt that need no other."""
@@ -30,6 +31,9 @@ ANSWERED = ("ok", "no_reply", "refusal")
 _LOG = logging.getLogger(__name__)
 _VERSION = 2
 _BUSY_TIMEOUT_S = 60.0
+_EXCLUSIVE_WAIT_S = 10.0
+_POLL_S = 0.05
+Result = TypeVar("Result")
 _ATTEMPTS = """
 CREATE TABLE IF NOT EXISTS attempts (
     request_key TEXT NOT NULL,
@@ -84,9 +88,23 @@ _SETTLE_ONCE = (
     "WHERE request_key = ? AND attempt = ? AND status = 'in_flight'"
 )
 _FAIL_ONCE = (
-    "UPDATE attempts SET status = 'error', error = ?, charged_tokens = ?, charged_usd = ? "
-    "WHERE request_key = ? AND attempt = ? AND status = 'in_flight'"
+    "UPDATE attempts SET status = 'error', error = ?, reply = ?, charged_tokens = ?, "
+    "charged_usd = ? WHERE request_key = ? AND attempt = ? AND status = 'in_flight'"
 )
+_MAKE_WRITABLE = (
+    "make it and its directory writable (another path would pay for everything again and forget "
+    "the cap)"
+)
+_TABLES_AND_COLUMNS = """
+SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name)
+AS columns WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%'
+"""
+_TABLES: dict[int, set[str]] = {
+    0: set(),
+    1: {"attempts"},
+    2: {"attempts", "dialects", "batches"},
+}
+"""Of a file of each version; 0 is one that was never used."""
 _FROM_VERSION_1 = (
     "ALTER TABLE attempts ADD COLUMN charged_tokens INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE attempts ADD COLUMN charged_usd REAL",
@@ -158,34 +176,38 @@ class _Write:
 class Ledger:
     """Attempts by request key; one object serves many threads, one file many processes."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """Open or create a ledger.
 
         Args:
             path: file on a local disk; None keeps it in memory, for replies that cost nothing.
+            read_only: leave the file alone, which has to exist, and work on a copy in memory.
 
         Raises:
             ValueError: the file is no ledger, of another version, or cannot be opened.
         """
         self._path = path
+        self._begun: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
         """Held by whoever uses the connection."""
         self._waiting: list[_Write] = []
         self._has_committer = False
         self._waiting_lock = threading.Lock()
         """Held by whoever uses these two."""
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if path and not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
-                path or ":memory:",
+                path if path and not read_only else ":memory:",
                 timeout=_BUSY_TIMEOUT_S,
                 isolation_level=None,
                 check_same_thread=False,
             )
-        except sqlite3.Error as error:
-            raise ValueError(f"ledger {path}: {error}; give another path") from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
         try:
+            if path and read_only:
+                self._copy(path)
             self._prepare()
         except BaseException:
             self._db.close()
@@ -208,22 +230,48 @@ class Ledger:
             self._db.close()
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Waits until no one else, in any process, holds this ledger's file for asking.
+    def exclusive(self, purpose: str = "uses it") -> Iterator[None]:
+        """Hold this ledger's file for asking, alone of all processes.
 
-        Whoever comes second then finds the answers instead of paying for them again. The lock is a
-        file beside the ledger; the system releases it when its holder dies.
+        Whoever comes second waits a little and then finds the answers instead of paying for them
+        again. The lock is a file beside the ledger; the system releases it when its holder dies.
+
+        Args:
+            purpose: what is done meanwhile, for those who wait.
+
+        Raises:
+            Stopped: someone else holds it for longer.
+            ValueError: the lock file cannot be written.
         """
         if self._path is None:
             yield
             return
-        with self._path.with_name(f"{self._path.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        try:
+            file = self._path.with_name(f"{self._path.name}.lock").open("a+")
+        except OSError as error:
+            raise self._unusable(error) from error
+        with file:
+            if not _try_lock(file.fileno()):
                 _LOG.warning("ledger %s: another extraction uses it; waiting", self._path)
-                fcntl.flock(file, fcntl.LOCK_EX)
+                deadline = time.monotonic() + _EXCLUSIVE_WAIT_S
+                while not _try_lock(file.fileno()):
+                    if time.monotonic() > deadline:
+                        file.seek(0)
+                        holder = file.read().strip() or "another process uses it"
+                        raise Stopped(
+                            f"ledger {self._path}: {holder}; wait for it, or stop it with Ctrl-C, "
+                            "then run the same command again"
+                        )
+                    time.sleep(_POLL_S)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} {purpose}")
+            file.flush()
             yield
+
+    @property
+    def begun(self) -> frozenset[tuple[str, int]]:
+        """Request key and number of the attempts that this object recorded."""
+        return frozenset(self._begun)
 
     def begin(
         self,
@@ -251,6 +299,7 @@ class Ledger:
         ((number,),) = self._write(
             _BEGIN, (request_key, *fixed, most.tokens, most.usd, batch_key, request_key)
         )
+        self._begun.add((request_key, number))
         return Attempt(
             request_key=request_key,
             attempt=number,
@@ -294,9 +343,12 @@ class Ledger:
     def fail(self, attempt: Attempt, error: LlmError, charge: Charge) -> None:
         """Record, durably, that an attempt brought no usable answer, and what it may have cost."""
         self._write(
-            "UPDATE attempts SET status = 'error', error = ?, charged_tokens = ?, charged_usd = ? "
-            "WHERE request_key = ? AND attempt = ?",
-            (str(error), charge.tokens, charge.usd, attempt.request_key, attempt.attempt),
+            "UPDATE attempts SET status = 'error', error = ?, reply = ?, charged_tokens = ?, "
+            "charged_usd = ? WHERE request_key = ? AND attempt = ?",
+            (
+                *(str(error), error.body, charge.tokens, charge.usd),
+                *(attempt.request_key, attempt.attempt),
+            ),
         )
 
     def begin_batch(
@@ -322,6 +374,7 @@ class Ledger:
             values = (key, *fixed, most.tokens, most.usd, batch_key, key)
             writes.append(_Write(_BEGIN, values))
         self._write_together(writes)
+        self._begun.update((write.values[0], write.rows[0][0]) for write in writes[1:])
 
     def open_batches(self, endpoint: str, model: str) -> list[BatchRow]:
         """Batches whose outcome is not recorded yet, oldest first."""
@@ -360,7 +413,7 @@ class Ledger:
         for attempt, outcome, charge in outcomes:
             which = (charge.tokens, charge.usd, attempt.request_key, attempt.attempt)
             if isinstance(outcome, LlmError):
-                writes.append(_Write(_FAIL_ONCE, (str(outcome), *which)))
+                writes.append(_Write(_FAIL_ONCE, (str(outcome), outcome.body, *which)))
                 continue
             tokens = (outcome.prompt_tokens, outcome.completion_tokens)
             reply = (outcome.status, outcome.text, outcome.finish_reason, *tokens)
@@ -387,6 +440,14 @@ class Ledger:
         )
         return Charge(tokens=tokens, usd=None if unknown else usd)
 
+    def uncertain(self) -> Charge:
+        """The part of `charged` that is only possibly billed."""
+        ((tokens, usd),) = self._read(
+            "SELECT coalesce(sum(charged_tokens), 0), coalesce(sum(charged_usd), 0.0) "
+            "FROM attempts WHERE status IN ('in_flight', 'error')"
+        )
+        return Charge(tokens=tokens, usd=usd)
+
     def dialect(self, endpoint: str, model: str) -> Dialect | None:
         """The dialect an endpoint was found to understand, or None."""
         rows = self._read(
@@ -411,13 +472,13 @@ class Ledger:
     def _write(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Run a statement and wait until it is on disk, together with all that wait meanwhile."""
         own = _Write(statement, values)
-        with self._waiting_lock:
-            self._waiting.append(own)
-            has_committer, self._has_committer = self._has_committer, True
         try:
+            with self._waiting_lock:
+                self._waiting.append(own)
+                has_committer, self._has_committer = self._has_committer, True
             if has_committer:
                 own.turn.wait()
-        finally:  # also when interrupted: nobody else may be told to commit
+        finally:  # also when interrupted, because others may wait for this thread to commit
             if not own.done:
                 self._commit_waiting()
         if own.error:
@@ -472,31 +533,71 @@ class Ledger:
             "writable and run the same command again"
         )
 
-    def _use_wal(self) -> None:
-        """Switch the journal; SQLite does not wait by itself for another who is switching it."""
+    def _unusable(self, error: BaseException) -> ValueError:
+        remedy = "give another path"
+        if "locked" in str(error):
+            remedy = "wait for whoever uses it"
+        elif (
+            self._path
+            and self._path.is_file()
+            and isinstance(error, (OSError, sqlite3.OperationalError))
+        ):
+            remedy = _MAKE_WRITABLE
+        return ValueError(f"ledger {self._path}: {error}; {remedy}")
+
+    def _copy(self, path: Path) -> None:
+        """Copy a file to memory; without a journal beside it none is made, as SQLite would."""
+        has_journal = path.with_name(f"{path.name}-wal").exists()
+        uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_journal else '&immutable=1'}"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)) as source:
+                source.backup(self._db)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _while_locked(self, operation: Callable[[], Result]) -> Result:
+        """Try again; SQLite does not wait by itself for another who is switching the journal."""
         deadline = time.monotonic() + _BUSY_TIMEOUT_S
         while True:
             try:
-                self._db.execute("PRAGMA journal_mode = WAL")
+                return operation()
             except sqlite3.OperationalError as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-            else:
-                return
+
+    def _version(self) -> int:
+        """Version of the file.
+
+        Raises:
+            ValueError: it is no ledger, or one of another version.
+        """
+        self._db.execute("BEGIN")
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        found = set(self._db.execute(_TABLES_AND_COLUMNS))
+        self._db.execute("COMMIT")
+        tables = {table for table, _ in found}
+        if version > _VERSION and {("attempts", "request_key")} <= found:
+            raise ValueError(
+                f"ledger {self._path} has version {version}, this program writes {_VERSION}; "
+                "update the program, because another ledger would pay for everything again"
+            )
+        is_ours = version == 0 or {("attempts", "request_key"), ("attempts", "attempt")} <= found
+        if not is_ours or _TABLES.get(version) != tables:
+            raise ValueError(
+                f"ledger {self._path} is a database of something else (version {version}, tables: "
+                f"{', '.join(sorted(tables)) or 'none'}); give another path"
+            )
+        return version
 
     def _prepare(self) -> None:
-        path = self._path
         try:
             self._db.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
-            self._use_wal()
+            self._while_locked(self._version)  # before anything is changed
+            self._while_locked(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
             self._db.execute("PRAGMA synchronous = FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, 1, _VERSION):
-                raise ValueError(
-                    f"ledger {path} has version {version}, this program writes {_VERSION}; "
-                    "give another path"
-                )
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
                 for statement in _FROM_VERSION_1:
@@ -508,7 +609,15 @@ class Ledger:
             self._db.execute("COMMIT")
             self._columns = [row[1] for row in self._db.execute("PRAGMA table_info(attempts)")]
         except sqlite3.Error as error:
-            raise ValueError(f"ledger {path}: {error}; give another path") from error
+            raise self._unusable(error) from error
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _now() -> str:

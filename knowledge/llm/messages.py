@@ -108,6 +108,7 @@ class LlmError(ValueError):
         *,
         is_transient: bool = False,
         retry_after_s: float | None = None,
+        body: str | None = None,
     ) -> None:
         """Describe the failure.
 
@@ -118,6 +119,7 @@ class LlmError(ValueError):
             status_code: HTTP status where the endpoint sent one.
             is_transient: whether the same request may well succeed a little later.
             retry_after_s: how long the endpoint asks to wait.
+            body: of an answer that was billed and cannot be read, without secrets.
         """
         super().__init__(" ".join(f"LLM endpoint {endpoint}: {problem}; {remedy}".split()))
         self.endpoint = endpoint
@@ -126,6 +128,7 @@ class LlmError(ValueError):
         self.status_code = status_code
         self.is_transient = is_transient
         self.retry_after_s = retry_after_s
+        self.body = body
 
     @property
     def may_be_billed(self) -> bool:

@@ -2,6 +2,11 @@
 
 It answers what was asked before: the replies of `llm_calls` artifacts, or the bundled ones to the
 questions that the kinds ask by default about the bundled class lists.
+
+Equal messages, as several rounds send them, are answered in turn: a request does not say its round.
+Where nothing was answered (status no_reply, a class without a recorded text), the completion has
+neither content nor refusal and finish_reason "content_filter": the one outcome without a text in
+the protocol. Clients keep it as a refusal without words and do not ask again.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ Exchange = tuple[Mapping[str, Any], ChatReply]
 """A request's body and what came back."""
 
 _SHOWN_CHARACTERS = 60
+_NO_REPLY = ChatReply(text=None, finish_reason="content_filter", status="refusal")
 
 
 class NotRecorded(LookupError):  # noqa: N818
@@ -49,6 +55,7 @@ class Recording:
         self._read = read
         self._lock = threading.Lock()
         self._replies: dict[str, list[tuple[int | None, ChatReply]]] | None = None
+        self._unanswered: set[str] = set()
         self._served: Counter[tuple[str, int | None]] = Counter()
 
     def __str__(self) -> str:
@@ -76,11 +83,19 @@ class Recording:
             self._served[key, limit] += 1
             return replies[number % len(replies)]
 
+    def knows(self, body: Mapping[str, Any]) -> bool:
+        """Whether a body's messages were asked, though perhaps not answered."""
+        with self._lock:
+            key, replies = _messages_key(body), self._loaded()
+            return key in replies or (bool(replies) and key in self._unanswered)
+
     def _loaded(self) -> dict[str, list[tuple[int | None, ChatReply]]]:
         if self._replies is None:
             self._replies = defaultdict(list)
             for body, reply in self._read():
-                if reply.status != "no_reply":
+                if reply.status == "no_reply":
+                    self._unanswered.add(_messages_key(body))
+                else:
                     self._replies[_messages_key(body)].append((longest_reply(body), reply))
         return self._replies
 
@@ -156,16 +171,18 @@ class ReplayServer:
         return list(dict.fromkeys([ANY, *(each.model for each in self._recordings)]))
 
     def reply(self, body: Mapping[str, Any]) -> ChatReply:
-        """The recorded reply.
+        """The recorded reply; a completion without content where none came.
 
         Raises:
-            NotRecorded: there is none.
+            NotRecorded: it was not asked, or the recording has no reply at all.
         """
         named = [each for each in self._recordings if each.model == body.get("model")]
         recordings = named or self._recordings
         for each in recordings:
             if reply := each.reply(body):
                 return reply
+        if any(each.knows(body) for each in recordings):
+            return _NO_REPLY
         asked = _text_of(body["messages"][-1])[-_SHOWN_CHARACTERS:]
         there = ", ".join(str(each) for each in recordings if len(each))
         raise NotRecorded(f"nothing recorded for ...{asked!r}; there are: {there or 'none'}")

@@ -4,6 +4,10 @@ Run from the repository root: `python tests/benchmarks/extraction.py [calls conc
 
 The endpoint is a process of its own; the ledger is a file on disk with its fsyncs. The ideal is
 calls / concurrency * latency. The naive way, one call after the other, is extrapolated from 40.
+
+The limit is 1.3 times the ideal. It is not shown to be met: on two cores shared with a training run
+the calls took 2.0 to 2.4 times the ideal, and no figure from idle cores exists yet. One interpreter
+makes all calls, so at 64 in flight and 50 ms a call may use 0.78 ms of CPU at most.
 """
 
 import asyncio
@@ -85,19 +89,20 @@ def serve(delay_s, ports):
 
 
 def extract(root, url, num_calls, concurrency):
-    """Seconds of a whole extraction, and its report."""
+    """Seconds of a whole extraction, of them on the CPU, and its report."""
     store = Store(root / "store")
     classes = register_classes(store, "kinetics400", class_list("kinetics400")).artifact
     question = CooccurrenceQuestion(rounds=num_calls // 400)
     config = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=concurrency)))
     model = OpenAiChat(url, "m")
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     with Ledger(root / "ledger.sqlite") as ledger:
         artifact = ask(store, classes, question, model, ledger, config=config).artifact
     seconds = time.perf_counter() - started
+    cpu = time.process_time() - cpu_started
     model.close()
     assert artifact.manifest.num_rows == num_calls
-    return seconds, artifact.manifest.report
+    return seconds, cpu, artifact.manifest.report
 
 
 def one_after_another(root, url, num_calls):
@@ -126,7 +131,7 @@ def main():
     url = f"http://127.0.0.1:{ports.get()}/v1"
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".extraction-") as directory:
         root = Path(directory)
-        seconds, report = extract(root, url, num_calls, concurrency)
+        seconds, cpu, report = extract(root, url, num_calls, concurrency)
         naive = one_after_another(root, url, num_calls)
     server.terminate()
     server.join()
@@ -134,9 +139,9 @@ def main():
     print(f"{num_calls} calls, {concurrency} at a time, {milliseconds} ms each")
     print(f"ideal               {ideal:8.2f} s")
     print(f"extraction          {seconds:8.2f} s   {seconds / ideal:.2f} times the ideal")
-    print(
-        f"  of it the calls   {report['duration_s']:8.2f} s   {report['calls_per_second']} calls/s"
-    )
+    of_calls = report["duration_s"]
+    print(f"  of it the calls   {of_calls:8.2f} s   {of_calls / ideal:.2f} times the ideal")
+    print(f"  CPU of a call     {cpu / num_calls * 1000:8.2f} ms")
     print(f"one after another   {naive:8.2f} s   {naive / seconds:.1f} times the extraction")
 
 

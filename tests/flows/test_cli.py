@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -116,7 +118,7 @@ def test_a_plan_needs_an_endpoint_to_name_but_none_that_answers(actionlore, tmp_
     done = actionlore(*ASKED, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--plan")
     assert done.exit_code == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.strip().startswith("description")]
-    assert line.split()[1:4] == ["36", "0", "36"]
+    assert line.split()[1:5] == ["36", "0", "0", "36"]
     assert "price unknown" in line
     assert not (tmp_path / "store/ledger.sqlite3").exists()
     failed(actionlore(*ASKED, "--plan"), "recorded replies cost nothing", "--base-url")
@@ -139,6 +141,139 @@ def test_a_reached_cap_is_a_halt_and_the_same_command_goes_on(actionlore, endpoi
     assert done.exit_code == 0, done.stderr
     assert endpoint.num_requests == 36
     assert Store(tmp_path / "store").get("descriptions/stickworld").manifest.num_rows == 36
+
+
+def halted(done, *words):
+    """The run stopped resumably with one line that holds all words."""
+    assert done.exit_code == 75, done.output
+    [line] = [line for line in done.stderr.splitlines() if line.strip()]
+    for word in ("stopped: ", *words):
+        assert word in line
+
+
+def last_state(server, flow):
+    """State of the newest run of a flow."""
+    import httpx
+
+    asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
+    return httpx.post(f"{server}/flow_runs/filter", json=asked).json()[0]["state"]
+
+
+def test_a_pipeline_halts_at_a_cap_too_and_its_runs_are_cancelled(
+    actionlore, server, endpoint, videos, weights, tmp_path
+):
+    given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    clip = ("--clip", "tiny-vit", "--clip-weights", weights)
+    asked = ("--base-url", endpoint.url, "--model", "m", "--concurrency", 1, "--rpm", 1e6)
+    options = ("--kind", "description", "--kind-set", "description.sampling.temperature=0.3")
+    endpoint.usage = lambda body, text: (1000, 500)
+    done = actionlore(*given, *clip, *asked, *options, "--max-tokens", 3000)
+    halted(done, "the cap of 3000 tokens leaves no room")
+    assert 0 < endpoint.num_requests < 4
+    assert endpoint.requests[0][2]["temperature"] == 0.3
+    for flow in ("extract", "pipeline"):
+        state = last_state(server, flow)
+        assert state["type"] == "CANCELLED", state
+        assert "the cap of 3000 tokens" in state["message"]
+    assert not Store(tmp_path / "store").published("descriptions")
+    failed(actionlore(*given, *clip, "--kind-set", "rounds=3"), "--kind-set 'rounds=3'")
+    failed(actionlore(*given, *clip, "--max-tokens", 9), "no effect on recorded replies")
+    unused = ("--kind-set", "anatomy.sampling.temperature=1")
+    failed(actionlore(*given, *clip, *unused), "only cooccurrence, description is asked")
+
+
+def test_a_kind_that_fails_or_halts_keeps_no_other_from_being_asked(
+    actionlore, endpoint, server, tmp_path
+):
+    both = ("extract", "--classes", "stickworld", "--kind", "cooccurrence", "--kind", "description")
+    given = (*both, "--base-url", endpoint.url, "--model", "m", "--set", "cooccurrence.rounds=1")
+
+    def answer(body):
+        return described(body) if "distinguishing" in str(body) else "no JSON"
+
+    endpoint.answer = answer
+    done = actionlore(*given)
+    failed(done, "llm_calls/stickworld-cooccurrence@", "not one valid reply")
+    assert "kept descriptions/stickworld@" in done.stdout
+    assert last_state(server, "extract")["type"] == "FAILED"
+    store = Store(tmp_path / "store")
+    assert store.get("descriptions/stickworld").manifest.num_rows == 36
+    assert not store.published("cooccurrence")
+    # Of a failure and a halt, the failure is raised and the halt is printed.
+    capped = ("--max-tokens", 1, "--set", "description.sampling.temperature=0.3")
+    done = actionlore(*given, *capped)
+    failed(done, "llm_calls/stickworld-cooccurrence@")
+    assert "description: the cap of 1 tokens" in done.stdout.replace("\n", " ")
+
+
+def test_a_kind_without_a_question_is_left_out(actionlore, endpoint, tmp_path):
+    (tmp_path / "one/fly to Mars").mkdir(parents=True)
+    write_video(tmp_path / "one/fly to Mars/1.mp4", 4)
+    given = ("--dataset", "folder", "--videos", "one", "--name", "one")
+    assert actionlore("register", *given).exit_code == 0
+    given = ("extract", "--classes", "one", "--kind", "cooccurrence", "--kind", "description")
+    asked = ("--base-url", endpoint.url, "--model", "m")
+    for options in (("--plan",), ()):
+        done = actionlore(*given, *asked, *options)
+        assert done.exit_code == 0, done.output
+        assert "cooccurrence: the classes of classes/one@" in done.stdout
+        assert "lead to no question" in done.stdout.replace("\n", " ")
+    assert endpoint.num_requests == 1
+    assert Store(tmp_path / "store").get("descriptions/one").manifest.num_rows == 1
+
+
+def test_options_of_waiting_and_of_batches_have_their_effect(actionlore, endpoint):
+    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
+    endpoint.behave = lambda number, body: "500"
+    failed(actionlore(*given, "--retries", 0), endpoint.url)
+    asked = endpoint.num_requests
+    assert 0 < asked < 5
+    endpoint.behave = lambda number, body: "429_seconds"
+    halted(actionlore(*given, "--max-wait", 0.5), endpoint.url)
+    assert endpoint.num_requests == asked + 1
+    failed(actionlore(*given, "--batch-wait", 1), "no effect without --batch")
+    failed(actionlore(*given, "--batch", "--batch-size", 0), "batch.max_requests=0")
+    failed(actionlore(*given, "--batch", "--poll", 0), "batch.poll_s=0")
+    failed(actionlore(*given, "--batch", "--batch-wait", -1), "batch.max_wait_s=-1")
+    assert endpoint.num_requests == asked + 1
+
+
+KEY = "sk-grep-me-5kd83hd7Xq2"
+
+
+def test_the_key_is_nowhere(actionlore, endpoint, server, prefect_home, tmp_path, capfd):
+    """Not in store, ledger, Prefect's database and logs, or output, even with tracebacks."""
+    import httpx
+
+    endpoint.error_message = f"Incorrect API key provided: {KEY}."
+    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--retries", 0)
+    printed = []
+    for status, detail in ((401, "0"), (401, "1"), (500, "1"), ("echo_key", "1"), (None, "1")):
+        endpoint.behave = lambda number, body, status=status: status and str(status)
+        tracing = {"ACTIONLORE_TRACEBACK": "1"} if detail == "1" else {}
+        fresh = ("--set", f"description.sampling.temperature={len(printed) / 100}")
+        # Space around the key, as a copied line has it, is no part of it.
+        done = actionlore(*given, *fresh, OPENAI_API_KEY=f" {KEY}\n", **tracing)
+        sent = endpoint.requests[-1][1]["authorization"]
+        assert sent == f"Bearer {KEY}"
+        assert (done.exit_code == 0) == (status is None), done.output
+        printed += [done.output, *traceback.format_exception(done.exception)]
+    for _ in range(60):
+        found = {"level": {"ge_": 40}}
+        logs = httpx.post(f"{server}/logs/filter", json={"logs": found, "limit": 200}).json()
+        if any("Incorrect API key" in each["message"] for each in logs):
+            break
+        time.sleep(0.25)
+    else:
+        pytest.fail("Prefect logged no error")
+    captured = capfd.readouterr()
+    assert "Incorrect API key" in "".join(printed)
+    assert KEY not in "".join((*printed, captured.out, captured.err))
+    kept = (*tmp_path.rglob("*"), *prefect_home.rglob("*"))
+    files = [path for path in kept if path.is_file()]
+    assert {"ledger.sqlite3", "prefect.db"} <= {path.name for path in files}
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path
 
 
 def test_settings_of_the_kinds_reach_the_endpoint(actionlore, endpoint):

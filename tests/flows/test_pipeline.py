@@ -48,8 +48,6 @@ def test_the_first_run_makes_everything(first):
         "classes",
         "videos",
         "llm_calls",
-        "anatomy",
-        "llm_calls",
         "llm_calls",
         "descriptions",
         "text_embeddings",

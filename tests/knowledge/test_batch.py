@@ -20,6 +20,7 @@ from knowledge.extraction import AskConfig, ask
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.kinds.description import DescriptionConfig
 from knowledge.llm import batch as batch_module
+from knowledge.llm import ledger as ledger_module
 from knowledge.llm.batch import BatchConfig
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
@@ -27,6 +28,7 @@ from knowledge.llm.ledger import Ledger
 from knowledge.llm.messages import Dialect, LlmError, Stopped
 from knowledge.llm.recorded import RecordedReplies
 from knowledge.llm.sender import RetryConfig, SendConfig
+from knowledge.plan import plan
 from tests.batch_server import BatchServer
 
 NAMES = [f"action {letter}" for letter in "abcdefghij"]
@@ -357,8 +359,145 @@ def test_lines_that_nobody_asked_for_are_ignored(world, server, expected, caplog
 
     server.answer = answer
     assert world.ask().artifact.manifest.content_hash == expected
-    assert "ignored lines: {'repeated': 1, 'unknown': 3}" in caplog.text
-    assert len(server.batches) == 1
+    assert "ignored lines: {'unreadable': 2, 'repeated': 1, 'unknown': 1}" in caplog.text
+    assert (len(server.batches), server.count("content")) == (1, 1)
+
+
+def charged_as_error(world):
+    """Tokens charged for each attempt that brought nothing."""
+    return [tokens for status, tokens, _ in world.attempts() if status == "error"]
+
+
+def test_a_batch_that_is_gone_stays_charged_and_is_asked_again(world, server, expected, caplog):
+    with pytest.raises(Stopped):
+        world.ask(max_wait_s=0)
+    server.batches.clear()
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert world.states() == ["lost", "completed"]
+    lost = charged_as_error(world)
+    assert len(lost) == 10
+    assert min(lost) > 100
+    assert "is lost: the endpoint has it no more; its 10 requests stay charged" in caplog.text
+    assert server.num_billed == 10
+
+
+def test_results_that_are_gone_are_asked_again(world, server, expected):
+    def on(event):
+        if event == "content" and len(server.batches) == 1:
+            return 404
+        return None
+
+    server.on = on
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert world.states() == ["lost", "completed"]
+    assert (len(charged_as_error(world)), server.num_billed) == (10, 20)
+
+
+def test_an_endpoint_that_lost_its_batch_api_is_no_lost_batch(world, server, expected):
+    with pytest.raises(Stopped):
+        world.ask(max_wait_s=0)
+    server.on = lambda event: 404
+    with pytest.raises(LlmError, match=r"status 404"):
+        world.ask()
+    assert world.states() == ["open"]
+    server.on = lambda event: None
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert (server.num_billed, len(server.batches)) == (10, 1)
+
+
+def whole_lines(data):
+    return b"".join(data.splitlines(keepends=True)[:4])
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[: len(data) // 2], whole_lines])
+def test_results_that_come_cut_are_downloaded_again(world, server, expected, cut):
+    server.content = lambda number, data: cut(data) if number < 3 else data
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert (server.num_billed, server.count("content"), len(server.batches)) == (10, 3, 1)
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[: len(data) // 2], whole_lines])
+def test_results_that_stay_cut_are_not_asked_again(world, server, expected, cut):
+    server.content = lambda number, data: cut(data)
+    for _ in range(2):
+        with pytest.raises(LlmError, match=r"[45] of 10 requests .* batch-2: its results have .*"):
+            world.ask()
+    assert (world.states(), len(server.batches)) == (["open"], 1)
+    kept = world.attempts()
+    assert {status for status, _, _ in kept} == {"ok", "in_flight"}
+    assert all(tokens for _, tokens, _ in kept)
+    server.content = lambda number, data: data
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert (server.num_billed, len(server.batches)) == (10, 1)
+
+
+@pytest.mark.parametrize("event", ["looked", "content"])
+@pytest.mark.parametrize("what", ["drop", 503, (429, {"Retry-After": "86400"})])
+def test_errors_that_last_leave_the_batch_under_way(world, server, expected, event, what):
+    server.on = lambda happened: what if happened == event else None
+    with pytest.raises(Stopped, match=r"batch batch-2 is under way at the endpoint; LLM endpoint"):
+        world.ask()
+    assert server.count(event) == (1 if isinstance(what, tuple) else 5)
+    server.on = lambda happened: None
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert (server.num_billed, len(server.batches)) == (10, 1)
+
+
+def test_the_pause_is_as_long_as_the_endpoint_asks(world, server, expected):
+    fails, looks = iter([(429, {"Retry-After": "1"})]), []
+
+    def on(event):
+        if event != "looked":
+            return None
+        looks.append(time.monotonic())
+        return next(fails, None)
+
+    server.on = on
+    assert world.ask().artifact.manifest.content_hash == expected
+    assert looks[1] - looks[0] >= 1
+
+
+def test_who_finds_the_ledger_held_during_a_batch_does_not_wait_for_it(world, server, monkeypatch):
+    monkeypatch.setattr(ledger_module, "_EXCLUSIVE_WAIT_S", 0.2)
+    waiting = threading.Event()
+    server.ending = lambda number: "completed" if waiting.wait(30) else "failed"
+    holder = threading.Thread(target=world.ask)
+    holder.start()
+    deadline = time.monotonic() + 30
+    while not server.count("looked"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reason = r"ledger\.sqlite: process \d+ asks m at http.* in batches; wait for it, or stop it"
+    with pytest.raises(Stopped, match=reason):
+        world.ask()
+    waiting.set()
+    holder.join()
+    assert (server.num_billed, world.ask().made) == (10, False)
+
+
+def test_answers_of_another_kind_are_not_counted_as_reused_here(world, server):
+    server.answer = lambda body: '{"actions": []}'
+    with pytest.raises(Stopped):
+        world.ask(CooccurrenceConfig(rounds=2, min_votes=1), max_wait_s=0)
+    server.answer = lambda body: (
+        describe(body) if "video" in str(body["messages"]) else '{"actions": []}'
+    )
+    assert world.ask().work == {"llm_calls": 10, "llm_replies_reused": 0}
+    other = world.ask(CooccurrenceConfig(rounds=2, min_votes=1))
+    assert other.work == {"llm_calls": 0, "llm_replies_reused": 20}
+
+
+def test_a_plan_shows_what_is_in_a_batch_and_writes_nothing(world, server):
+    with pytest.raises(Stopped):
+        world.ask(max_wait_s=0)
+    before = {path.name: path.read_bytes() for path in world.path.glob("ledger*")}
+    model = OpenAiChat(server.url, "m")
+    with Ledger(world.path / "ledger.sqlite", read_only=True) as ledger:
+        planned = plan(world.store, world.classes, DescriptionConfig(), model, ledger, AskConfig())
+    model.close()
+    assert (planned.num_requests, planned.num_kept) == (10, 0)
+    assert (planned.num_in_batch, planned.num_calls, planned.most.tokens) == (10, 0, 0)
+    assert {path.name: path.read_bytes() for path in world.path.glob("ledger*")} == before
 
 
 def test_waiting_may_end_before_the_batch(world, server, expected):
@@ -401,7 +540,7 @@ def test_the_cap_admits_as_many_as_fit(world, server, expected, tmp_path):
     price = {"prompt": 100, "completion": 100, "batch": 0.5}
     prices.write_text(json.dumps({"version": "x", "prices": {"127.0.0.1": {"m": price}}}))
     with pytest.raises(
-        Stopped, match=r"cap of 0.35 US dollars leaves no room.*[1-9] of 10 requests"
+        Stopped, match=r"cap of 0.35 US dollars .*leaves no room.*[1-9] of 10 requests"
     ):
         world.ask(prices=prices, cap=Cap(max_usd=0.35))
     num_sent = server.num_billed

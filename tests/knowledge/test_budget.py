@@ -112,7 +112,8 @@ def test_what_a_call_is_charged():
     assert actual(reply, MOST, None) == Charge(tokens=15, usd=None)
     assert actual(ChatReply(text="x", prompt_tokens=10), MOST, PRICE) == MOST
     assert [error(status) for status in (400, 402, 429, 408)] == [Charge()] * 4
-    assert [error(status) for status in (500, 503, 200, None)] == [MOST] * 4
+    assert [error(status) for status in (500, 200, None)] == [MOST] * 3
+    assert [error(status) for status in (502, 503, 504)] == [Charge()] * 3
 
 
 @pytest.mark.parametrize(
@@ -176,13 +177,14 @@ def test_calls_under_way_that_turn_out_cheap_make_room(server, model, tmp_path):
 
 
 def test_what_may_have_been_billed_stays_charged_and_refusals_are_free(server, model, tmp_path):
-    behaviours = ["500", "reset", "broken_json", "html", "400", "429", "401", None]
+    behaviours = ["500", "reset", "broken_json", "html", "400", "429_ms", "401", "503", None]
     server.behave = lambda number, body: behaviours[number - 1]
     with Ledger(tmp_path / "l") as ledger:
         sender = Sender(model, ledger, config(Cap(max_usd=1)), PRICE)
         send_all(sender, range(len(behaviours)), workers=1)
         assert ledger.charged().tokens == 5 * MOST.tokens
         assert ledger.charged().usd == pytest.approx(5 * MOST.usd)
+        assert ledger.uncertain().tokens == 4 * MOST.tokens
         # What was being sent when a process died is charged in full as well.
         ledger.begin("k", "q", server.url, "m", "{}", MOST)
     with Ledger(tmp_path / "l") as ledger:
@@ -208,6 +210,45 @@ def test_usage_beyond_the_most_stops_what_follows(server, model, tmp_path):
         with pytest.raises(Stopped, match="20000 are charged"):
             sender.answer(request(2))
     assert server.num_requests == 1
+
+
+def test_the_stop_says_what_is_only_possibly_billed(server, model, tmp_path):
+    server.usage = lambda body, text: (60, 40)
+    behaviours = ["500", None, "reset"]
+    server.behave = lambda number, body: behaviours[number - 1]
+    cap = Cap(max_tokens=2 * MOST.tokens + 101)
+    with Ledger(tmp_path / "l") as ledger:
+        send_all(Sender(model, ledger, config(cap), PRICE), range(2), workers=1)
+    with Ledger(tmp_path / "l") as ledger:
+        outcomes = send_all(Sender(model, ledger, config(cap), PRICE), range(2, 4), workers=1)
+    assert (
+        f"{2 * MOST.tokens + 100} are charged over all runs in the ledger, "
+        f"{2 * MOST.tokens} of them only possibly billed"
+    ) in str(outcomes[1])
+
+
+def test_an_outage_does_not_eat_the_cap(server, model, tmp_path):
+    server.behave = lambda number, body: "503" if number <= 6 else None
+    cap = Cap(max_tokens=2 * MOST.tokens)
+    with Ledger(tmp_path / "l") as ledger:
+        sender = Sender(model, ledger, config(cap, attempts=9), PRICE)
+        assert sender.answer(request()).status == "ok"
+        assert server.num_requests == 7
+
+
+def test_an_endpoint_that_ignores_the_limit_is_reserved_for(server, model, tmp_path, caplog):
+    server.usage = lambda body, text: (20, 4 * body["max_completion_tokens"])
+    cap = Cap(max_tokens=1000)
+    most = worst_case(BODY, PRICE, excess=4.0)
+    assert most.tokens == MOST.tokens + 3 * 50
+    with Ledger(tmp_path / "l") as ledger:
+        sender = Sender(model, ledger, config(cap), PRICE)
+        outcomes = send_all(sender, range(100), workers=1)
+        assert server.num_requests == (1000 - most.tokens) // 220 + 1
+        assert f"one more may cost {most.tokens}" in str(outcomes[-1])
+        assert ledger.charged().tokens <= 1000
+    assert caplog.text.count("bills 200 tokens for a reply limited to 50") == 1
+    assert server.url in caplog.text
 
 
 def test_a_cap_in_money_needs_prices_before_anything_is_sent(server, model, tmp_path):
@@ -244,6 +285,8 @@ def test_prices_by_host_and_model(tmp_path):
     assert table.of("https://api.openai.com/v1", "gpt-4o-mini-2024-07-18") == table.of(
         "https://api.openai.com/v1", "gpt-4o-mini"
     )
+    first = table.of("https://api.openai.com/v1", "gpt-4o-2024-05-13")
+    assert (first.prompt, first.completion) == (5, 15)
     assert table.of("http://localhost:8000/v1", "gpt-4o") is None
     assert table.of("https://api.openai.com/v1", "gpt-4o-audio") is None
     path = tmp_path / "prices.json"

@@ -2,6 +2,7 @@
 
 import socket
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,6 +81,46 @@ def test_the_environment_is_not_read(server, monkeypatch):
     client.complete(request(), Dialect())
     client.close()
     assert "from-the-environment" not in str(server.requests)
+
+
+def test_a_proxy_of_the_environment_is_used(server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    client = OpenAiChat("http://nowhere.invalid/v1", "test-model")
+    assert client.complete(request(), Dialect()).status == "ok"
+    client.close()
+    ((path, headers, _),) = server.requests
+    assert path == "http://nowhere.invalid/v1/chat/completions"
+    assert headers["host"] == "nowhere.invalid"
+
+
+def test_headers_are_those_of_the_openai_client(server, client):
+    client.complete(request(), Dialect())
+    client.call(lambda openai: openai.post("/chat/completions", cast_to=str, body={"model": "m"}))
+    (_, ours, _), (_, theirs, _) = server.requests
+    by_call = {"content-length", "accept-encoding", "connection", "x-stainless-retry-count"}
+    by_call.add("x-stainless-read-timeout")
+    assert set(theirs) - set(ours) <= by_call
+    assert {name: theirs[name] for name in set(ours) - by_call} == {
+        name: ours[name] for name in set(ours) - by_call
+    }
+
+
+def test_calls_one_after_another_share_a_connection(server, client, monkeypatch):
+    opened = []
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket, "create_connection", lambda *a, **k: opened.append(a) or connect(*a, **k)
+    )
+    for _ in range(3):
+        client.complete(request(), Dialect())
+    assert len(opened) == 1
+    server.delay_s = 0.5
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: client.complete(request(), Dialect()), range(4)))
+    assert server.most_in_flight == 4
+    assert len(opened) == 4
 
 
 @pytest.mark.parametrize(
@@ -205,12 +246,44 @@ def test_a_body_that_dribbles_is_waited_for(server, client):
         ("length", "ok", '{"descripti', "length"),
         ("empty_length", "ok", "", "length"),
         ("surrogate", "ok", "broken ? text", "stop"),
+        ("parts", "ok", '{"description": "legs"}', "stop"),
+        ("filtered", "refusal", "The prompt was filtered", "content_filter"),
+        ("policy", "refusal", "This is against our policy", "content_filter"),
     ],
 )
 def test_outcomes_that_are_no_errors(server, client, behaviour, status, text, finish_reason):
     server.behave = lambda number, body: behaviour
     reply = client.complete(request(), Dialect())
     assert (reply.status, reply.text, reply.finish_reason) == (status, text, finish_reason)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "body"),
+    [
+        ("html", "<html><body>Welcome</body></html>"),
+        ("empty_body", ""),
+        ("error_body", '{"error": {"message": "something broke", "code": null}}'),
+        ("500", None),
+        ("reset", None),
+    ],
+)
+def test_the_body_of_a_billed_answer_is_kept(server, client, behaviour, body):
+    server.behave = lambda number, asked: behaviour
+    with pytest.raises(LlmError) as caught:
+        client.complete(request(), Dialect())
+    assert caught.value.body == body
+
+
+def test_thoughts_that_only_the_total_counts_are_billed(server, client):
+    server.behave = lambda number, body: "thoughts_in_total"
+    reply = client.complete(request(), Dialect())
+    assert (reply.prompt_tokens, reply.completion_tokens) == (11, 1007)
+
+
+def test_what_a_filter_refuses_costs_nothing(server, client):
+    server.behave = lambda number, body: "filtered"
+    reply = client.complete(request(), Dialect())
+    assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
 
 
 @pytest.mark.parametrize("behaviour", ["odd_usage", "no_usage", "huge_usage"])
@@ -247,9 +320,49 @@ def test_the_key_is_nowhere(server, client, tmp_path, behaviour):
         ("ftp://host/v1", "is not a URL"),
         ("https://me:secret@host/v1", "must hold no password"),
         ("https://host/v1?key=secret", "must hold no password"),
+        ("https://host/v1#", "must hold no password"),
+        ("https://me:secret@host:x y", "must hold no password"),
+        ("https://ho st/v1", "is not a URL"),
+        ("https://host/v1\n/more", "is not a URL"),
+        ("https://host:abc/v1", "is not a URL"),
+        ("https://host:99999/v1", "is not a URL"),
+        ("https://[::1/v1", "is not a URL"),
+        ("https:///v1", "is not a URL"),
+        ("https://:80/v1", "is not a URL"),
+        ("", "is not a URL"),
     ],
 )
 def test_base_url_is_checked_and_its_secrets_are_not_shown(endpoint, message):
     with pytest.raises(ValueError, match=message) as caught:
         OpenAiChat(endpoint, "test-model")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-\u00fc-0123456789", "sk-0123456789\n"])
+def test_a_key_that_no_header_can_hold(key):
+    with pytest.raises(ValueError, match="API key holds characters") as caught:
+        OpenAiChat("http://host/v1", "test-model", key)
+    assert "0123456789" not in str(caught.value)
+
+
+def test_space_around_the_base_url_is_no_part_of_it():
+    assert OpenAiChat(" https://host/v1/\n", "test-model").endpoint == "https://host/v1"
+
+
+def test_a_header_that_http_does_not_allow_is_never_sent(server):
+    client = OpenAiChat(server.url, "test-model", "sk-0123456789 ")
+    with pytest.raises(LlmError, match="check the API key for odd characters") as caught:
+        client.complete(request(), Dialect())
+    assert not caught.value.may_be_billed
+    assert not caught.value.is_transient
+    assert "0123456789" not in str(caught.value)
+    assert server.num_requests == 0
+    client.close()
+
+
+@pytest.mark.parametrize(("key", "shown"), [("sk-123", "***"), ("sk-12", "sk-12")])
+def test_keys_of_six_characters_are_hidden(server, key, shown):
+    server.behave = lambda number, body: "echo_key"
+    client = OpenAiChat(server.url, "test-model", key)
+    assert f"you sent Bearer {shown} and" in client.complete(request(), Dialect()).text
+    client.close()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,13 @@ def test_requests():
     assert requests == CooccurrenceConfig(rounds=3, num=10).question.requests(actions)
     assert requests != CooccurrenceConfig(rounds=3, num=10, seed=1).question.requests(actions)
     assert first.reply_schema["additionalProperties"] is False
+
+
+def test_a_label_is_written_like_the_candidates():
+    actions = make_actions(["all"] * 2)
+    actions = [replace(each, prompt_name=f"jetée {each.class_id}") for each in actions]
+    prompt = CooccurrenceConfig(rounds=1).question.requests(actions)[0].messages[-1].content
+    assert 'simultaneously with "jetée 0" in ["jetée ' in prompt
 
 
 def test_uniform_interface():

@@ -1,6 +1,8 @@
 """The report on knowledge: coverage and cost, a truth that has to fit, and what is printed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
-from artifacts.store import Store
+from artifacts.store import CorruptArtifactError, Store
 from flows.cli import app
 from knowledge.comparison import TOP
 from knowledge.datasets.class_lists import class_list
@@ -129,6 +131,10 @@ def test_cost_of_an_endpoint(store, tmp_path, priced):
     assert (calls.requests, calls.attempts, calls.asked_again) == (6, 8, 0)
     assert (calls.prompt_tokens, calls.completion_tokens) == (66, 42)
     assert (calls.endpoint, calls.model) == (server.url, "m")
+    assert calls.possibly_billed == 1
+    done = CliRunner().invoke(app, ["report", str(artifact.ref), "--store", store.root])
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("possibly billed")]
+    assert line.split()[2:] == ["1", "attempts", "without", "a", "reply"]
     if not priced:
         assert calls.usd is None
         return
@@ -142,29 +148,51 @@ def ledger_usd(path):
         return ledger.charged().usd
 
 
-def test_calls_that_tell_no_charge(store):
-    """Reports of calls may lack it, and then the price is unknown."""
+def knowledge_with(store, name, kind, report, calls_report):
+    """An artifact and its calls that tell no more than given."""
     listed = {"class_id": range(2), "name": ["hop", "run"], "group": "all"}
-    classes = register_classes(store, "priced", pd.DataFrame(listed)).artifact
+    classes = register_classes(store, name, pd.DataFrame(listed)).artifact
     calls = store.publish(
-        Provenance(kind="llm_calls", name="priced", config={"endpoint": "e", "model": "m"}),
+        Provenance(kind="llm_calls", name=name, config={"endpoint": "e", "model": "m"}),
         schema_of("llm_calls").arrow().empty_table(),
-        {"requests": 1, "not_needed": 0, "asked_again": 0, "attempts": 1, "duration_s": 1.0}
-        | {"prompt_tokens": 2, "completion_tokens": 1, "calls_per_second": 1.0},
+        calls_report,
     )
+    made_from = dict(inputs_of(classes=classes, calls=calls))
     artifact = store.publish(
-        Provenance(
-            kind="descriptions",
-            name="priced",
-            config={},
-            inputs=dict(inputs_of(classes=classes, calls=calls)),
-        ),
-        schema_of("descriptions").arrow().empty_table(),
-        {"coverage": 0.0, "drops": {"no_reply": 2}},
+        Provenance(kind=kind, name=name, config={}, inputs=made_from),
+        schema_of(kind).arrow().empty_table(),
+        report,
     )
+    return artifact, calls
+
+
+@pytest.mark.parametrize("agreement", [{}, {"agreement": {"alpha": 0.5}}])
+def test_what_an_earlier_version_did_not_tell_is_unknown(store, agreement):
+    name = f"earlier{len(agreement)}"
+    artifact, _ = knowledge_with(store, name, "cooccurrence", agreement, {"requests": 1})
     found = knowledge_report(store, artifact)
-    assert found.calls.usd is None
-    assert found.drops == {"no_reply": 2}
+    assert (found.coverage, found.drops, found.unanswered_classes) == (None, None, None)
+    assert (found.calls.requests, found.calls.attempts, found.calls.usd) == (1, None, None)
+    assert found.calls.possibly_billed is None
+    done = CliRunner().invoke(app, ["report", str(artifact.ref), "--store", store.root])
+    assert done.exit_code == 0, done.output
+    for name in ("coverage", "unanswered", "replies dropped", "warnings", "possibly billed"):
+        [line] = [line for line in done.stdout.splitlines() if line.startswith(name)]
+        assert line.removeprefix(name).split()[0] == "unknown"
+    assert "price unknown" in done.stdout
+    options = ["report", str(artifact.ref), "--json", "--store", store.root]
+    assert json.loads(CliRunner().invoke(app, options).stdout)["coverage"] is None
+
+
+def test_replies_that_are_gone_are_unknown_and_damaged_ones_an_error(tmp_path):
+    store = Store(tmp_path)
+    artifact, calls = knowledge_with(store, "damaged", "descriptions", {"coverage": 0.0}, {})
+    manifest = Path(store.directory(calls.ref), "manifest.json")
+    manifest.write_text("{}")
+    with pytest.raises(CorruptArtifactError, match="not a manifest"):
+        knowledge_report(store, artifact)
+    shutil.rmtree(manifest.parent)
+    assert knowledge_report(store, artifact).calls is None
 
 
 def test_command(store, recorded, videos):

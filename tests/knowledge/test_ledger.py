@@ -1,11 +1,16 @@
 """The ledger: every attempt is durable before and after it is sent."""
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -146,6 +151,43 @@ def test_threads_share_a_ledger(tmp_path):
         assert ledger.charged().tokens == 80
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_writes_that_wait_share_a_commit(tmp_path):
+    statements = []
+    with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(8) as pool:
+        ledger._db.set_trace_callback(statements.append)
+        with ledger._lock:  # as a commit under way
+            begun = [pool.submit(begin, ledger, request(number=each)) for each in range(1, 9)]
+            wait_until(lambda: len(ledger._waiting) == 8)
+        assert {each.result(30).attempt for each in begun} == {1}
+        assert statements.count("COMMIT") == 1
+
+
+def test_an_interrupted_writer_leaves_nobody_waiting(tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(3) as pool:
+        with ledger._lock:
+            first = pool.submit(begin, ledger, request(number=1))
+            wait_until(lambda: len(ledger._waiting) == 1)
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            pool.submit(lambda: (time.sleep(0.5), ledger._lock.release()))
+            with pytest.raises(KeyboardInterrupt):
+                begin(ledger, request(number=2))
+            ledger._lock.acquire()
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        last = pool.submit(begin, ledger, request(number=3))
+        assert (first.result(30).attempt, last.result(30).attempt) == (1, 1)
+
+
 def test_rows_survive_the_process(tmp_path):
     path = tmp_path / "l"
     script = (
@@ -183,12 +225,77 @@ def test_errors_name_the_file(tmp_path):
         Ledger(page)
     newer = tmp_path / "newer"
     with sqlite3.connect(newer) as db:
+        db.execute(_VERSION_1)
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(ValueError, match="has version 7, this program writes 2"):
+    with pytest.raises(ValueError, match="has version 7, this program writes 2; update the"):
         Ledger(newer)
     with pytest.raises(ValueError, match="unable to open"):
         Ledger(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 7])
+@pytest.mark.parametrize("table", ["moz_places (url)", "attempts (who)"])
+def test_a_database_of_something_else_is_left_alone(tmp_path, version, table):
+    path = tmp_path / "places.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute(f"CREATE TABLE {table}")
+        db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"places\.sqlite is a database of something else \(vers"):
+        Ledger(path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["places.sqlite"]
+
+
+@contextmanager
+def without_rights():
+    """Not as root, who may write everything."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_ledger_that_may_not_be_written_can_be_planned_with(tmp_path):
+    with TemporaryDirectory() as name:  # unlike tmp_path, others may enter it
+        path = Path(name) / "ledger.sqlite"
+        with Ledger(path) as ledger:
+            begin(ledger, request())
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        with without_rights():
+            with pytest.raises(ValueError, match=r"make it and its directory writable \(another"):
+                Ledger(path)
+            with Ledger(path, read_only=True) as copy:
+                assert copy.charged() == MOST
+        path.chmod(0o644)
+        told = pytest.raises(ValueError, match=r"make it and its directory writable \(another")
+        with Ledger(path) as ledger, without_rights(), told, ledger.exclusive():
+            pass
+        path.parent.chmod(0o755)
+
+
+def test_reading_alone_writes_nothing(tmp_path):
+    path = tmp_path / "l"
+    save_version_1(path, request())
+    for _ in range(2):
+        before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+        with Ledger(path, read_only=True) as copy:
+            assert copy.answered(key(request())).reply == "yes"
+            assert begin(copy, request()).attempt == 3
+        assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+        with Ledger(path) as ledger:  # of the newest version now
+            begin(ledger, request("walk"))
+            with Ledger(path, read_only=True) as copy:
+                assert copy.charged() == ledger.charged()
+    with pytest.raises(ValueError, match=r"none: .*unable to open"):
+        Ledger(tmp_path / "none", read_only=True)
 
 
 def test_one_at_a_time_is_exclusive(tmp_path, caplog):

@@ -8,7 +8,7 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.listing import register_classes
-from knowledge.extraction import AskConfig, ask
+from knowledge.extraction import AskConfig, ask, check_coverage
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.kinds.description import DescriptionConfig
 from knowledge.llm.batch import BatchConfig
@@ -65,6 +65,46 @@ def test_what_the_ledger_holds_is_not_planned_again(world):
     assert 0 < sent < 8
     assert (rest.num_kept, rest.num_calls) == (sent, 8 - sent)
     assert server.num_requests == sent
+
+
+def test_a_class_list_without_a_question_is_told(world):
+    store, _, model, ledger, server = world
+    frame = pd.DataFrame({"class_id": [0], "name": ["run"], "group": "all"})
+    classes = register_classes(store, "one", frame).artifact
+    told = r"classes/one@\w+: its 1 classes lead to no cooccurrence question; give at least two"
+    with pytest.raises(ValueError, match=told):
+        plan(store, classes, CooccurrenceConfig(), model, ledger, AskConfig())
+    with pytest.raises(ValueError, match=told):
+        ask(store, classes, CooccurrenceConfig(), model, ledger)
+    assert server.num_requests == 0
+
+
+@pytest.mark.parametrize(("answered", "all_classes", "least"), [(28, 50, 0.56), (7, 25, 0.28)])
+def test_coverage_is_compared_exactly(world, answered, all_classes, least):
+    _, classes, _, _, _ = world
+    check_coverage(classes, answered, all_classes, least)
+    with pytest.raises(ValueError, match=f"usable replies for {answered - 1} of {all_classes}"):
+        check_coverage(classes, answered - 1, all_classes, least)
+
+
+def test_what_another_ledger_paid_for_meanwhile_is_taken(world, tmp_path, caplog):
+    store, classes, model, ledger, server = world
+    made = []
+
+    def answer(body):
+        if not made:
+            made.append(None)
+            with Ledger(tmp_path / "other") as other:
+                made.append(ask(store, classes, DescriptionConfig(), model, other).artifact)
+        return describe(body).replace("person", f"person ({server.num_requests})")
+
+    server.answer = answer
+    outcome = ask(store, classes, DescriptionConfig(), model, ledger)
+    assert (outcome.made, outcome.artifact.ref) == (False, made[1].ref)
+    assert outcome.work["llm_calls"] == 8
+    assert "was published by another process meanwhile and is used" in caplog.text
+    assert not list(store.drafts.iterdir())
+    assert len(store.published("llm_calls")) == 1
 
 
 def test_money_needs_a_price_and_batches_are_cheaper(world, tmp_path):

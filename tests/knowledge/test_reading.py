@@ -38,3 +38,39 @@ def test_what_is_wrong(text, reason, detail):
 
 def test_what_is_read():
     assert len(read_reply(f'{{"phases": [{PHASE}]}}', "ok", "stop", AnatomyReply).phases) == 1
+
+
+READ = f'{{"phases": [{PHASE}]}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + READ,
+        f"<think>Is it {{}}? Or [{READ}]?</think>\n{READ}",
+        f"```json5\n{READ}\n```",
+        f"```c++\n{READ}\n```",
+        f"Sure, here it is: {READ} Ask me anything.",
+        f"Sure:\n```json\n{READ}",
+    ],
+)
+def test_what_stands_around_the_answer_is_no_part_of_it(text):
+    assert len(read_reply(text, "ok", "stop", AnatomyReply).phases) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{READ} or {READ}",
+        f"As {{curly}} as can be: {READ}",
+        f"Here: [{READ}]",
+        f"Here: [1, {READ}]",
+        f"<think>Well: {READ}",
+        f"{READ} {{",
+        READ[:-2],
+    ],
+)
+def test_what_is_not_exactly_one_object(text):
+    with pytest.raises(Unusable) as caught:
+        read_reply(text, "ok", "stop", AnatomyReply)
+    assert caught.value.reason == "not_json"

@@ -165,7 +165,7 @@ def test_outcomes_and_usage_come_back_as_they_were(serve):
 def test_what_is_not_recorded_is_told(serve):
     silent = ChatReply(text=None, status="no_reply")
     client = serve(
-        recording((body(), said("Hi")), (body("Why?"), silent)), recording(model="two", what="x")
+        recording((body(), said("Hi"))), recording((body("Why?"), silent), model="two", what="x")
     )
     for text in ("Why?", "What?"):
         with pytest.raises(openai.NotFoundError) as caught:
@@ -174,6 +174,37 @@ def test_what_is_not_recorded_is_told(serve):
         assert f"nothing recorded for ...'{text}'; there are: 1 of one calls" in str(caught.value)
     with pytest.raises(openai.NotFoundError, match=r"there are: none"):
         client.chat.completions.create(**body(model="two"))
+
+
+def test_what_was_asked_and_not_answered_is_an_outcome(serve):
+    silent = ChatReply(text=None, status="no_reply")
+    client = serve(
+        recording((body(), said("Hi")), (body("Why?"), silent), (body(), silent)),
+        recording((body("Late?"), said("Yes")), (body("Late?"), silent), model="two"),
+    )
+    chat = OpenAiChat(str(client.base_url).rstrip("/"), "m")
+    message = Message(role="user", content="Why?")
+    asked = ChatRequest(question="q", class_id=0, class_name="c", messages=(message,))
+    came = chat.complete(asked, Dialect())
+    chat.close()
+    assert (came.text, came.status) == (None, "refusal")
+    for text, expected in (("Hello", "Hi"), ("Hello", "Hi"), ("Late?", "Yes"), ("Late?", "Yes")):
+        assert text_of(client.chat.completions.create(**body(text))) == expected
+
+
+def test_an_extraction_with_an_unknown_class_goes_through_replay(tmp_path):
+    store = Store(tmp_path / "store")
+    table = class_list("stickworld").head(3)
+    table.loc[2, "name"] = "juggling chainsaws on Mars"
+    classes = register_classes(store, "demo", table).artifact
+    names = [each.name for each in read_classes(classes)]
+    config = DescriptionConfig()
+    first = ask(store, classes, config, RecordedReplies(names), None).artifact
+    second = asked_over([recorded_calls(first)], store, classes, config, tmp_path / "l", "m")
+    statuses = [each.read(["status"])["status"].to_pylist() for each in (first, second)]
+    assert statuses == [["ok", "ok", "no_reply"], ["ok", "ok", "refusal"]]
+    replies = [each.read(["reply"])["reply"].to_pylist() for each in (first, second)]
+    assert replies[0] == replies[1]
 
 
 def test_requests_that_make_no_sense_are_refused(serve):
