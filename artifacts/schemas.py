@@ -220,7 +220,7 @@ _ALL = (
     ),
     Schema(
         "negatives",
-        1,
+        2,
         "a video x candidate text",
         (
             _VIDEO_ID,
