@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -123,6 +123,12 @@ def accuracies(artifact: Artifact) -> list[dict[str, str]]:
             shown[row["metric"]] = f"{100 * row['value']:.1f}"
             shown["videos"] = f"{row['num_videos']} of {row['split']}"
     return list(rows.values())
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown, without a final line end."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

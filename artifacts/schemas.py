@@ -234,7 +234,7 @@ _ALL = (
     ),
     Schema(
         "negatives",
-        1,
+        2,
         "a video x candidate text",
         (
             _VIDEO_ID,

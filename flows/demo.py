@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
+from rich.markdown import Markdown
 
-from artifacts.inspection import negatives_of
 from artifacts.store import Store
-from flows.steps import Step, console, name_of, show_steps
+from flows.demo_report import report
+from flows.steps import Step, console, name_of, show_work
 from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.stickworld.generate import StickworldConfig
@@ -22,12 +23,18 @@ def demo(directory: Path) -> None:
     """Render, extract, mine, train twice, and show what came out.
 
     Args:
-        directory: videos go to `videos`, artifacts to `artifacts` below it.
+        directory: videos go to `videos`, artifacts to `artifacts`, and what was found to
+            `report.md` below it.
     """
     store = str(directory / "artifacts")
     steps = demo_flow(store, directory / "videos")
-    show_steps(steps, store)
-    _show_results(Store(store))
+    show_work(steps)
+    text = report(Store(store), steps)
+    path = directory / "report.md"
+    path.write_text(text, encoding="utf-8")
+    console.print()
+    console.print(Markdown(text))
+    console.print(f"\nThis report is in {path}")
 
 
 @flow(name="demo")
@@ -38,24 +45,3 @@ def demo_flow(store: str, videos: Path) -> list[Step]:
     for recipe in RECIPES:
         steps += train(store, TrainSpec(dataset=negatives, recipe=recipe, device="cpu"))
     return steps
-
-
-def _show_results(store: Store) -> None:
-    negatives = store.get("negatives/stickworld")
-    console.print("\n[bold]Hard negatives of two videos[/bold], nearest texts first")
-    video_ids = list(dict.fromkeys(negatives.read(["video_id"])["video_id"].to_pylist()))
-    for video_id in (video_ids[0], video_ids[len(video_ids) // 2]):
-        names = [
-            f"{row['name']} ({row['cosine']})"
-            for row in negatives_of(negatives, video_id, 8)
-            if row["status"] == "kept"
-        ]
-        console.print(f"  {video_id}: {', '.join(names[:5])}")
-    console.print(f"\nArtifacts are in {store.root}. Look further:")
-    for command in (
-        "inspect cooccurrence/stickworld",
-        f"inspect negatives/stickworld --video {video_ids[0]}",
-        f"inspect lineage training_run/stickworld-{RECIPES[-1]}",
-        "inspect list",
-    ):
-        console.print(f"  .venv/bin/actionlore {command} --store {store.root}")

@@ -12,11 +12,12 @@ from artifacts.store import Store
 from flows.steps import Step, console, name_of, show_steps, step
 from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
+from knowledge.datasets.stickworld.classes import pairs_by_reason
 from knowledge.datasets.stickworld.generate import StickworldConfig
 from training.recipes import mgdm_variants, recipe
 from training.reproduction import compare, markdown
 
-WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=16)
+WORLD = StickworldConfig(train_per_class=32, val_per_class=2, test_per_class=16)
 PAPER_DATASETS = ("kinetics400", "hmdb51", "ucf101")
 
 
@@ -27,6 +28,7 @@ class ReproduceSpec(BaseModel):
 
     videos: Path
     """Where the world is rendered to."""
+    world: StickworldConfig = WORLD
     variants: tuple[str, ...] = tuple(mgdm_variants())
     num_seeds: int = Field(3, ge=1)
 
@@ -49,7 +51,7 @@ def reproduce(directory: Path, num_seeds: int) -> None:
 @flow(name="reproduce-mgdm")
 def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
     """Every variant with every seed on the demo world, then the comparison."""
-    steps = mined_world(store, spec.videos, WORLD)
+    steps = mined_world(store, spec.videos, spec.world)
     negatives = name_of(steps[-1])
     made: dict[str, list[str]] = {variant: [] for variant in spec.variants}
     for seed in range(spec.num_seeds):
@@ -72,7 +74,7 @@ def compare_task(store: str, made: dict[str, list[str]]) -> Step:
     """Mean and standard deviation over the seeds: `comparison`."""
     target = Store(store)
     runs = {variant: [target.get(ref) for ref in refs] for variant, refs in made.items()}
-    return step(compare(target, "stickworld-mgdm", runs))
+    return step(compare(target, "stickworld-mgdm", runs, pairs_by_reason()))
 
 
 def _expected() -> dict[str, dict[str, float | None]]:

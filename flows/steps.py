@@ -89,7 +89,13 @@ def name_of(made: Step) -> str:
 
 
 def show_steps(steps: Sequence[Step], store: str) -> None:
-    """Print the artifacts with their reports, accuracies if there are any, and the total work."""
+    """Print the artifacts with their reports, the total work, and accuracies if there are any."""
+    show_work(steps)
+    show_accuracies([Store(store).get(each.ref) for each in steps if each.kind == "metrics"])
+
+
+def show_work(steps: Sequence[Step]) -> None:
+    """Print the artifacts with their reports and the total work."""
     total = Counter[str]()
     for each in steps:
         total.update(each.work)
@@ -97,7 +103,6 @@ def show_steps(steps: Sequence[Step], store: str) -> None:
         console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
         notes = "; ".join(f"{name} {value}" for name, value in each.notes.items())
         console.print(f"      {notes[:NOTES_LENGTH]}", style="dim", markup=False)
-    show_accuracies([Store(store).get(each.ref) for each in steps if each.kind == "metrics"])
     line = ", ".join(f"{total[name]} {words}" for name, words in COUNTED.items())
     console.print(f"Work done: {line}.")
     if steps and not any(each.made for each in steps):

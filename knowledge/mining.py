@@ -40,7 +40,8 @@ class MiningConfig(BaseModel):
     top_k: int = Field(16, ge=1)
     """Negatives kept per video, ranked, so that any slice (top k, ranks 7-9) can be used."""
     synonym_cosine: float = Field(0.97, gt=0, le=1)
-    """A text whose cosine to a true class's text exceeds this is taken for the same action."""
+    """A text of another corpus whose cosine to a true class's text exceeds this is taken for the
+    same action. Classes of the dataset itself are not: its labels tell them apart."""
     max_cooccurrence_votes: int | None = Field(None, ge=0)
     """Reject a class that more LLM rounds than this name as co-occurring; None keeps all (MGDM)."""
     splits: tuple[Split, ...] = ("train",)
@@ -208,13 +209,13 @@ class _Judge:
             name = self.corpus.rows[own]["name"]
             found = {own: ("own_class", f"is {name!r}")}
             cosines = self.corpus.embedding @ self.corpus.embedding[own]
-            for index in np.flatnonzero(cosines > self.config.synonym_cosine).tolist():
-                found.setdefault(
-                    index, ("synonym", f"text cosine {cosines[index]:.3f} to {name!r}")
-                )
-            for index, other in enumerate(self.names):
-                if other == self.names[own]:
-                    found.setdefault(index, ("synonym", f"same name as {name!r}"))
+            for index, row in enumerate(self.corpus.rows):
+                if row["class_id"] is not None:
+                    continue
+                if cosines[index] > self.config.synonym_cosine:
+                    found[index] = ("synonym", f"text cosine {cosines[index]:.3f} to {name!r}")
+                elif self.names[index] == self.names[own]:
+                    found[index] = ("synonym", f"same name as {name!r}")
             limit = self.config.max_cooccurrence_votes
             for (one, other_id), count in self.votes.items():
                 if one == class_id and other_id in self.own and limit is not None and count > limit:

@@ -120,6 +120,9 @@ class MgdmConfig(Settings):
     """Attention heads of all blocks; D / 64 when None."""
     pos_emb: bool = True
     """Add a learned embedding of the frame's position; eq. 13 does not mention it."""
+    pos_emb_std: PositiveReal = 0.02
+    """Its initial standard deviation. Where CLIP's features are long and training is short, 0.02
+    is too faint for the order of frames to be learnt."""
     att: AttentionConfig = AttentionConfig()
     guide: Literal["positive", "own"] = "positive"
     """Text that guides the attention when a negative is scored in training: its video's positive
@@ -285,8 +288,11 @@ def _without_effect(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 def _mgdm_without_effect(model: MgdmConfig) -> Iterator[tuple[str, str]]:
     if model.no_video_representer:
-        for name in ("video_blocks", "pos_emb", "guide", "att.normalize", "att.temperature"):
+        representer = ("video_blocks", "pos_emb", "pos_emb_std")
+        for name in (*representer, "guide", "att.normalize", "att.temperature"):
             yield f"model.{name}", "model.no_video_representer takes the mean of the frames"
+    if not model.pos_emb:
+        yield "model.pos_emb_std", "model.pos_emb is off"
     if model.no_discriminator:
         for name in ("discriminator.blocks", "discriminator.scope", "inference_context"):
             yield f"model.{name}", "model.no_discriminator takes the text embeddings as they are"

@@ -116,12 +116,16 @@ def mgdm_cell(dataset: str, variant: str) -> Recipe:
 def mgdm_stickworld(variant: str) -> Recipe:
     """The same cell on the demo world: cached embeddings of its small CLIP, minutes on a CPU.
 
-    The method is as in the paper; only the optimisation is scaled to some hundred videos.
+    The method is as in the paper; only the optimisation is scaled to some hundred videos, and the
+    position embeddings start as long as the features they are added to.
     """
+    model = _VARIANTS[variant]
+    if not model.get("no_video_representer"):
+        model = model | {"pos_emb_std": 1.0}
     return Recipe(
         name=f"mgdm_stickworld_{variant}",
         config=RunConfig(
-            model=MgdmConfig(**_VARIANTS[variant]),
+            model=MgdmConfig(**model),
             optim=OptimConfig(lr=2e-3, epochs=40, warmup_epochs=4, batch_size=64),
             eval=EvalConfig(every=0),
         ),

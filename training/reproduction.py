@@ -8,16 +8,25 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from artifacts.inspection import markdown_table
 from artifacts.provenance import InputRef, Provenance
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
+from training.pairs import Pair, mean_told_apart
 
 Runs = Mapping[str, Sequence[Artifact]]
 """`metrics` artifacts of each variant, one per seed."""
 
 
-def compare(store: Store, name: str, runs: Runs) -> Outcome:
+def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pair]]) -> Outcome:
     """Publish mean and sample standard deviation of every metric of every variant.
+
+    Args:
+        store: where to look and publish.
+        name: of the artifact.
+        runs: what to compare.
+        pairs: groups of class pairs that look alike; `training.pairs.mean_told_apart` of each
+            group becomes a metric of that name.
 
     Raises:
         ValueError: no variant, or variants with different numbers of seeds.
@@ -28,7 +37,11 @@ def compare(store: Store, name: str, runs: Runs) -> Outcome:
     provenance = Provenance(
         kind="comparison",
         name=name,
-        config={"variants": list(runs), "num_seeds": next(iter(counts.values()))},
+        config={
+            "variants": list(runs),
+            "num_seeds": next(iter(counts.values())),
+            "pairs": {group: [list(pair) for pair in members] for group, members in pairs.items()},
+        },
         inputs={
             f"{variant}_{seed}": InputRef(
                 ref=str(metrics.ref), content_hash=metrics.manifest.content_hash
@@ -39,13 +52,13 @@ def compare(store: Store, name: str, runs: Runs) -> Outcome:
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    rows = [row for variant, members in runs.items() for row in _rows(variant, members)]
+    rows = [row for variant, members in runs.items() for row in _rows(variant, members, pairs)]
     table = pa.Table.from_pylist(rows, schema=schema_of("comparison").arrow())
     return Outcome(store.publish(provenance, table, counts), made=True)
 
 
 def markdown(comparison: Artifact, expected: Mapping[str, Mapping[str, float | None]]) -> str:
-    """The comparison as a Markdown table, top-1 and top-5 in per cent.
+    """The comparison as a Markdown table, all metrics but `unreadable` in per cent.
 
     Args:
         comparison: the artifact.
@@ -60,28 +73,36 @@ def markdown(comparison: Artifact, expected: Mapping[str, Mapping[str, float | N
         for row in comparison.read().to_pylist()
     }
     variants = list(dict.fromkeys(variant for variant, _, _ in found))
+    metrics = [m for m in dict.fromkeys(metric for _, _, metric in found) if m != "unreadable"]
     papers = list(next(iter(expected.values()), {}))
-    head = ["", "top-1 %", "top-5 %", *(f"paper, {title}" for title in papers)]
-    lines = [head, ["---"] * len(head)]
+
+    def line(title: str, variant: str, protocol: str, known: list[str]) -> list[str]:
+        return [title, *(_cell(found[variant, protocol, metric]) for metric in metrics), *known]
+
+    titles = [f"{metric.replace('top', 'top-').replace('_', ' ')} %" for metric in metrics]
+    lines = []
     for protocol in dict.fromkeys(protocol for _, protocol, _ in found):
         if protocol.startswith("zero_shot"):
-            cells = [_cell(found[variants[0], protocol, metric]) for metric in ("top1", "top5")]
             title = protocol.replace("zero_shot/", "frozen CLIP, ")
-            lines.append([title, *cells, *[""] * len(papers)])
+            lines.append(line(title, variants[0], protocol, [""] * len(papers)))
     for variant in variants:
         protocol = "mgdm/all" if (variant, "mgdm/all", "top1") in found else "mgdm"
-        cells = [_cell(found[variant, protocol, metric]) for metric in ("top1", "top5")]
         values = expected.get(variant, {})
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
-        lines.append([variant.replace("_", " "), *cells, *known])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        lines.append(line(variant.replace("_", " "), variant, protocol, known))
+    return markdown_table(["", *titles, *(f"paper, {title}" for title in papers)], lines)
 
 
-def _rows(variant: str, members: Sequence[Artifact]) -> list[dict[str, object]]:
+def _rows(
+    variant: str, members: Sequence[Artifact], pairs: Mapping[str, Sequence[Pair]]
+) -> list[dict[str, object]]:
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for metrics in members:
         for row in metrics.read().to_pylist():
             values[row["protocol"], row["metric"]].append(row["value"])
+        predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
+        for (protocol, group), share in mean_told_apart(predictions, pairs).items():
+            values[protocol, group].append(share)
     return [
         {
             "variant": variant,

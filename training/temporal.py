@@ -50,10 +50,17 @@ class ResidualTransformer(nn.Module):
     """x + Blocks(x + P), where P is a learned embedding of the position or absent.
 
     Source: MGDM eq. 13-14 and its discriminator; P as in ActionCLIP and BIKE (which keep 77 rows
-    of it and use the first L), N(0, 0.02).
+    of it and use the first L), N(0, 0.02) if nothing else is said.
     """
 
-    def __init__(self, dim: int, heads: int | None, blocks: int, num_positions: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int | None,
+        blocks: int,
+        num_positions: int = 0,
+        position_std: float = 0.02,
+    ) -> None:
         """Build it.
 
         Args:
@@ -61,6 +68,7 @@ class ResidualTransformer(nn.Module):
             heads: attention heads; D / 64, at least 1, when None.
             blocks: number of blocks.
             num_positions: rows of P; 0: no P.
+            position_std: standard deviation of P's initial values.
 
         Raises:
             ValueError: D is not a multiple of the number of heads.
@@ -71,7 +79,7 @@ class ResidualTransformer(nn.Module):
             raise ValueError(f"model.heads={heads} does not divide the embedding width {dim}")
         self.blocks = nn.ModuleList(AttentionBlock(dim, heads) for _ in range(blocks))
         self.position = (
-            nn.Parameter(torch.randn(num_positions, dim) * 0.02) if num_positions else None
+            nn.Parameter(torch.randn(num_positions, dim) * position_std) if num_positions else None
         )
 
     def forward(self, x_BLD: torch.Tensor, missing_BL: torch.Tensor | None = None) -> torch.Tensor:

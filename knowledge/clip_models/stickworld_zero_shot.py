@@ -21,13 +21,13 @@ from knowledge.clip import Clip, encode_frames, encode_texts
 from knowledge.datasets.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
 from knowledge.datasets.stickworld.encode import write_video
 from knowledge.datasets.stickworld.grammar import single_plan
-from knowledge.datasets.stickworld.render import ClipPlan, render_clip
+from knowledge.datasets.stickworld.render import TIMES, ClipPlan, render_blueprint, render_clip
 from knowledge.embedding import PROMPT
 from knowledge.video import read_frames, segment_centres, segment_random
 
 HELD_OUT_SEED = 0
 HELD_OUT_SPLIT = "test"
-HELD_OUT_PER_CLASS = 8
+HELD_OUT_PER_CLASS = 24
 NUM_FRAMES = 16
 """Segment centres whose embeddings are averaged in the zero-shot measurement."""
 
@@ -39,7 +39,12 @@ def held_out(per_class: int = HELD_OUT_PER_CLASS) -> list[ClipPlan]:
 
 
 def rendered_frames(
-    plans: Sequence[ClipPlan], seed: int, num_frames: int, random: bool, workers: int = 1
+    plans: Sequence[ClipPlan],
+    seed: int,
+    num_frames: int,
+    random: bool,
+    workers: int = 1,
+    blueprint: bool = False,
 ) -> list[torch.Tensor]:
     """Frames (T, 3, S, S) uint8 of each clip after encoding and decoding.
 
@@ -49,8 +54,9 @@ def rendered_frames(
         num_frames: T.
         random: a random frame of each of T segments rather than its centre.
         workers: processes; 1 renders in this process.
+        blueprint: the same frames of the clips' blueprints, (T, 3, S / 2, S / 2), never encoded.
     """
-    one = partial(_frames_of, seed=seed, num_frames=num_frames, random=random)
+    one = partial(_frames_of, seed=seed, num_frames=num_frames, random=random, blueprint=blueprint)
     if workers == 1:
         return [torch.from_numpy(one(plan)) for plan in plans]
     context = get_context("spawn")
@@ -58,7 +64,9 @@ def rendered_frames(
         return [torch.from_numpy(frames) for frames in pool.map(one, plans, chunksize=16)]
 
 
-def _frames_of(plan: ClipPlan, seed: int, num_frames: int, random: bool) -> np.ndarray[Any, Any]:
+def _frames_of(
+    plan: ClipPlan, seed: int, num_frames: int, random: bool, blueprint: bool
+) -> np.ndarray[Any, Any]:
     words = [seed, *plan.video_id.encode()]
 
     def positions(count: int) -> list[int]:
@@ -66,6 +74,9 @@ def _frames_of(plan: ClipPlan, seed: int, num_frames: int, random: bool) -> np.n
             return segment_random(count, num_frames, np.random.default_rng(words))
         return segment_centres(count, num_frames)
 
+    if blueprint:
+        drawn = render_blueprint(plan, seed, positions(len(TIMES)))
+        return np.ascontiguousarray(drawn.transpose(0, 3, 1, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_video(path, render_clip(plan, seed))

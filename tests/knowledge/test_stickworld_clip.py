@@ -80,7 +80,7 @@ def test_held_out_videos_are_not_pretraining_videos():
 
 def test_stills_are_recognised_but_not_what_only_motion_tells(measured):
     assert measured.top(5) >= 0.75
-    assert 0.3 <= measured.top(1) <= 0.9
+    assert 0.5 <= measured.top(1) <= 0.85
 
 
 def test_pairs_built_to_be_confused_are_confused(measured):

@@ -228,6 +228,7 @@ ALTERNATIVES = {
     "model.video_blocks": "2",
     "model.heads": "2",
     "model.pos_emb": "false",
+    "model.pos_emb_std": "1.0",
     "model.att.normalize": "false",
     "model.att.temperature": "0.5",
     "model.guide": "own",

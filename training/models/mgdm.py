@@ -64,7 +64,11 @@ class Mgdm(nn.Module):
         self.representer: ResidualTransformer | None = None
         if not config.no_video_representer:
             self.representer = ResidualTransformer(
-                dim, config.heads, config.video_blocks, num_frames if config.pos_emb else 0
+                dim,
+                config.heads,
+                config.video_blocks,
+                num_frames if config.pos_emb else 0,
+                config.pos_emb_std,
             )
         self.discriminator: ResidualTransformer | None = None
         if not config.no_discriminator:

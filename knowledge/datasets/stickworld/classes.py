@@ -80,3 +80,16 @@ CONFUSABLE_PAIRS: tuple[ConfusablePair, ...] = (
 """A class occurs in at most one pair, so its partner is unique."""
 
 CLASS_NAMES: tuple[str, ...] = tuple(entry.name for entry in CLASSES)
+
+
+def pairs_by_reason() -> dict[str, list[tuple[int, int]]]:
+    """Class ids of `CONFUSABLE_PAIRS`, as `time_pairs` and `posture_pairs`."""
+    ids = {entry.name: entry.class_id for entry in CLASSES}
+    return {
+        f"{reason}_pairs": [
+            (ids[pair.first], ids[pair.second])
+            for pair in CONFUSABLE_PAIRS
+            if pair.reason == reason
+        ]
+        for reason in ("time", "posture")
+    }

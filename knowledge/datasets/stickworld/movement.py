@@ -204,7 +204,7 @@ def bow(stage: Stage, who: int, u: float) -> None:
     style, pose = stage.style, stage.people[who].pose
     pose.front = False
     turn = style.repeat(u, 1.4) % 1.0
-    depth = keys(turn, (0.0, 0.0), (0.3, 1.0), (0.72, 1.0), (1.0, 0.0))
+    depth = keys(turn, (0.0, 0.0), (0.2, 1.0), (0.8, 1.0), (1.0, 0.0))
     pose.lean = 2.0 + 66.0 * style.amplitude * depth
     pose.nod = 16.0 * depth
     pose.legs = [(2.0, 2.0), (-3.0, 2.0)]

@@ -1,7 +1,9 @@
 """From a plan to frames."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from knowledge.datasets.stickworld.actions import ACTIONS, Action
 from knowledge.datasets.stickworld.figure import Limb, Person, Pose
 from knowledge.datasets.stickworld.scene import (
     FRAME_PX,
+    Camera,
     Stage,
     draw_background,
     draw_camera,
@@ -18,11 +21,26 @@ from knowledge.datasets.stickworld.scene import (
 from knowledge.datasets.stickworld.style import Style, draw_style, generator, smooth
 
 NUM_FRAMES = 32
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raised whenever the same plan would give other pixels."""
 
+TIMES = tuple(index / (NUM_FRAMES - 1) for index in range(NUM_FRAMES))
+"""Of the frames of a clip, in [0, 1]."""
 BLEND = 0.08
 """Share of a clip in which a part that begins or ends within it is faded in or out."""
+
+_PARTS: dict[str, Any] = {
+    "skin": (255, 255, 0),
+    "hair": (255, 160, 0),
+    "shoes": (0, 255, 200),
+    "long_sleeves": True,
+}
+BLUEPRINT: tuple[dict[str, Any], ...] = (
+    {**_PARTS, "shirt": (255, 0, 0), "trousers": (0, 200, 0)},
+    {**_PARTS, "shirt": (255, 0, 120), "trousers": (0, 120, 0)},
+)
+"""Colours of the first and the second person in a blueprint."""
+BLUEPRINT_OBJECT = (80, 80, 255)
 
 _ORDER = {"body": 0, "hands": 1, "pair": 2}
 
@@ -74,22 +92,59 @@ def render_clip(plan: ClipPlan, seed: int) -> np.ndarray:
         uint8 array (32, 112, 112, 3), RGB.
     """
     style = draw_style(generator("style", seed, plan.video_id))
+    camera, mirror = _camera(plan, seed)
+    background = draw_background(generator("background", seed, plan.video_id), camera.floor_y_px)
+    noise = generator("noise", seed, plan.video_id)
+    frames = [
+        expose(draw_stage(set_stage(plan, style, u), background, camera, u), camera, noise)
+        for u in TIMES
+    ]
+    if _is_backwards(plan):
+        frames.reverse()
+    return _mirrored(np.stack(frames), mirror)
+
+
+def render_blueprint(plan: ClipPlan, seed: int, indices: Sequence[int]) -> np.ndarray:
+    """Frames of the same clip without its looks: flat colours that name body parts, on black.
+
+    It says where limbs and objects are, whatever they wear and stand before, and so serves as the
+    target of an auxiliary loss.
+
+    Args:
+        plan: the clip.
+        seed: of the dataset.
+        indices: which T of `render_clip`'s frames.
+
+    Returns:
+        uint8 array (T, 56, 56, 3), RGB, half the side of `render_clip`'s frames.
+    """
+    times = TIMES[::-1] if _is_backwards(plan) else TIMES
+    style = draw_style(generator("style", seed, plan.video_id))
+    camera, mirror = _camera(plan, seed)
+    bodies = tuple(
+        replace(body, **colours) for body, colours in zip(style.bodies, BLUEPRINT, strict=True)
+    )
+    flat = replace(style, colour=BLUEPRINT_OBJECT, bodies=(bodies[0], bodies[1]))
+    black = draw_background(generator("background", seed, plan.video_id), camera.floor_y_px)
+    black.paste((0, 0, 0), (0, 0, *black.size))
+    half = FRAME_PX // 2
+    frames = [draw_stage(set_stage(plan, flat, times[i]), black, camera, times[i]) for i in indices]
+    small = np.stack(frames).reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4))
+    return _mirrored(small.astype(np.uint8), mirror)
+
+
+def _camera(plan: ClipPlan, seed: int) -> tuple[Camera, bool]:
+    """How a clip is seen, and whether it is mirrored."""
     rng = generator("camera", seed, plan.video_id)
-    mirror = rng.uniform() < 0.5
+    mirror = bool(rng.uniform() < 0.5)
     actions = [ACTIONS[part.name] for part in plan.parts]
     width, headroom = max(a.width for a in actions), max(a.headroom for a in actions)
     width += _extra_width(plan, actions)
     closeness = min(a.closeness for a in actions)
-    camera = draw_camera(rng, _num_people(plan), width, headroom, closeness)
-    background = draw_background(generator("background", seed, plan.video_id), camera.floor_y_px)
-    noise = generator("noise", seed, plan.video_id)
-    frames = np.empty((NUM_FRAMES, FRAME_PX, FRAME_PX, 3), np.uint8)
-    for index in range(NUM_FRAMES):
-        u = index / (NUM_FRAMES - 1)
-        picture = draw_stage(set_stage(plan, style, u), background, camera, u)
-        frames[index] = expose(picture, camera, noise)
-    if _is_backwards(plan):
-        frames = frames[::-1]
+    return draw_camera(rng, _num_people(plan), width, headroom, closeness), mirror
+
+
+def _mirrored(frames: np.ndarray, mirror: bool) -> np.ndarray:
     return np.ascontiguousarray(frames[:, :, ::-1] if mirror else frames)
 
 
