@@ -95,7 +95,7 @@ def main(directory: Path) -> None:
     """Render, train, save and measure."""
     torch.set_num_threads(NUM_THREADS)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     open_clip.add_model_config(MODELS)
     started = time.perf_counter()
     stills = pretraining_stills()
