@@ -320,36 +320,10 @@ class Ledger:
             batch_key=batch_key,
         )
 
-    def settle(self, attempt: Attempt, reply: ChatReply, charge: Charge) -> None:
-        """Record, durably, what an attempt brought and cost."""
-        self._write(
-            "UPDATE attempts SET status = ?, reply = ?, finish_reason = ?, prompt_tokens = ?, "
-            "completion_tokens = ?, duration_s = ?, charged_tokens = ?, charged_usd = ? "
-            "WHERE request_key = ? AND attempt = ?",
-            (
-                reply.status,
-                reply.text,
-                reply.finish_reason,
-                reply.prompt_tokens,
-                reply.completion_tokens,
-                reply.duration_s,
-                charge.tokens,
-                charge.usd,
-                attempt.request_key,
-                attempt.attempt,
-            ),
-        )
-
-    def fail(self, attempt: Attempt, error: LlmError, charge: Charge) -> None:
-        """Record, durably, that an attempt brought no usable answer, and what it may have cost."""
-        self._write(
-            "UPDATE attempts SET status = 'error', error = ?, reply = ?, charged_tokens = ?, "
-            "charged_usd = ? WHERE request_key = ? AND attempt = ?",
-            (
-                *(str(error), error.body, charge.tokens, charge.usd),
-                *(attempt.request_key, attempt.attempt),
-            ),
-        )
+    def settle(self, attempt: Attempt, outcome: ChatReply | LlmError, charge: Charge) -> None:
+        """Record, durably, what an attempt brought and cost; a known outcome stays as it is."""
+        write = _settling(attempt, outcome, charge)
+        self._write(write.statement, write.values)
 
     def begin_batch(
         self,
@@ -409,16 +383,7 @@ class Ledger:
         self, outcomes: Iterable[tuple[Attempt, ChatReply | LlmError, Charge]]
     ) -> None:
         """Record, durably and as one, what attempts brought; a known outcome stays as it is."""
-        writes = []
-        for attempt, outcome, charge in outcomes:
-            which = (charge.tokens, charge.usd, attempt.request_key, attempt.attempt)
-            if isinstance(outcome, LlmError):
-                writes.append(_Write(_FAIL_ONCE, (str(outcome), outcome.body, *which)))
-                continue
-            tokens = (outcome.prompt_tokens, outcome.completion_tokens)
-            reply = (outcome.status, outcome.text, outcome.finish_reason, *tokens)
-            writes.append(_Write(_SETTLE_ONCE, (*reply, outcome.duration_s, *which)))
-        self._write_together(writes)
+        self._write_together([_settling(*each) for each in outcomes])
 
     def answered(self, request_key: str) -> Attempt | None:
         """The attempt that answered a request, or None."""
@@ -610,6 +575,16 @@ class Ledger:
             self._columns = [row[1] for row in self._db.execute("PRAGMA table_info(attempts)")]
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+
+
+def _settling(attempt: Attempt, outcome: ChatReply | LlmError, charge: Charge) -> _Write:
+    """The statement that records an outcome."""
+    which = (charge.tokens, charge.usd, attempt.request_key, attempt.attempt)
+    if isinstance(outcome, LlmError):
+        return _Write(_FAIL_ONCE, (str(outcome), outcome.body, *which))
+    tokens = (outcome.prompt_tokens, outcome.completion_tokens)
+    reply = (outcome.status, outcome.text, outcome.finish_reason, *tokens)
+    return _Write(_SETTLE_ONCE, (*reply, outcome.duration_s, *which))
 
 
 def _try_lock(descriptor: int) -> bool:

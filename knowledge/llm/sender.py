@@ -380,7 +380,7 @@ class Sender:
         elif error.status_code == 429 or wait_s is not None:
             self._limits.hold_off(wait_s or 0.0, sent_at)
         charge = actual(error, most, self._price)
-        self.ledger.fail(attempt, error, charge)
+        self.ledger.settle(attempt, error, charge)
         self._budget.settle(most, charge, is_certain=False)
         if stop:
             raise stop from None

@@ -57,7 +57,7 @@ def test_attempts_are_kept_with_what_they_brought(tmp_path):
         first = begin(ledger, request())
         assert (first.attempt, first.status, first.request_key) == (1, "in_flight", key(request()))
         assert (first.charged_tokens, first.charged_usd, first.batch_key) == (100, 0.5, None)
-        ledger.fail(first, LlmError(ENDPOINT, "broken", "mend it"), Charge())
+        ledger.settle(first, LlmError(ENDPOINT, "broken", "mend it"), Charge())
         assert ledger.answered(key(request())) is None
         second = begin(ledger, request())
         reply = ChatReply(
