@@ -23,7 +23,7 @@ from flows.steps import Step, console, progress, step
 from knowledge.extraction import AskConfig, ask
 from knowledge.kind_modules import kind_module, kind_names
 from knowledge.llm.budget import Charge, load_prices
-from knowledge.llm.client import OpenAiChat
+from knowledge.llm.client import DEADLINE_S, TIMEOUT_S, OpenAiChat
 from knowledge.llm.ledger import Ledger
 from knowledge.llm.messages import Stopped
 from knowledge.llm.recorded import RecordedReplies
@@ -46,8 +46,10 @@ class LlmSpec(BaseModel):
 
     base_url: str
     model: str
-    timeout_s: float = Field(120.0, gt=0)
+    timeout_s: float = Field(TIMEOUT_S, gt=0)
     """Longest silence of the endpoint."""
+    deadline_s: float = Field(DEADLINE_S, gt=0)
+    """Longest time to the end of a reply, however it trickles in."""
 
 
 class KnowledgeSpec(BaseModel):
@@ -175,7 +177,7 @@ def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
                 return step(ask(target, classes, question, RecordedReplies(names), None, advance))
             llm = spec.llm
             api_key = os.environ.get(API_KEY, "").strip()
-            model = OpenAiChat(llm.base_url, llm.model, api_key, llm.timeout_s)
+            model = OpenAiChat(llm.base_url, llm.model, api_key, llm.timeout_s, llm.deadline_s)
             with closing(model), Ledger(_ledger_path(target, spec)) as ledger:
                 return step(ask(target, classes, question, model, ledger, advance, spec.asking))
     except ValueError:

@@ -8,6 +8,7 @@ orphaned when the command is killed.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -50,6 +51,7 @@ def prefect_server() -> Iterator[None]:
         yield
         return
     port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "flows.server", str(port)]
     before = signal.signal(signal.SIGTERM, _leave)
     process = subprocess.Popen(
@@ -59,12 +61,12 @@ def prefect_server() -> Iterator[None]:
         start_new_session=True,  # Ctrl-C is for the command, which then stops the server
     )
     try:
-        url = f"http://127.0.0.1:{port}/api"
         _wait(process, url)
         os.environ["PREFECT_API_URL"] = url
-        yield
+        with _no_heartbeat():
+            yield
     finally:
-        _drain()
+        _drain(url)
         os.environ.pop("PREFECT_API_URL", None)
         process.terminate()
         try:
@@ -73,6 +75,19 @@ def prefect_server() -> Iterator[None]:
             process.kill()
             process.wait()
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _no_heartbeat() -> Iterator[None]:
+    """Flows without heartbeats, for which each would wait a second at its end.
+
+    They tell a server that outlives a flow whether the flow is alive; ours dies with it. No value
+    in the environment turns them off.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -102,13 +117,33 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     )
 
 
-def _drain() -> None:
-    """Hand over the records of task runs that still wait in this process."""
-    if "prefect.events.worker" in sys.modules:
-        from prefect.events.worker import EventsWorker
+def _drain(url: str) -> None:
+    """Hand over the records of task runs that still wait in this process, until all are written."""
+    if "prefect.events.worker" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
 
-        EventsWorker.drain_all(timeout=STOP_TIMEOUT_S)
+    EventsWorker.drain_all(timeout=STOP_TIMEOUT_S)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    before, now = None, _num_ended(url)
+    while now != before and time.monotonic() < deadline:
         time.sleep(1.5)  # the server's recorder writes once a second
+        before, now = now, _num_ended(url)
+
+
+def _num_ended(url: str) -> int | None:
+    """Task runs whose end the server has written; None if it does not answer."""
+    ended = {"task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
+    request = urllib.request.Request(
+        f"{url}/task_runs/count",
+        data=json.dumps(ended).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=STOP_TIMEOUT_S) as reply:
+            return int(reply.read())
+    except (OSError, ValueError):
+        return None
 
 
 def _serve(port: int) -> None:

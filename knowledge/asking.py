@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from knowledge.reading import Unusable
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+_OF_ATTEMPT = frozenset(Attempt.model_fields)
 _MIN_FAILURES = 5
 """Failures in a row that do not end the asking yet."""
 
@@ -69,13 +70,16 @@ class Job:
             if self._question.still_open(request, self._valid[request.class_id, request.group])
         ]
         while heads:
-            kept = [self._sender.answered(request) for request in heads]
-            todo = [request for request, answer in zip(heads, kept, strict=True) if not answer]
+            answers = self._sender.answers(heads)
+            todo = [request for request, kept in zip(heads, answers, strict=True) if not kept]
             self._answered += len(heads) - len(todo)
             if self._progress and len(todo) < len(heads):
                 self._progress(self._answered, self._total)
-            self._send(todo)
-            again = [self._read(*each) for each in zip(heads, kept, strict=True)]
+            sent = dict(zip(map(id, todo), self._send(todo), strict=True))
+            again = [
+                self._read(head, kept or sent[id(head)])
+                for head, kept in zip(heads, answers, strict=True)
+            ]
             heads = [request for request in again if request is not None]
             self._total += len(heads)
 
@@ -88,10 +92,10 @@ class Job:
 
     def rows(self, requests: Iterable[ChatRequest]) -> Iterator[dict[str, Any]]:
         """Rows of `llm_calls`."""
+        columns = [name for name in schema_of("llm_calls").column_names if name in _OF_ATTEMPT]
         for request in requests:
             for asked, answer in self.chain(request):
-                row = answer.model_dump(include=set(schema_of("llm_calls").column_names))
-                yield row | {
+                yield {name: getattr(answer, name) for name in columns} | {
                     "class_id": asked.class_id,
                     "group": asked.group,
                     "round": asked.round,
@@ -101,11 +105,8 @@ class Job:
     def report(self, requests: Sequence[ChatRequest], duration_s: float) -> dict[str, Any]:
         """How the answers came, over all runs; durations of this one."""
         asked = [each for head in requests for each in self.chain(head)]
-        attempts = [
-            attempt
-            for _, answer in asked
-            for attempt in self._sender.ledger.attempts(answer.request_key)
-        ]
+        found = self._sender.ledger.attempts_of(answer.request_key for _, answer in asked)
+        attempts = [each for _, answer in asked for each in found[answer.request_key]]
         statuses = Counter(each.status for each in attempts)
         charged = [
             0.0 if self._sender.model.recorded or not each.charged_tokens else each.charged_usd
@@ -143,23 +144,37 @@ class Job:
         except Stopped as stop:
             raise Stopped(f"{stop}; {self._kept()}, the same command goes on from there") from None
 
-    def _send(self, todo: Sequence[ChatRequest]) -> None:
+    def _send(self, todo: Sequence[ChatRequest]) -> Sequence[Attempt]:
         """Send requests side by side, or in batches; one that fails does not stop the others.
+
+        Returns:
+            The answers, in the order of the requests.
 
         Raises:
             LlmError: the first failure, once nothing more can be done.
             Stopped: see `Sender.answer` and `send_batch`.
             ValueError: without batch mode, requests that are in a batch.
         """
+        if not todo:
+            return ()
         if self._batch:
-            self._send_batch(todo, self._batch)
-            return
+            return self._send_batch(todo, self._batch)
         check_not_in_batch(self._sender, todo)
         self._failure, self._failures_in_a_row = None, 0
-        with ThreadPoolExecutor(self._concurrency) as pool:
+        answers: list[Attempt | None] = [None] * len(todo)
+        numbered = enumerate(todo)  # workers share it: one `next` is one turn of the interpreter
+
+        def work() -> None:
+            for number, request in numbered:
+                answers[number] = self._answer(request)
+
+        # While a reply is being recorded, another request may be in flight in its place.
+        num_workers = min(len(todo), self._concurrency + self._concurrency // 8)
+        with ThreadPoolExecutor(num_workers) as pool:
+            workers = [pool.submit(work) for _ in range(num_workers)]
             try:
-                for _ in pool.map(self._answer, todo):
-                    pass
+                for worker in as_completed(workers):
+                    worker.result()
             except BaseException:
                 self._sender.stop(Stopped("interrupted"))  # nobody begins another attempt
                 raise
@@ -167,8 +182,9 @@ class Job:
             raise self._stop
         if self._failure:
             raise self._failure
+        return [answer for answer in answers if answer]
 
-    def _send_batch(self, todo: Sequence[ChatRequest], config: BatchConfig) -> None:
+    def _send_batch(self, todo: Sequence[ChatRequest], config: BatchConfig) -> Sequence[Attempt]:
         before = self._answered
 
         def advance(done: int) -> None:
@@ -179,14 +195,16 @@ class Job:
         try:
             send_batch(self._sender, todo, config, advance)
         finally:
-            kept = sum(self._sender.answered(request) is not None for request in todo)
-            self._answered = before + kept
+            answers = [answer for answer in self._sender.answers(todo) if answer]
+            self._answered = before + len(answers)
+        return answers
 
-    def _answer(self, request: ChatRequest) -> None:
+    def _answer(self, request: ChatRequest) -> Attempt | None:
+        """The answer; None after a failure, and where nothing is sent any more."""
         if self._stop or self._failures_in_a_row >= max(self._concurrency, _MIN_FAILURES):
-            return
+            return None
         try:
-            self._sender.answer(request)
+            answer = self._sender.answer(request)
         except LlmError as error:
             with self._lock:
                 self._failure = self._failure or error
@@ -199,11 +217,11 @@ class Job:
                 self._answered += 1
                 if self._progress:
                     self._progress(self._answered, self._total)
+            return answer
+        return None
 
-    def _read(self, request: ChatRequest, kept: Attempt | None) -> ChatRequest | None:
+    def _read(self, request: ChatRequest, answer: Attempt) -> ChatRequest | None:
         """Keep a valid reply; the request that puts the question again if it is not."""
-        answer = kept or self._sender.answered(request)
-        assert answer is not None
         identity = (request.class_id, request.group, request.round)
         self._chains.setdefault(identity, []).append((request, answer))
         try:

@@ -26,12 +26,13 @@ from knowledge.asking import Job, Progress
 from knowledge.llm.batch import BatchConfig
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger import Ledger
-from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, request_key
+from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, Wordings
 from knowledge.llm.sender import SendConfig, Sender, ladder
 from knowledge.question import Question, read_answer, read_classes
 from knowledge.reading import Reply, Unusable
 
 _LOG = logging.getLogger(__name__)
+_RICHEST = Dialect()
 
 
 class AskConfig(Frozen):
@@ -106,7 +107,7 @@ def ask(
         prices = load_prices(config.prices)
         price = prices.of(model.endpoint, model.model)
         started = time.monotonic()
-        sender = Sender(model, ledger, config.send, price)
+        sender = Sender(model, ledger, config.send, price, origin.wordings)
         begun_before = ledger.begun
         job = Job(
             question, sender, config.send.limits.concurrency, progress, len(requests), config.batch
@@ -263,6 +264,11 @@ class CallsOrigin:
         )
 
     @cached_property
+    def wordings(self) -> Wordings:
+        """Of the requests, as far as they were made."""
+        return Wordings(self.model.endpoint, self.model.model)
+
+    @cached_property
     def _digest(self) -> str:
         """SHA-256 over the requests' keys in the richest dialect; the dialect is named beside."""
         return canonical_hash(list(self._by_key()))
@@ -270,9 +276,7 @@ class CallsOrigin:
     def _by_key(self) -> dict[str, ChatRequest]:
         keyed: dict[str, ChatRequest] = {}
         for request in self.requests:
-            body = request.body(self.model.model, Dialect())
-            key = request_key(self.model.endpoint, body, request.round)
-            other = keyed.setdefault(key, request)
+            other = keyed.setdefault(self.wordings.of(request, _RICHEST).key, request)
             if other is not request:
                 raise ValueError(
                     f"classes {other.class_id} ({other.class_name!r}) and {request.class_id} "

@@ -9,6 +9,7 @@ what arrived: (path, headers with lower-case names, body), `arrived` the monoton
 `most_in_flight` how many were answered at a time. Other paths: override `get` and `post`.
 """
 
+import gzip
 import json
 import socket
 import struct
@@ -33,7 +34,7 @@ class Answer:
     kind: str = "application/json"
     headers: dict = field(default_factory=dict)
     manner: str = "whole"
-    """whole, dribble, half (closed in the middle), reset or reset_middle."""
+    """whole, closed (afterwards), dribble, half (closed in the middle), reset or reset_middle."""
 
 
 class LlmServer:
@@ -199,6 +200,12 @@ def echo_key(server, body, headers):
     return Answer(data=data.replace(b"ESCAPED", escaped.encode()))
 
 
+def compressed(server, body, headers):
+    """Behaviour: a completion that nobody asked to be compressed."""
+    data = gzip.compress(json.dumps(completion(server, body, server.answer(body))).encode())
+    return Answer(data=data, headers={"Content-Encoding": "gzip"})
+
+
 def actions(change):
     """Behaviour: a reply {"actions": [...]} whose names are changed."""
     return completed(lambda text: json.dumps({"actions": change(json.loads(text)["actions"])}))
@@ -289,7 +296,12 @@ BEHAVIOURS = {
     "no_usage": changed(lambda whole: whole.pop("usage")),
     "huge_usage": set_usage({"prompt_tokens": 10**30, "completion_tokens": True}),
     "echo_key": echo_key,
+    "gzip": compressed,
     # the connection
+    "moved": lambda server, body, headers: Answer(
+        308, headers={"Location": server.url + "/elsewhere"}
+    ),
+    "closed": completed(manner="closed"),
     "slow_body": completed(manner="dribble"),
     "half_body": completed(manner="half"),
     "reset": completed(manner="reset"),
@@ -341,8 +353,9 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(DRIBBLE_S)
                 self.wfile.write(answer.data[start : start + 1 + len(answer.data) // 10])
                 self.wfile.flush()
-        elif answer.manner == "whole":
+        elif answer.manner in ("whole", "closed"):
             self.wfile.write(answer.data)
+            self.close_connection = answer.manner == "closed"
         else:
             self.wfile.write(answer.data[:half])
             self.wfile.flush()

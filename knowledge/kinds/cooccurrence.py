@@ -109,10 +109,12 @@ class CooccurrenceQuestion(Question):
         self, asked: ActionClass, members: Sequence[ActionClass], number: int
     ) -> list[ActionClass]:
         """The candidates in the order of a round, which depends on nothing but the ids."""
+        begun = hashlib.sha256(f"{self.seed}/{number}/{asked.class_id}/".encode())
 
         def place(member: ActionClass) -> bytes:
-            identity = f"{self.seed}/{number}/{asked.class_id}/{member.class_id}"
-            return hashlib.sha256(identity.encode()).digest()
+            identity = begun.copy()
+            identity.update(b"%d" % member.class_id)
+            return identity.digest()
 
         return sorted(members, key=place)
 

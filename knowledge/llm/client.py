@@ -1,7 +1,7 @@
 """Any OpenAI-compatible chat completions endpoint, through the openai client.
 
-Chat completions take the openai client's headers and its kind of connections, but not its way of
-building a request and reading a response, which at many calls a second is most of the work.
+Chat completions take the openai client's headers, but not its way of building a request, sending it
+and reading the response, which at many calls a second is most of the work (see `connections`).
 
 One call is one attempt: the client's own retries are off, because a timed-out call may have been
 billed and whoever repeats it has to record that (`knowledge.llm.sender`).
@@ -21,10 +21,14 @@ import httpx2
 import openai
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from knowledge.llm.connections import Connections
+from knowledge.llm.connections import Connections, Unreached, unreached
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
 
 Result = TypeVar("Result")
+TIMEOUT_S = 120.0
+"""Longest silence of an endpoint."""
+DEADLINE_S = 1200.0
+"""Longest time to the end of a reply; some endpoints send blanks while a request waits its turn."""
 
 _SHOWN_CHARACTERS = 200
 _MIN_SECRET_LENGTH = 6
@@ -39,8 +43,6 @@ _REMEDIES = {
     404: "check the base URL (it usually ends in /v1) and the model name",
     429: "wait, or ask with fewer requests in flight",
 }
-_BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-"""Errors of the HTTP library without a connection."""
 _NO_CREDIT = "insufficient_quota"
 """Code of a 429 that no waiting mends."""
 _FILTERED = ("content_filter", "content_policy_violation")
@@ -62,7 +64,12 @@ class OpenAiChat:
     recorded = False
 
     def __init__(
-        self, endpoint: str, model: str, api_key: str | None = None, timeout_s: float = 120.0
+        self,
+        endpoint: str,
+        model: str,
+        api_key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         """Connect lazily; nothing is sent yet.
 
@@ -71,6 +78,7 @@ class OpenAiChat:
             model: model to ask.
             api_key: key sent with each request; None for endpoints without keys.
             timeout_s: longest silence of the endpoint.
+            deadline_s: longest time to the end of a reply, however it trickles in.
 
         Raises:
             ValueError: not an http(s) URL, or one that holds a password or query, which would be
@@ -89,12 +97,13 @@ class OpenAiChat:
         self._client.organization = None
         self._client.project = None
         self._client.admin_api_key = None
-        self._connections = Connections(timeout_s)
         headers = self._client.default_headers | self._client.auth_headers
-        self._headers = httpx2.Headers(
-            {name: value for name, value in headers.items() if isinstance(value, str)}
+        self._connections = Connections(
+            f"{self.endpoint}/chat/completions",
+            {name: value for name, value in headers.items() if isinstance(value, str)},
+            timeout_s,
+            deadline_s,
         )
-        self._url = httpx2.URL(f"{self.endpoint}/chat/completions")
 
     def __repr__(self) -> str:
         return f"OpenAiChat({self.endpoint!r}, {self.model!r})"
@@ -113,7 +122,10 @@ class OpenAiChat:
         started = time.monotonic()
         body = request.body(self.model, dialect)
         content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        response = self._post(content)
+        try:
+            response = self._connections.post(content)
+        except Unreached as error:
+            raise self._unreached(error) from None
         duration_s = time.monotonic() - started
         if response.status_code == 400 and _is_filtered(response.text):
             explanation = _storable(_server_message(self.redacted(response.text)))
@@ -170,38 +182,26 @@ class OpenAiChat:
         except openai.APIStatusError as error:
             raise self._refused(error.response.status_code, error.response) from None
         except openai.APIConnectionError as error:
-            raise self._unreached(error.__cause__ or error) from None
+            raise self._unreached(unreached(error.__cause__ or error)) from None
         except openai.OpenAIError as error:
             raise self._error(f"{type(error).__name__}: {error}", "check the base URL") from None
 
-    def _post(self, content: bytes) -> httpx2.Response:
-        """Ask for a chat completion; as `client.chat.completions.create`, which takes far longer.
-
-        Raises:
-            LlmError: no connection.
-        """
-        try:
-            return self._connections.post(self._url, self._headers, content)
-        except httpx2.HTTPError as error:
-            raise self._unreached(error) from None
-
-    def _unreached(self, error: BaseException) -> LlmError:
+    def _unreached(self, error: Unreached) -> LlmError:
         """The error for a request without a response."""
-        if isinstance(error, httpx2.LocalProtocolError):
-            return self._error(
+        problem, remedy = {
+            "connection": (f"no connection ({error})", "start the server or correct the base URL"),
+            "silence": (f"no answer within {self._timeout_s:g} s", "raise the timeout"),
+            "deadline": (str(error), "ask for shorter replies"),
+            "header": (
                 "a header that HTTP does not allow, so nothing was sent",
                 "check the API key for odd characters",
-                kind=NotSentError,
-            )
-        is_timeout = isinstance(error, (httpx2.TimeoutException, openai.APITimeoutError))
-        problem, remedy = f"no connection ({error})", "start the server or correct the base URL"
-        if is_timeout:
-            problem, remedy = f"no answer within {self._timeout_s:g} s", "raise the timeout"
+            ),
+        }[error.reason]
         return self._error(
             problem,
             remedy,
-            is_transient=True,
-            kind=NotSentError if isinstance(error, _BEFORE_SENDING) else LlmError,
+            is_transient=error.reason != "header",
+            kind=LlmError if error.is_sent else NotSentError,
         )
 
     def _refused(self, status: int, response: Any) -> LlmError:

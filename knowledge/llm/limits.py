@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from pydantic import Field
 
@@ -46,9 +47,8 @@ class Limits:
         """Requests that may be in flight now."""
         return self._allowed
 
-    @contextmanager
-    def slot(self, tokens: float, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Wait until a request of that many tokens may be sent; the slot ends with the block.
+    def slot(self, tokens: float, is_stopped: Callable[[], bool] = lambda: False) -> Slot:
+        """Wait until a request of that many tokens may be sent; the slot ends with its block.
 
         Args:
             tokens: of the request.
@@ -61,12 +61,7 @@ class Limits:
             self._requests.take(1)
             self._tokens.take(tokens)
             self._in_flight += 1
-        succeeded = False
-        try:
-            yield
-            succeeded = True
-        finally:
-            self._release(succeeded)
+        return Slot(self._release)
 
     def hold_off(self, seconds: float, sent_at: float) -> None:
         """After a 429: nobody sends for a while, and half as many at a time from then on.
@@ -100,6 +95,31 @@ class Limits:
         now = time.monotonic()
         waits = (self._not_before - now, self._requests.wait_s(1), self._tokens.wait_s(tokens))
         return max(waits)
+
+
+class Slot:
+    """Room for one request in flight, until its block ends or `end` is called."""
+
+    def __init__(self, release: Callable[[bool], None]) -> None:
+        self._release = release
+        self._is_held = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(succeeded=kind is None)
+
+    def end(self, *, succeeded: bool = True) -> None:
+        """Give the room to the next, once: the reply is there, whatever is still done with it."""
+        if self._is_held:
+            self._is_held = False
+            self._release(succeeded)
 
 
 class _Bucket:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from artifacts.provenance import Frozen, canonical_hash
+from artifacts.provenance import Frozen, canonical_json
 
 
 class Message(Frozen):
@@ -58,14 +60,13 @@ class ChatRequest(Frozen):
 
     def body(self, model: str, dialect: Dialect) -> dict[str, Any]:
         """The exact body of the chat completions request."""
-        sampling = self.sampling.model_dump(exclude_none=True)
-        if (longest := sampling.pop("max_completion_tokens", None)) is not None:
-            sampling[dialect.limit] = longest
         body: dict[str, Any] = {
             "model": model,
-            "messages": [message.model_dump() for message in self.messages],
-            **sampling,
+            "messages": [{"role": each.role, "content": each.content} for each in self.messages],
         }
+        for name, value in self.sampling:
+            if value is not None:
+                body[dialect.limit if name == "max_completion_tokens" else name] = value
         if self.reply_schema is None or dialect.response_format == "text":
             return body
         body["response_format"] = {"type": dialect.response_format}
@@ -80,7 +81,44 @@ class ChatRequest(Frozen):
 
 def request_key(endpoint: str, body: Mapping[str, Any], round_number: int) -> str:
     """SHA-256 (hex) of endpoint, body and round: equal keys are the same paid question."""
-    return canonical_hash({"endpoint": endpoint, "body": body, "round": round_number})
+    return _key_of(endpoint, canonical_json(body), round_number)
+
+
+def _key_of(endpoint: str, body: str, round_number: int) -> str:
+    """The same of a body that is canonical JSON already."""
+    text = f'{{"body":{body},"endpoint":{canonical_json(endpoint)},"round":{round_number}}}'
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A request as one model at one endpoint is asked it in one dialect."""
+
+    request: ChatRequest
+    dialect: Dialect
+    body: str
+    """Canonical JSON."""
+    key: str
+    """See `request_key`."""
+
+
+class Wordings:
+    """The wordings of requests for one model, each made once."""
+
+    def __init__(self, endpoint: str, model: str) -> None:
+        self._endpoint = endpoint
+        self._model = model
+        self._kept: dict[int, Wording] = {}
+        """By identity of the request; holding the request keeps the identity its own."""
+
+    def of(self, request: ChatRequest, dialect: Dialect) -> Wording:
+        """The wording of a request."""
+        kept = self._kept.get(id(request))
+        if kept is None or (kept.dialect is not dialect and kept.dialect != dialect):
+            body = canonical_json(request.body(self._model, dialect))
+            key = _key_of(self._endpoint, body, request.round)
+            kept = self._kept[id(request)] = Wording(request, dialect, body, key)
+        return kept
 
 
 class ChatReply(Frozen):

@@ -18,7 +18,7 @@ from typing import Any
 import tenacity
 from pydantic import Field
 
-from artifacts.provenance import Frozen, canonical_json
+from artifacts.provenance import Frozen
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
     Budget,
@@ -38,7 +38,7 @@ from knowledge.llm.messages import (
     Dialect,
     LlmError,
     Stopped,
-    request_key,
+    Wordings,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class Sender:
         ledger: Ledger,
         config: SendConfig,
         price: Price | None = None,
+        wordings: Wordings | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -94,6 +95,7 @@ class Sender:
             ledger: keeps every attempt.
             config: limits, retries and cap.
             price: of the model, if known.
+            wordings: of the model, where some were made before.
 
         Raises:
             ValueError: a cap in money without a price.
@@ -117,8 +119,7 @@ class Sender:
         self._lock = threading.Lock()
         self._settled = threading.Condition()
         self._reserved = 0
-        self._keys: dict[tuple[int, Dialect], tuple[ChatRequest, str]] = {}
-        """By identity of the request; holding the request keeps the identity its own."""
+        self._wordings = wordings or Wordings(model.endpoint, model.model)
         retry = config.retry
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(retry.attempts),
@@ -134,15 +135,17 @@ class Sender:
 
     def key(self, request: ChatRequest) -> str:
         """Identity of a request: endpoint, body and round."""
-        identity = (id(request), self.dialect)
-        if identity not in self._keys:
-            key = request_key(self.model.endpoint, self.body(request), request.round)
-            self._keys[identity] = (request, key)
-        return self._keys[identity][1]
+        return self._wordings.of(request, self.dialect).key
 
     def answered(self, request: ChatRequest) -> Attempt | None:
         """The answer the ledger holds, or None."""
         return self.ledger.answered(self.key(request))
+
+    def answers(self, requests: Iterable[ChatRequest]) -> list[Attempt | None]:
+        """The same for many."""
+        keys = [self.key(request) for request in requests]
+        found = self.ledger.answers(keys)
+        return [found.get(key) for key in keys]
 
     def settle(self, *requests: ChatRequest) -> None:
         """Find the richest dialect the endpoint understands, with requests that have to be sent.
@@ -276,10 +279,10 @@ class Sender:
     def _attempt(self, request: ChatRequest) -> Attempt:
         body = self.body(request)
         with (
-            self._limits.slot(_likely_tokens(body), lambda: self._stopped is not None),
+            self._limits.slot(_likely_tokens(body), lambda: self._stopped is not None) as slot,
             self._room(body) as most,
         ):
-            attempt = self._begin(request, body, most)
+            attempt = self._begin(request, most)
             sent_at = time.monotonic()
             try:
                 reply = self.model.complete(request, self.dialect)
@@ -289,13 +292,14 @@ class Sender:
                     self._failed(attempt, outcome, most, sent_at)
                     raise
                 reply = outcome
+            slot.end()
             charge = actual(reply, most, self._price)
             self.ledger.settle(attempt, reply, charge)
             self._budget.settle(most, charge)
             self._note_excess(body, reply)
             with self._lock:
                 self.num_answers += 1
-            return _answered(attempt, reply)
+            return _answered(attempt, reply, charge)
 
     @contextmanager
     def _room(self, body: dict[str, Any]) -> Iterator[Charge]:
@@ -327,15 +331,16 @@ class Sender:
                 self._reserved -= 1
                 self._settled.notify_all()
 
-    def _begin(self, request: ChatRequest, body: dict[str, Any], most: Charge) -> Attempt:
+    def _begin(self, request: ChatRequest, most: Charge) -> Attempt:
         with self._lock:
             self.num_attempts += 1
+        wording = self._wordings.of(request, self.dialect)
         return self.ledger.begin(
-            self.key(request),
+            wording.key,
             request.question,
             self.model.endpoint,
             self.model.model,
-            canonical_json(body),
+            wording.body,
             most,
         )
 
@@ -417,7 +422,7 @@ def _likely_tokens(body: dict[str, Any]) -> float:
     return prompt + (longest_reply(body) or 0)
 
 
-def _answered(attempt: Attempt, reply: ChatReply) -> Attempt:
+def _answered(attempt: Attempt, reply: ChatReply, charge: Charge) -> Attempt:
     return attempt.model_copy(
         update={
             "status": reply.status,
@@ -426,5 +431,7 @@ def _answered(attempt: Attempt, reply: ChatReply) -> Attempt:
             "prompt_tokens": reply.prompt_tokens,
             "completion_tokens": reply.completion_tokens,
             "duration_s": reply.duration_s,
+            "charged_tokens": charge.tokens,
+            "charged_usd": charge.usd,
         }
     )

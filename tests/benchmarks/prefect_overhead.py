@@ -3,9 +3,10 @@
 Run from the repository root: `python tests/benchmarks/prefect_overhead.py [calls concurrency ms]`.
 
 Calls are not Prefect tasks; a kind's questions together are one, and building from the replies is
-another. On two idle cores, best of three: 2,000 calls, 64 at a time, 50 ms each took 4.17 s without
-Prefect and 5.10 s in the flow. The difference does not grow with the calls: a flow of two empty
-tasks took 1.08 s. So it is below 2 % from a minute of asking.
+another. So the difference does not grow with the calls: it is that of a flow of two empty tasks.
+With heartbeats that took 1.08 s on two idle cores and 1.23 to 1.27 s on busy ones (load 11);
+without, as `flows.server` runs flows now, 0.50 to 1.01 s on the busy ones, 0.05 to 0.07 s of it on
+this process's CPU. d seconds are below 2 % from 50 d seconds of asking: 54 s with heartbeats.
 """
 
 import multiprocessing

@@ -18,6 +18,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is 
 from flows.server import prefect_server
 with prefect_server():
     from prefect import flow, task
+    from prefect.settings import get_current_settings
+    assert get_current_settings().flows.heartbeat_frequency is None
     @task
     def double(x):
         return 2 * x
@@ -100,3 +102,24 @@ def test_a_killed_command_leaves_no_server(server, prefect_home, number):
     process.communicate(timeout=60)
     assert process.returncode in (128 + number, -number)
     assert wait_until_gone(url)
+
+
+HEARTBEAT = """
+from flows.server import prefect_server
+with prefect_server():
+    from prefect.settings import get_current_settings
+    print(get_current_settings().flows.heartbeat_frequency)
+"""
+
+
+def test_a_server_of_ones_own_keeps_its_heartbeats(prefect_home):
+    environment = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(prefect_home)}
+    done = subprocess.run(
+        [sys.executable, "-c", HEARTBEAT],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    assert int(done.stdout) > 0

@@ -20,7 +20,7 @@ from knowledge.extraction import AskConfig, ask
 from knowledge.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.kinds.description import DescriptionConfig
 from knowledge.llm import batch as batch_module
-from knowledge.llm import ledger as ledger_module
+from knowledge.llm import ledger_file
 from knowledge.llm.batch import BatchConfig
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
@@ -80,11 +80,13 @@ class World:
 
     def states(self):
         with self.ledger() as ledger:
-            return [row[0] for row in ledger._read("SELECT state FROM batches ORDER BY created_at")]
+            return [
+                row[0] for row in ledger._file.read("SELECT state FROM batches ORDER BY created_at")
+            ]
 
     def attempts(self):
         with self.ledger() as ledger:
-            return ledger._read("SELECT status, charged_tokens, error FROM attempts")
+            return ledger._file.read("SELECT status, charged_tokens, error FROM attempts")
 
 
 @pytest.fixture
@@ -458,7 +460,7 @@ def test_the_pause_is_as_long_as_the_endpoint_asks(world, server, expected):
 
 
 def test_who_finds_the_ledger_held_during_a_batch_does_not_wait_for_it(world, server, monkeypatch):
-    monkeypatch.setattr(ledger_module, "_EXCLUSIVE_WAIT_S", 0.2)
+    monkeypatch.setattr(ledger_file, "_EXCLUSIVE_WAIT_S", 0.2)
     waiting = threading.Event()
     server.ending = lambda number: "completed" if waiting.wait(30) else "failed"
     holder = threading.Thread(target=world.ask)

@@ -1,6 +1,7 @@
 """The client against a real server: one attempt per call, every odd answer one typed error."""
 
 import socket
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -236,6 +237,46 @@ def test_a_body_that_dribbles_is_waited_for(server, client):
     reply = client.complete(request(), Dialect())
     assert reply.text == '{"description": "legs"}'
     assert reply.duration_s >= 9 * DRIBBLE_S
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_a_body_that_dribbles_for_too_long(server, monkeypatch, through_proxy):
+    if through_proxy:
+        monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+    server.behave = lambda number, body: "slow_body"
+    url = "http://nowhere.invalid/v1" if through_proxy else server.url
+    client = OpenAiChat(url, "test-model", deadline_s=4 * DRIBBLE_S)
+    with pytest.raises(LlmError, match=r"no whole answer within 0\.2 s; ask for shor") as caught:
+        client.complete(request(), Dialect())
+    assert caught.value.is_transient
+    assert caught.value.may_be_billed
+    assert server.num_requests == 1
+    client.close()
+
+
+def test_a_redirect_is_followed_as_by_the_openai_client(server, client):
+    server.behave = lambda number, body: "moved" if number < 3 else None
+    assert client.complete(request(), Dialect()).text == '{"description": "legs"}'
+    assert [path for path, _, _ in server.requests] == [
+        "/v1/chat/completions",
+        "/v1/chat/completions",
+        "/v1/elsewhere",
+    ]
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used(server, client):
+    server.behave = lambda number, body: "closed"
+    for _ in range(3):
+        assert client.complete(request(), Dialect()).status == "ok"
+        time.sleep(0.1)  # the server closes it without having said so
+    assert server.num_requests == 3
+
+
+def test_an_encoding_that_was_not_asked_for(server, client):
+    server.behave = lambda number, body: "gzip"
+    assert client.complete(request(), Dialect()).text == '{"description": "legs"}'
 
 
 @pytest.mark.parametrize(

@@ -161,12 +161,59 @@ def wait_until(condition):
 def test_writes_that_wait_share_a_commit(tmp_path):
     statements = []
     with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(8) as pool:
-        ledger._db.set_trace_callback(statements.append)
-        with ledger._lock:  # as a commit under way
+        ledger._file.connection.set_trace_callback(statements.append)
+        with ledger._file.commits.lock:  # as a commit under way
             begun = [pool.submit(begin, ledger, request(number=each)) for each in range(1, 9)]
-            wait_until(lambda: len(ledger._waiting) == 8)
+            wait_until(lambda: len(ledger._file.commits.waiting) == 8)
         assert {each.result(30).attempt for each in begun} == {1}
         assert statements.count("COMMIT") == 1
+
+
+def test_what_shares_a_commit_is_as_if_one_after_another(tmp_path):
+    """Also attempts at one request, and outcomes of one attempt: the first known one stays."""
+    statements = []
+    with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(12) as pool:
+        first = begin(ledger, request())
+        ledger._file.connection.set_trace_callback(statements.append)
+        with ledger._file.commits.lock:
+            waiting = ledger._file.commits.waiting
+            settled = []
+            for text in ("one", "two"):
+                reply = ChatReply(text=text)
+                settled.append(pool.submit(ledger.settle, first, reply, Charge(tokens=1)))
+                wait_until(lambda: len(waiting) == len(settled))
+            begun = [pool.submit(begin, ledger, request()) for _ in range(3)]
+            begun += [pool.submit(begin, ledger, request(number=each)) for each in range(2, 7)]
+            wait_until(lambda: len(waiting) == 10)
+        assert sorted(each.result(30).attempt for each in begun) == [1] * 5 + [2, 3, 4]
+        assert statements.count("COMMIT") == 1
+        assert [each.status for each in ledger.attempts(first.request_key)] == [
+            "ok",
+            *["in_flight"] * 3,
+        ]
+        assert ledger.answered(first.request_key).reply == "one"
+        ((texts,),) = ledger._file.read("SELECT count(*) FROM requests")
+        assert texts == 6
+
+
+def test_more_than_a_statement_holds(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        entries = [(f"key {number}", "q", f"body {number}", MOST) for number in range(200)]
+        ledger.begin_batch("b", ENDPOINT, MODEL, [*entries, entries[7]])
+        attempts = ledger.batch_attempts("b")
+        assert sorted(
+            (each.request_key, each.attempt, each.request) for each in attempts
+        ) == sorted([(key, 1, body) for key, _, body, _ in entries] + [("key 7", 2, "body 7")])
+        assert ledger.begun == {(each.request_key, each.attempt) for each in attempts}
+        ledger.settle_together((each, ChatReply(text="x"), Charge()) for each in attempts)
+        answers = ledger.answers([*(key for key, *_ in entries), "unknown"])
+        assert {key: each.attempt for key, each in answers.items()} == {
+            key: 1 for key, *_ in entries
+        }
+        assert [len(ledger.attempts_of(["key 7", "key 8"])[key]) for key in ("key 7", "key 8")] == [
+            2,
+            1,
+        ]
 
 
 def test_an_interrupted_writer_leaves_nobody_waiting(tmp_path):
@@ -174,15 +221,15 @@ def test_an_interrupted_writer_leaves_nobody_waiting(tmp_path):
         raise KeyboardInterrupt
 
     with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(3) as pool:
-        with ledger._lock:
+        with ledger._file.commits.lock:
             first = pool.submit(begin, ledger, request(number=1))
-            wait_until(lambda: len(ledger._waiting) == 1)
+            wait_until(lambda: len(ledger._file.commits.waiting) == 1)
             signal.signal(signal.SIGALRM, interrupt)
             signal.setitimer(signal.ITIMER_REAL, 0.2)
-            pool.submit(lambda: (time.sleep(0.5), ledger._lock.release()))
+            pool.submit(lambda: (time.sleep(0.5), ledger._file.commits.lock.release()))
             with pytest.raises(KeyboardInterrupt):
                 begin(ledger, request(number=2))
-            ledger._lock.acquire()
+            ledger._file.commits.lock.acquire()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         last = pool.submit(begin, ledger, request(number=3))
         assert (first.result(30).attempt, last.result(30).attempt) == (1, 1)
@@ -214,8 +261,8 @@ def test_rows_survive_the_process(tmp_path):
 
 def test_writes_are_synchronous(tmp_path):
     with Ledger(tmp_path / "l") as ledger:
-        assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert ledger._file.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert ledger._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_errors_name_the_file(tmp_path):
@@ -228,13 +275,13 @@ def test_errors_name_the_file(tmp_path):
         db.execute(_VERSION_1)
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(ValueError, match="has version 7, this program writes 2; update the"):
+    with pytest.raises(ValueError, match="has version 7, this program writes 3; update the"):
         Ledger(newer)
     with pytest.raises(ValueError, match="unable to open"):
         Ledger(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 7])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("table", ["moz_places (url)", "attempts (who)"])
 def test_a_database_of_something_else_is_left_alone(tmp_path, version, table):
     path = tmp_path / "places.sqlite"
@@ -371,6 +418,31 @@ def test_a_ledger_of_version_1_is_migrated_with_its_replies(tmp_path):
         assert begin(ledger, request()).attempt == 3
 
 
+_VERSION_2 = _VERSION_1.replace(
+    "PRIMARY KEY",
+    "charged_tokens INTEGER NOT NULL DEFAULT 0, charged_usd REAL, batch_key TEXT, PRIMARY KEY",
+)
+
+
+def test_a_ledger_of_version_2_is_migrated_with_its_requests(tmp_path):
+    row = "('k', ?, 'q', 'e', 'm', '{\"body\": 1}', ?, ?, NULL, 3, 4, NULL, 'now', 0.5, 7, 0.25, ?)"
+    with sqlite3.connect(tmp_path / "l") as db:
+        db.execute(_VERSION_2)
+        db.execute("CREATE TABLE dialects (endpoint, model, dialect, settled_at)")
+        db.execute("CREATE TABLE batches (batch_key)")
+        db.execute(f"INSERT INTO attempts VALUES {row}", (1, "error", None, "b"))
+        db.execute(f"INSERT INTO attempts VALUES {row}", (2, "ok", "yes", None))
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    for _ in range(2):
+        with Ledger(tmp_path / "l") as ledger:
+            failed, answered = ledger.attempts("k")
+            assert (failed.status, failed.batch_key) == ("error", "b")
+            assert (answered.reply, answered.charged_usd, answered.batch_key) == ("yes", 0.25, None)
+            assert failed.request == answered.request == '{"body": 1}'
+            assert ledger.charged() == Charge(tokens=14, usd=0.5)
+
+
 def test_many_may_migrate_at_once(tmp_path):
     save_version_1(tmp_path / "l", request())
     barrier = threading.Barrier(4, timeout=30)
@@ -387,9 +459,9 @@ def test_many_may_migrate_at_once(tmp_path):
 def test_a_write_that_fails_is_told_to_its_writer(tmp_path):
     with Ledger(tmp_path / "l") as ledger:
         attempt = begin(ledger, request())
-        ledger._db.execute("PRAGMA query_only = ON")
+        ledger._file.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(ValueError, match="every reply it took before is safe"):
             ledger.settle(attempt, ChatReply(text="x"), Charge())
-        ledger._db.execute("PRAGMA query_only = OFF")
+        ledger._file.connection.execute("PRAGMA query_only = OFF")
         ledger.settle(attempt, ChatReply(text="x"), Charge())
         assert ledger.answered(attempt.request_key).reply == "x"

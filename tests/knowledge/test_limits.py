@@ -97,6 +97,16 @@ def test_failures_do_not_bring_it_back():
     assert len(use(limits, 3)) == 3  # their slots are free again
 
 
+def test_a_slot_that_is_ended_early_is_given_once():
+    limits = Limits(LimitsConfig(concurrency=1))
+    with limits.slot(1) as slot:
+        slot.end()
+        with limits.slot(1):
+            slot.end()
+            assert limits._in_flight == 1
+    assert limits._in_flight == 0
+
+
 def test_a_wait_ends_when_there_is_nothing_to_wait_for():
     limits = Limits(LimitsConfig(concurrency=1))
     limits.hold_off(3600, time.monotonic())
