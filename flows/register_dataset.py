@@ -9,6 +9,7 @@ from artifacts.store import Store
 from flows.steps import Step, progress, step
 from knowledge.datasets.listing import (
     DatasetSpec,
+    fingerprints,
     read_listing,
     register_classes,
     register_videos,
@@ -21,8 +22,10 @@ def register_task(store: str, dataset: DatasetSpec) -> list[Step]:
     target = Store(store)
     listing = read_listing(dataset)
     classes = register_classes(target, dataset.artifact_name, listing.classes)
+    with progress("looking for videos") as advance:
+        prints = fingerprints(dataset.videos, listing, advance)
     with progress("probing videos") as advance:
-        videos = register_videos(target, dataset, listing, classes.artifact, advance)
+        videos = register_videos(target, dataset, listing, classes.artifact, advance, prints)
     return [step(classes), step(videos)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.store import Artifact
-from knowledge.datasets.listing import read_table
+from knowledge.datasets.list_files import read_table
 from knowledge.question import ActionClass, read_classes
 from knowledge.reading import Vocabulary
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
+from knowledge.datasets.list_files import ListFiles
 from knowledge.datasets.listing import (
     SPLITS,
     VIDEO_SUFFIXES,
     DatasetSpec,
     ListedVideo,
     Listing,
-    fixed_classes,
-    read_table,
+    alphabetical_ids,
+    class_table,
 )
 
+OPTIONS = ("labels", "classes")
 LABEL_COLUMNS = ("label", "action", "class")
 
 
@@ -34,14 +34,12 @@ def read(spec: DatasetSpec) -> Listing:
     Raises:
         ValueError: wrong columns, an unknown class or split, a class directory without videos.
     """
-    if spec.lists:
-        raise ValueError("dataset 'folder' takes no --list; give splits in a `split` column")
-    entries = list(_from_csv(spec) if spec.labels else _from_directories(spec.videos))
+    files = ListFiles()
+    entries = list(_from_csv(files, spec.labels) if spec.labels else _from_directories(spec.videos))
     if spec.classes:
-        classes = fixed_classes(spec.classes)
+        classes = files.classes(spec.classes)
     else:
-        names = sorted({name for _, _, names, _ in entries for name in names})
-        classes = pd.DataFrame({"class_id": range(len(names)), "name": names, "group": "all"})
+        classes = class_table(alphabetical_ids(name for entry in entries for name in entry[2]))
     ids = dict(zip(classes["name"], classes["class_id"], strict=True))
     videos = []
     for path, split, names, where in entries:
@@ -49,27 +47,26 @@ def read(spec: DatasetSpec) -> Listing:
         if unknown:
             raise ValueError(f"{where}: class {unknown[0]!r} is not in class list {spec.classes}")
         videos.append(ListedVideo(path, split, tuple(sorted(int(ids[name]) for name in names))))
-    return Listing(classes, videos)
+    return Listing(classes, videos, files.hashes)
 
 
 Entry = tuple[str, str, list[str], str]
 """Path, split, class names, and where that was read."""
 
 
-def _from_csv(spec: DatasetSpec) -> Iterable[Entry]:
-    assert spec.labels
-    table = read_table(spec.labels, "label file")
+def _from_csv(files: ListFiles, labels: str) -> Iterable[Entry]:
+    table = files.table(labels, "label file")
     column = next((name for name in LABEL_COLUMNS if name in table), None)
     if "file" not in table or column is None:
         raise ValueError(
-            f"label file {spec.labels}: columns are {', '.join(table.columns)}; "
+            f"label file {labels}: columns are {', '.join(table.columns)}; "
             f"need `file` and one of {', '.join(LABEL_COLUMNS)}"
         )
     splits = table["split"] if "split" in table else ["train"] * len(table)
     for row, (file, label, split) in enumerate(
         zip(table["file"], table[column], splits, strict=True), start=2
     ):
-        where = f"{spec.labels}, line {row}"
+        where = f"{labels}, line {row}"
         names = sorted({name.strip() for name in label.split("|") if name.strip()})
         if not names:
             raise ValueError(f"{where}: {file!r} has no label")

@@ -1,58 +1,194 @@
-"""Kinetics-style lists: a label CSV (`id,name`) and one list file per split.
+"""Kinetics-400, -600, -700 by their official CSV files, and Kinetics-style list files.
 
-A list line is `path label_id [label_id ...]`, read from the right because names may hold spaces.
+* CSV: columns label, youtube_id, time_start, time_end, split. `--labels` is the directory of one
+  version's files, or one file. Videos are found by name anywhere below `--videos`, so flat, class
+  and split directories all do: `ID_000012_000022.mp4` (times in s), or `ID.mp4` for an id that
+  is listed once. Class ids follow the names' alphabetical order, or `--classes`.
+* List files (`--list`, one per split): lines `path label_id [label_id ...]`, read from the right
+  because names may hold spaces; `--labels` (`id,name`) or `--classes` says what the ids mean.
+
 Videos that were never downloaded stay rows with status `missing`.
-Source: list files of X-CLIP, ViFi-CLIP and BIKE.
+Source: https://github.com/cvdfoundation/kinetics-dataset; list files of X-CLIP, ViFi-CLIP, BIKE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-import fsspec
+import pandas as pd
 
-from knowledge.datasets.listing import SPLITS, DatasetSpec, ListedVideo, Listing, fixed_classes
+from knowledge.datasets.list_files import ListFiles, labels_directory
+from knowledge.datasets.listing import (
+    SPLITS,
+    DatasetSpec,
+    ListedVideo,
+    Listing,
+    alphabetical_ids,
+    class_table,
+)
+from knowledge.datasets.video_files import VideoFiles
+
+OPTIONS = ("labels", "lists", "classes")
+_COLUMNS = ("youtube_id", "time_start", "time_end", "split")
+_SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a CSV file."""
+
+    label: str
+    youtube_id: str
+    start_s: int
+    end_s: int
+    split: str
+
+    @property
+    def name(self) -> str:
+        """Usual file name without its suffix."""
+        return f"{self.youtube_id}_{self.start_s:06d}_{self.end_s:06d}"
+
+
+@dataclass
+class Clips:
+    """The labelled rows of the CSV files, and what was left out."""
+
+    rows: list[Clip] = field(default_factory=list)
+    num_unlabelled: int = 0
+    num_repeated: int = 0
+    """Rows that say the same as an earlier one."""
 
 
 def read(spec: DatasetSpec) -> Listing:
-    """Read label CSV and list files.
+    """Read CSV files, or list files.
 
     Raises:
         ValueError: a file is missing or malformed, or a label is unknown.
     """
-    source = spec.labels or spec.classes
-    if not source or not spec.lists:
+    if spec.lists:
+        return _from_lists(spec)
+    if spec.labels and spec.labels.endswith(".csv"):
+        paths = [spec.labels]
+    else:
+        needed = "the CSV files of one Kinetics version; or give --list SPLIT=FILE for each split"
+        directory, names = labels_directory(spec, needed)
+        paths = [f"{directory}/{name}" for name in names if name.endswith(".csv")]
+    files = ListFiles()
+    clips = read_csv_files(files, paths)
+    if not clips.rows:
         raise ValueError(
-            "dataset 'kinetics' needs --labels LABELS.csv and --list SPLIT=FILE for each split"
+            f"--labels {spec.labels}: no rows with columns label, {', '.join(_COLUMNS)}; "
+            "list files need --list SPLIT=FILE"
         )
-    classes = fixed_classes(source)
+    classes = files.classes(spec.classes) if spec.classes else None
+    return clips_listing(spec, clips, classes, files)
+
+
+def read_csv_files(files: ListFiles, paths: Sequence[str]) -> Clips:
+    """The rows of those files that have the columns of a Kinetics CSV.
+
+    Raises:
+        ValueError: two list the same split, or a row is malformed.
+    """
+    clips = Clips()
+    source: dict[str, str] = {}
+    seen: set[Clip] = set()
+    for path in paths:
+        table = files.table(path)
+        if not set(_COLUMNS) <= set(table.columns):
+            continue
+        labels = table["label"] if "label" in table else [""] * len(table)
+        rows = zip(labels, *(table[column] for column in _COLUMNS), strict=True)
+        for number, row in enumerate(rows, start=2):
+            clip = _clip(row, f"{path}, line {number}")
+            if source.setdefault(clip.split, path) != path:
+                raise ValueError(
+                    f"{path} and {source[clip.split]} both list split {clip.split}; "
+                    "keep the files of one version in the directory"
+                )
+            if not clip.label:
+                clips.num_unlabelled += 1
+            elif clip in seen:
+                clips.num_repeated += 1
+            else:
+                seen.add(clip)
+                clips.rows.append(clip)
+    return clips
+
+
+def _clip(row: tuple[str, ...], where: str) -> Clip:
+    label, youtube_id, start, end, split = row
+    if split not in _SPLITS:
+        raise ValueError(f"{where}: split {split!r} is not one of {', '.join(_SPLITS)}")
+    try:
+        return Clip(label, youtube_id, int(float(start)), int(float(end)), _SPLITS[split])
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: times {start!r} and {end!r} are not seconds") from error
+
+
+def clips_listing(
+    spec: DatasetSpec, clips: Clips, classes: pd.DataFrame | None, files: ListFiles
+) -> Listing:
+    """The clips with the paths of their files; without classes, those that occur by name.
+
+    Raises:
+        ValueError: a label is not among the classes.
+    """
+    if classes is None:
+        classes = class_table(alphabetical_ids(clip.label for clip in clips.rows))
+    ids = dict(zip(classes["name"], classes["class_id"], strict=True))
+    times_listed = Counter(clip.youtube_id for clip in clips.rows)
+    found = VideoFiles(spec.videos)
+    videos = []
+    for clip in clips.rows:
+        if clip.label not in ids:
+            raise ValueError(
+                f"{spec.labels}: class {clip.label!r} is not in class list {spec.classes}"
+            )
+        names = [clip.name] + [clip.youtube_id] * (times_listed[clip.youtube_id] == 1)
+        path = found.find(*names) or f"{clip.name}.mp4"
+        videos.append(ListedVideo(path, clip.split, (int(ids[clip.label]),)))
+    splits = {(clip.youtube_id, clip.split) for clip in clips.rows}
+    counts = {
+        "without a label": clips.num_unlabelled,
+        "listed again": clips.num_repeated,
+        "with several files": found.num_repeated,
+        "YouTube videos in several splits": len(splits) - len(times_listed),
+    }
+    return Listing(classes, videos, files.hashes, counts)
+
+
+def _from_lists(spec: DatasetSpec) -> Listing:
+    if bool(spec.labels) == bool(spec.classes):
+        raise ValueError(
+            "dataset 'kinetics' with --list needs --labels LABELS.csv (id,name) or --classes, not "
+            "both: they say what the label ids mean"
+        )
+    files = ListFiles()
+    classes = files.classes(spec.labels or spec.classes or "")
     known = {int(each) for each in classes["class_id"]}
     videos = [
-        video for split, path in spec.lists.items() for video in _read_list(split, path, known)
+        video
+        for split, path in spec.lists.items()
+        for video in _read_list(files, split, path, known)
     ]
-    return Listing(classes, videos)
+    return Listing(classes, videos, files.hashes)
 
 
-def _read_list(split: str, path: str, known: set[int]) -> Iterator[ListedVideo]:
+def _read_list(files: ListFiles, split: str, path: str, known: set[int]) -> Iterator[ListedVideo]:
     if split not in SPLITS:
         raise ValueError(
             f"--list {split}={path}: split {split!r} is not one of {', '.join(SPLITS)}"
         )
-    try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError as error:
-        raise ValueError(f"list file {path} does not exist") from error
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words:
-            continue
-        labels: list[int] = []
-        while len(words) > 1 and words[-1].isdigit():
-            labels.insert(0, int(words.pop()))
+    for where, line in files.lines(path):
+        rest, labels = line, set[int]()
+        while len(words := rest.rsplit(None, 1)) == 2 and words[1].isdecimal():
+            rest = words[0]
+            labels.add(int(words[1]))
         if not labels:
-            raise ValueError(f"{path}, line {number}: {line!r} does not end in a label id")
-        unknown = [label for label in labels if label not in known]
-        if unknown:
-            raise ValueError(f"{path}, line {number}: label {unknown[0]} is not in the label CSV")
-        yield ListedVideo(" ".join(words), split, tuple(sorted(set(labels))))
+            raise ValueError(f"{where}: {line!r} does not end in a label id")
+        if unknown := sorted(labels - known):
+            raise ValueError(f"{where}: label {unknown[0]} is not in the label CSV")
+        yield ListedVideo(rest, split, tuple(sorted(labels)))

@@ -18,7 +18,7 @@ from knowledge.datasets.class_lists import (
 SIZES = {
     "ava": (80, 1, "bend/bow (at the waist)", "watch (a person)"),
     "charades": (157, 0, "Holding some clothes", "Someone is eating something"),
-    "hmdb51": (51, 0, "brush hair", "wave"),
+    "hmdb51": (51, 0, "brush_hair", "wave"),
     "kinetics400": (400, 0, "abseiling", "zumba"),
     "ssv2": (174, 0, "Approaching something with your camera", "Wiping something off of something"),
     "stickworld": (36, 1, "stand", "dance with a person"),

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from artifacts.store import Store
+from knowledge.datasets import listing as listing_module
 from knowledge.datasets.listing import (
     DatasetSpec,
+    fingerprints,
     read_listing,
     register_classes,
     register_videos,
@@ -139,7 +141,7 @@ def test_a_wrong_kinetics_line_is_named(root, tmp_path, line, message):
 
 
 def test_kinetics_needs_its_files(root):
-    with pytest.raises(ValueError, match="needs --labels"):
+    with pytest.raises(ValueError, match=r"needs --labels DIR, .* or give --list SPLIT=FILE"):
         read_listing(spec(root, dataset="kinetics"))
 
 
@@ -208,6 +210,50 @@ def test_a_copied_dataset_has_the_same_content(root, tmp_path):
     _, second = register(Store(tmp_path / "other"), spec(tmp_path / "copy"))
     assert first.artifact.manifest.report["videos"] == {"ok": 3, "unreadable": 2}
     assert first.artifact.manifest.content_hash == second.artifact.manifest.content_hash
+
+
+def test_a_dangling_link_is_missing_and_a_directory_unreadable(root, tmp_path):
+    (root / "walk/link.mp4").symlink_to(tmp_path / "gone.mp4")
+    (root / "walk/directory.mp4").mkdir()
+    _, videos = register(Store(tmp_path / "store"), spec(root))
+    rows = {row["path"]: row["status"] for row in videos.artifact.read().to_pylist()}
+    assert rows["walk/link.mp4"] == "missing"
+    assert rows["walk/directory.mp4"] == "unreadable"
+
+
+def test_parts_of_an_interrupted_registration_are_kept(root, tmp_path, monkeypatch):
+    for index in range(4):
+        write_video(root / f"walk/more{index}.mp4", 3 + index)
+    _, whole = register(Store(tmp_path / "whole"), spec(root))
+    monkeypatch.setattr(listing_module, "PART_ROWS", 3)
+    store = Store(tmp_path / "store")
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        register(store, spec(root), stop)
+    assert store.published("videos") == []
+    counts = []
+    _, videos = register(store, spec(root), lambda *each: counts.append(each))
+    assert videos.work == {"videos_probed": 4}
+    assert counts == [(4, 7), (5, 7), (6, 7), (7, 7)]
+    assert videos.artifact.read().to_pylist() == whole.artifact.read().to_pylist()
+    assert videos.artifact.manifest.report["videos"] == {"ok": 7}
+    assert [entry.num_rows for entry in videos.artifact.manifest.files] == [3, 3, 1]
+
+
+def test_fingerprints_taken_before_change_nothing(root, tmp_path):
+    listing = read_listing(spec(root))
+    seen = []
+    prints = fingerprints(root, listing, lambda *counts: seen.append(counts))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    store = Store(tmp_path / "store")
+    classes, first = register(store, spec(root))
+    again = register_videos(store, spec(root), listing, classes.artifact, prints=prints)
+    assert not again.made
+    assert again.artifact.ref == first.artifact.ref
 
 
 def test_the_report_says_how_long_it_took(root, tmp_path):

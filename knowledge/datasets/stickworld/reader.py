@@ -5,6 +5,7 @@ from __future__ import annotations
 from knowledge.datasets import folder
 from knowledge.datasets.listing import DatasetSpec, Listing
 
+OPTIONS = ("labels",)
 SINGLE_LABEL = "single.csv"
 
 
