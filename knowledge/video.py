@@ -1,33 +1,23 @@
-"""Which frames of a video to take, and decoding them exactly.
+"""Which frames of a video to take, and the frames as tensors.
 
-Legend: T frames, H x W pixels.
+Legend: T frames, H x W pixels, C channels.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 import torch
-from av.container import InputContainer
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-
-class VideoError(ValueError):
-    """A video that cannot be used; `reason` is one line without the path."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.reason = reason
+from knowledge.decoding import Keep, Positions, decode, opened, reasons
+from knowledge.decoding import VideoError as VideoError
+from knowledge.display_order import list_packets
 
 
 @dataclass(frozen=True)
@@ -51,10 +41,6 @@ class Frames:
     """(T, 3, H, W) uint8 RGB."""
     pts_s: npt.NDArray[np.float64]
     """(T,) presentation time of each frame in seconds."""
-
-
-Positions = Callable[[int], Sequence[int]]
-"""From the number of frames to the wanted frame indices, in order, repeats allowed."""
 
 
 def segment_centres(num_frames: int, count: int) -> list[int]:
@@ -85,8 +71,8 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         VideoError: the file is missing, empty, damaged or holds no video.
     """
-    with _opened(path) as (container, stream), _reasons(path, "damaged container"):
-        num_frames = sum(not packet.is_discard for packet in _packets(container, stream))
+    with opened(path) as (container, stream), reasons(path, "damaged container"):
+        num_frames = list_packets(container, stream).num_frames
         if not num_frames:
             raise VideoError(path, "the video stream is empty")
         codec = stream.codec_context
@@ -102,27 +88,43 @@ def probe(path: Path) -> VideoInfo:
 def read_frames(path: Path, positions: Positions) -> Frames:
     """Decode the frames at `positions`, counted in display order.
 
-    Decodes in one pass from the first frame to the last wanted one, and turns pictures as the
-    container asks for. Packets can outnumber frames (packed or damaged streams); then the positions
-    are taken anew over the frames there are. Frames that an edit list cuts off do not exist.
+    They are those that decoding the whole file gives, turned as the container asks. Packets can
+    outnumber frames (packed or damaged streams); then the positions are taken anew over the frames
+    there are. Frames that an edit list cuts off do not exist.
 
     Raises:
         VideoError: the file is missing, empty, damaged, holds no video, or changes its picture
             size among the wanted frames.
     """
-    wanted = list(positions(probe(path).num_frames))
-    found, count = _decode(path, set(wanted))
-    if count <= max(wanted):
-        if not count:
-            raise VideoError(path, "no frame can be decoded")
-        wanted = list(positions(count))
-        found, _ = _decode(path, set(wanted))
-    sizes = sorted({(pixels.shape[1], pixels.shape[0]) for pixels, _ in found.values()})
+    return _frames(path, positions, lambda pixels_HWC: pixels_HWC)
+
+
+def read_clip(path: Path, positions: Positions, size: int, short_side: int | None = None) -> Frames:
+    """The same as `read_frames` and then `resize_and_crop`, without ever holding whole frames.
+
+    Returns:
+        Frames whose images are (T, 3, size, size).
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+
+    def keep(pixels_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        image = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
+        clip: npt.NDArray[np.uint8] = resize_and_crop(image, size, short_side)[0].numpy()
+        return clip.transpose(1, 2, 0)
+
+    return _frames(path, positions, keep)
+
+
+def _frames(path: Path, positions: Positions, keep: Keep) -> Frames:
+    pictures = decode(path, positions, keep)
+    sizes = sorted({picture.size for picture in pictures})
     if len(sizes) > 1:
         shown = " and ".join(f"{width}x{height}" for width, height in sizes)
         raise VideoError(path, f"the picture size changes in mid-stream ({shown})")
-    images = torch.from_numpy(np.stack([found[i][0] for i in wanted])).permute(0, 3, 1, 2)
-    return Frames(images, np.array([found[i][1] for i in wanted]))
+    images = torch.from_numpy(np.stack([picture.kept for picture in pictures]))
+    return Frames(images.permute(0, 3, 1, 2), np.array([picture.pts_s for picture in pictures]))
 
 
 def resize_and_crop(images: torch.Tensor, size: int, short_side: int | None = None) -> torch.Tensor:
@@ -140,77 +142,3 @@ def resize_and_crop(images: torch.Tensor, size: int, short_side: int | None = No
     resized = F.resize(images, [target], InterpolationMode.BICUBIC, antialias=True)
     cropped: torch.Tensor = F.center_crop(resized, [size, size])
     return cropped
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """An open container and its video stream; failures become VideoError."""
-    with _reasons(path, "not a video file"):
-        if not path.is_file():
-            raise VideoError(path, "no such file")
-        if not path.stat().st_size:
-            raise VideoError(path, "the file is empty")
-        container = av.open(str(path))
-    with container:
-        if not container.streams.video:
-            raise VideoError(path, "no video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise VideoError(path, "unknown codec")
-        stream.codec_context.thread_count = 1  # callers run several videos at once
-        yield container, stream
-
-
-@contextmanager
-def _reasons(path: Path, what: str) -> Iterator[None]:
-    """Turns what PyAV raises on odd files into a VideoError whose reason holds no path."""
-    try:
-        yield
-    except VideoError:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError, AttributeError, IndexError) as error:
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        line = text.replace(str(path), path.name).splitlines()[0]
-        raise VideoError(path, f"{what} ({line})") from error
-
-
-def _packets(
-    container: InputContainer, stream: av.VideoStream
-) -> Iterator[av.Packet[av.VideoStream]]:
-    return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _decode(
-    path: Path, wanted: set[int]
-) -> tuple[dict[int, tuple[npt.NDArray[np.uint8], float]], int]:
-    """Wanted frames by index, and the number of frames seen (at most the last wanted + 1)."""
-    found: dict[int, tuple[npt.NDArray[np.uint8], float]] = {}
-    last, count = max(wanted), 0
-    with _opened(path) as (container, stream), _reasons(path, "damaged"):
-        for frame in _decoded(container, stream):
-            if count in wanted:
-                pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                turns = round(frame.rotation / 90)  # counter-clockwise, as in np.rot90
-                seconds = _seconds(frame.pts, stream.time_base, stream.average_rate, count)
-                if seconds is None:
-                    raise VideoError(path, "no time stamps and no frame rate")
-                found[count] = (np.rot90(pixels, turns), seconds)
-            count += 1
-            if count > last:
-                break
-    return found, count
-
-
-def _seconds(
-    pts: int | None, time_base: Fraction | None, rate: Fraction | None, index: int
-) -> float | None:
-    """Presentation time of a frame: its time stamp, else its index at the frame rate."""
-    if pts is not None and time_base is not None:
-        return float(pts * time_base)
-    return index / float(rate) if rate else None
-
-
-def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    for packet in _packets(container, stream):
-        yield from stream.decode(packet)  # decoders keep back frames of discarded packets
-    yield from stream.decode(None)

@@ -1,9 +1,7 @@
 """Frames are exactly those asked for, from every kind of file, and bad files say why."""
 
 import struct
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowledge.video import (
-    VideoError,
-    _reasons,
-    _seconds,
     probe,
     read_frames,
     resize_and_crop,
@@ -21,7 +16,7 @@ from knowledge.video import (
     segment_random,
     segment_starts,
 )
-from tests.video_files import index_of, pattern, write_sound, write_video
+from tests.video_files import index_of, write_video
 
 FILES = [
     ("h264.mp4", "libx264", {}),
@@ -73,102 +68,6 @@ def test_exactly_the_wanted_frames_are_decoded(tmp_path, name, codec, options):
     np.testing.assert_allclose(np.diff(frames.pts_s), np.diff(wanted) / 10, atol=1e-6)
 
 
-def bad_files(tmp_path):
-    whole = write_video(tmp_path / "whole.mp4").read_bytes()
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    (tmp_path / "text.mp4").write_text("not a video")
-    (tmp_path / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
-    write_sound(tmp_path / "sound.wav")
-    damaged = bytearray(write_video(tmp_path / "damaged.mkv", 60).read_bytes())
-    damaged[600:] = bytes(len(damaged) - 600)
-    (tmp_path / "damaged.mkv").write_bytes(damaged)
-    return {
-        "absent.mp4": "no such file",
-        "empty.mp4": "empty",
-        "text.mp4": "not a video file",
-        "truncated.mp4": "not a video file",
-        "sound.wav": "no video stream",
-        "damaged.mkv": "dam|decoded|valid",
-    }
-
-
-def test_bad_files_raise_one_line_with_the_reason(tmp_path):
-    for name, reason in bad_files(tmp_path).items():
-        with pytest.raises(VideoError, match=reason) as caught:
-            read_frames(tmp_path / name, lambda n: segment_centres(n, 4))
-        assert str(tmp_path / name) in str(caught.value)
-        assert "\n" not in caught.value.reason
-
-
-def test_the_reason_is_the_same_in_every_directory(tmp_path):
-    reasons = []
-    for name in ("one", "another"):
-        (tmp_path / name).mkdir()
-        for path in ("text.mp4", "whole.mp4"):
-            (tmp_path / name / path).write_text("no video")
-        bad_files(tmp_path / name)
-        reasons.append([])
-        for path in sorted((tmp_path / name).glob("*.m*")):
-            try:
-                read_frames(path, lambda n: [0])
-            except VideoError as error:
-                reasons[-1].append(error.reason)
-    assert reasons[0] == reasons[1]
-    assert len(reasons[0]) == 4
-    assert not [reason for reason in reasons[0] if str(tmp_path) in reason]
-
-
-def test_an_unknown_codec_is_a_reason(tmp_path):
-    path = write_video(tmp_path / "v.avi", 10, "mpeg4")
-    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
-    for use in (probe, lambda path: read_frames(path, lambda n: [0])):
-        with pytest.raises(VideoError, match="unknown codec"):
-            use(path)
-
-
-def test_a_change_of_size_is_a_reason(tmp_path):
-    small = write_video(tmp_path / "small.ts", 10, bf="0")
-    large = tmp_path / "large.ts"
-    with av.open(str(large), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for index in range(10):
-            frame = av.VideoFrame.from_ndarray(pattern(index, 96, 128), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    both = tmp_path / "both.ts"
-    both.write_bytes(small.read_bytes() + large.read_bytes())
-    assert read_frames(both, lambda n: [0, 5]).images.shape == (2, 3, 48, 64)
-    with pytest.raises(VideoError, match=r"picture size changes .*64x48 and 128x96"):
-        read_frames(both, lambda n: [0, n - 2])
-
-
-@pytest.mark.parametrize("error", [ValueError, AttributeError, IndexError])
-def test_odd_errors_of_the_decoder_are_reasons(tmp_path, error):
-    with pytest.raises(VideoError) as caught, _reasons(tmp_path / "a", "damaged"):
-        raise error(f"odd {tmp_path / 'a'}\nmore")
-    assert caught.value.reason == "damaged (odd a)"
-
-
-def test_frames_cut_off_by_an_edit_list_do_not_exist(tmp_path):
-    whole = write_video(tmp_path / "whole.mp4", 40, bf="2", g="20")
-    path = tmp_path / "cut.mp4"
-    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.pts -= int(0.5 / packet.time_base)
-                packet.dts -= int(0.5 / packet.time_base)
-                packet.stream = stream
-                target.mux(packet)
-    assert probe(path).num_frames == 35
-    counts = []
-    frames = read_frames(path, lambda n: counts.append(n) or range(n))
-    assert counts == [35]
-    assert [index_of(image) for image in frames.images.numpy()] == list(range(5, 40))
-    assert frames.pts_s[:2] == pytest.approx([0, 0.1])
-
-
 @pytest.mark.parametrize(
     ("matrix", "turns"),
     [
@@ -188,12 +87,6 @@ def test_pictures_are_turned_as_the_container_asks(tmp_path, matrix, turns):
     turned = read_frames(path, lambda n: [37]).images
     assert turned.shape == ((1, 3, 48, 64) if turns == 2 else (1, 3, 64, 48))
     assert torch.equal(turned, torch.rot90(plain, turns, (2, 3)))
-
-
-def test_a_frame_without_time_stamp_is_timed_by_the_frame_rate():
-    assert _seconds(30, Fraction(1, 10), Fraction(25), 7) == 3
-    assert _seconds(None, Fraction(1, 10), Fraction(25), 7) == 7 / 25
-    assert _seconds(None, Fraction(1, 10), None, 7) is None
 
 
 def test_a_stream_with_fewer_frames_than_packets_is_sampled_anew(tmp_path):
