@@ -1,0 +1,117 @@
+"""Approximate nearest rows by FAISS' inverted lists (IVF-Flat), with the recall they reach.
+
+For corpora too large for the exact search of `knowledge.nearest`. On embeddings without clusters
+recall falls fast, so it is measured against exact search and belongs into the artifact's report.
+Legend: N queries, M corpus rows, D embedding, K neighbours, C candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from knowledge.ivf_config import IvfConfig
+from knowledge.nearest import DECIMALS, Ids, Products, Vectors, top_k
+
+ROWS_PER_LIST = 39
+"""Rows FAISS wants for each list's centroid."""
+
+SLACK = 16
+"""Candidates FAISS ranks in float32 beyond k, before they are ordered in float64."""
+
+_QUERIES = 256
+"""Queries whose candidates are gathered at a time."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Share of the exact neighbours that were found."""
+
+    recall: float
+    """Mean over the measured queries, 0 to 1."""
+    k: int
+    num_measured: int
+
+
+class InvertedLists:
+    """A corpus divided for approximate search; FAISS holds a copy of it in memory."""
+
+    def __init__(self, corpus_MD: Vectors, config: IvfConfig) -> None:
+        """Divide the corpus; the same for any number of threads.
+
+        Raises:
+            ValueError: the corpus is too small for so many lists.
+        """
+        most = len(corpus_MD) // ROWS_PER_LIST
+        if config.num_lists > most:
+            raise ValueError(
+                f"num_lists={config.num_lists} needs a corpus of {config.num_lists * ROWS_PER_LIST}"
+                f" texts, this one has {len(corpus_MD)}; "
+                + (f"give at most {most}, or search" if most else "search")
+                + " exactly"
+            )
+        self.config = config
+        self.corpus_MD = np.ascontiguousarray(corpus_MD, np.float32)
+        width = self.corpus_MD.shape[1]
+        self._centroids = faiss.IndexFlatIP(width)
+        self._index = faiss.IndexIVFFlat(
+            self._centroids, width, config.num_lists, faiss.METRIC_INNER_PRODUCT
+        )
+        self._index.cp.seed = config.seed
+        self._index.cp.spherical = True
+        self._index.nprobe = config.num_probes
+        self._index.train(self.corpus_MD)
+        self._index.add(self.corpus_MD)
+
+    def top_k(self, queries_ND: Vectors, k: int) -> tuple[Ids, Products]:
+        """As `knowledge.nearest.top_k`, among the probed lists.
+
+        Raises:
+            ValueError: the lists probed for a query hold fewer than k rows.
+        """
+        k = min(k, len(self.corpus_MD))
+        queries = np.ascontiguousarray(queries_ND, np.float32)
+        _, candidates_NC = self._index.search(queries, min(k + SLACK, len(self.corpus_MD)))
+        found = (candidates_NC >= 0).sum(axis=1)
+        if len(found) and found.min() < k:
+            raise ValueError(
+                f"the {self.config.num_probes} lists probed for query {found.argmin()} hold "
+                f"{found.min()} of the {k} texts asked for; raise num_probes"
+            )
+        ids_NK = np.empty((len(queries), k), np.int64)
+        products_NK = np.empty((len(queries), k))
+        for start in range(0, len(queries), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            ids_NK[part], products_NK[part] = self._ordered(queries[part], candidates_NC[part], k)
+        return ids_NK, products_NK
+
+    def recall(self, queries_ND: Vectors, k: int) -> Recall:
+        """Recall of `top_k` on a sample of the queries, against exact search.
+
+        Raises:
+            ValueError: as for `top_k`, or no queries.
+        """
+        if not len(queries_ND):
+            raise ValueError("recall cannot be measured without queries; give at least one")
+        num_measured = min(self.config.num_measured, len(queries_ND))
+        rng = np.random.default_rng(self.config.seed)
+        sample = queries_ND[np.sort(rng.permutation(len(queries_ND))[:num_measured])]
+        found, _ = self.top_k(sample, k)
+        exact, _ = top_k(sample, self.corpus_MD, k)
+        common = [len(np.intersect1d(*pair)) for pair in zip(found, exact, strict=True)]
+        return Recall(sum(common) / exact.size, exact.shape[1], num_measured)
+
+    def _ordered(self, queries_ND: Vectors, candidates_NC: Ids, k: int) -> tuple[Ids, Products]:
+        """The k best candidates in float64, of equal ones the smaller id first."""
+        candidates_NC = np.sort(candidates_NC, axis=1)
+        rows_NCD = self.corpus_MD[candidates_NC].astype(float)
+        products_NC = np.einsum("nd,ncd->nc", queries_ND.astype(float), rows_NCD)
+        products_NC = np.clip(np.round(products_NC, DECIMALS), -1.0, 1.0)
+        products_NC[candidates_NC < 0] = -np.inf
+        order_NK = np.argsort(-products_NC, axis=1, kind="stable")[:, :k]
+        return (
+            np.take_along_axis(candidates_NC, order_NK, axis=1),
+            np.take_along_axis(products_NC, order_NK, axis=1),
+        )
