@@ -24,31 +24,50 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 5.0
 """How long another process may hold a draft before a second one is refused."""
 
+LOCK_FILE = ".lock"
+"""In the draft's directory. A file, since network file systems lock no directory exclusively."""
+
 _POLL_S = 0.05
+
+
+class HeldError(ValueError):
+    """Another process is making the artifact."""
 
 
 class Draft:
     """Parts and files of one artifact; complete ones are kept when the process dies.
 
-    One process at a time holds a draft, through a lock on its directory that ends with the process.
+    One process at a time holds a draft, or any number that share it, through a lock that ends with
+    the process. Those that share it may write the same part, where every one has the same content.
     """
 
     def __init__(
         self,
         provenance: Provenance,
         directory: Path,
-        publish: Callable[[Draft, dict[str, Any]], Artifact],
+        publish: Callable[[Draft, dict[str, Any]], Artifact] | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         """Begin, or go on where another process was stopped.
 
+        Args:
+            provenance: of the artifact.
+            directory: of the draft.
+            publish: what moves it into the store; None where parts are only written, without a
+                lock, for a process that holds the draft.
+            shared: hold it beside other processes until it is published.
+
         Raises:
-            ValueError: another process is making this artifact.
+            HeldError: another process is making this artifact.
         """
         self.provenance = provenance
         self.directory = directory
+        self.shared = shared
         self._publish = publish
         self._lock: int | None = None
-        self._lock = _locked(directory, provenance)
+        if publish is not None:
+            self._lock = _locked(directory, provenance, shared)
 
     def has(self, part: int) -> bool:
         """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
@@ -102,11 +121,19 @@ class Draft:
     def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
         """Make the artifact visible and end the draft.
 
+        A shared draft waits until the others that hold it let go of it.
+
         Raises:
-            ValueError: the key exists with other content, or a key column repeats over the parts.
+            ValueError: the key exists with other content, a key column repeats over the parts, or
+                another process holds the draft or has published it.
         """
+        assert self._publish is not None, "this draft can only be written to"
+        if self.shared:
+            self.close()
+            self._lock = _locked(self.directory, self.provenance, shared=False, make=False)
         for left_over in self.directory.glob(".*"):
-            left_over.unlink()
+            if left_over.name != LOCK_FILE:
+                left_over.unlink()
         schema = schema_of(self.provenance.kind)
         keys = {name for names in schema.unique for name in names}
         check_unique(self.read([name for name in schema.column_names if name in keys]), schema)
@@ -146,7 +173,9 @@ def part_name(part: int) -> str:
 
 def is_held(directory: Path) -> bool:
     """Whether a process holds the draft in a directory."""
-    lock = _try_lock(directory)
+    if not (directory / LOCK_FILE).exists():
+        return False
+    lock = _try_lock(directory, shared=False)
     if lock is None:
         return True
     os.close(lock)
@@ -162,32 +191,36 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _locked(directory: Path, provenance: Provenance) -> int | None:
-    """Descriptor of the locked directory; it is made anew if its holder has just published it."""
+def _locked(directory: Path, provenance: Provenance, shared: bool, make: bool = True) -> int:
+    """Descriptor of the lock; the directory is made anew if its holder has just published it."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while time.monotonic() < deadline:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = _try_lock(directory)
+        if make:
+            directory.mkdir(parents=True, exist_ok=True)
+        elif not directory.exists():
+            raise ValueError(f"{provenance.ref} was published by another process")
+        lock = _try_lock(directory, shared)
         if lock is not None:
             try:
-                if directory.stat().st_ino == os.fstat(lock).st_ino:
+                if (directory / LOCK_FILE).stat().st_ino == os.fstat(lock).st_ino:
                     return lock
             except FileNotFoundError:
                 pass
             os.close(lock)
         time.sleep(_POLL_S)
-    raise ValueError(
+    raise HeldError(
         f"another process is making {provenance.ref}; wait for it, then run the same command again"
     )
 
 
-def _try_lock(directory: Path) -> int | None:
+def _try_lock(directory: Path, shared: bool) -> int | None:
     try:
-        descriptor = os.open(directory, os.O_RDONLY)
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

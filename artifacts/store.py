@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from artifacts.draft import Draft, fsync_directory, is_held
+from artifacts.draft import LOCK_FILE, Draft, fsync_directory, is_held
 from artifacts.provenance import (
     KEY_LENGTH,
     ArtifactRef,
@@ -67,14 +67,32 @@ class Artifact:
             CorruptArtifactError: a file is missing, changed or damaged.
             ValueError: it was stored under another version of its schema.
         """
+        return pa.concat_tables(self.parts(columns))
+
+    def parts(
+        self, columns: list[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[pa.Table]:
+        """All rows, or those from `start` to `stop`, one Parquet part in memory at a time.
+
+        Raises:
+            CorruptArtifactError: as for `read`.
+            ValueError: as for `read`.
+        """
         schema = schema_of(self.manifest.kind)
         if self.manifest.schema_version != schema.version:
             raise ValueError(
                 f"{self.ref} has version {self.manifest.schema_version} of its schema, "
                 f"now it is {schema.version}; run `{schema.command}` again"
             )
-        names = [entry.name for entry in self.manifest.files if entry.num_rows is not None]
-        return pa.concat_tables([self._read_part(name, columns) for name in names])
+        first = 0
+        for entry in self.manifest.files:
+            if entry.num_rows is None:
+                continue
+            low = max(start - first, 0)
+            high = entry.num_rows if stop is None else min(stop - first, entry.num_rows)
+            first += entry.num_rows
+            if low < high or (start == 0 and stop is None):
+                yield self._read_part(entry.name, columns).slice(low, high - low)
 
     def read_file(self, name: str) -> bytes:
         """Bytes of a file, after checking its SHA-256.
@@ -223,14 +241,14 @@ class Store:
         """One error for each artifact whose manifest cannot be read."""
         return [error for _, error in self._scan(kind)[1]]
 
-    def draft(self, provenance: Provenance) -> Draft:
-        """Begin or go on with an artifact.
+    def draft(self, provenance: Provenance, *, shared: bool = False) -> Draft:
+        """Begin or go on with an artifact, alone or beside other processes that share it.
 
         Raises:
             ValueError: another process is making it.
         """
         name = f"{provenance.kind}-{provenance.name}@{provenance.key[:KEY_LENGTH]}"
-        return Draft(provenance, self.drafts / name, self._publish)
+        return Draft(provenance, self.drafts / name, self._publish, shared=shared)
 
     def publish(
         self, provenance: Provenance, table: pa.Table, report: Mapping[str, Any] | None = None
@@ -303,7 +321,8 @@ class Store:
 
     def _publish(self, draft: Draft, report: dict[str, Any]) -> Artifact:
         provenance = draft.provenance
-        members = [path for path in sorted(draft.directory.iterdir()) if path.name != MANIFEST]
+        others = {MANIFEST, LOCK_FILE}
+        members = [path for path in sorted(draft.directory.iterdir()) if path.name not in others]
         files = [_entry(path) for path in members]
         manifest = Manifest(
             **provenance.model_dump(),
@@ -339,6 +358,7 @@ class Store:
             if not (Path(target) / MANIFEST).exists():
                 shutil.rmtree(target, ignore_errors=True)  # left by a crash; nobody can read it
                 draft.directory.rename(target)
+                (Path(target) / LOCK_FILE).unlink(missing_ok=True)
             fsync_directory(parent)
             fsync_directory(parent.parent)
         else:

@@ -16,9 +16,10 @@ def save_random_clip(path: Path, arch: str = "tiny-vit", seed: int = 0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = open_clip.get_model_config(arch)
+        quick_gelu = config.get("quick_gelu", False)
         model = open_clip.model.CLIP(
-            config["embed_dim"], config["vision_cfg"], config["text_cfg"], config["quick_gelu"]
+            config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu
         )
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, {"quick_gelu": str(config["quick_gelu"]).lower()})
+    save_file(state, path, {"quick_gelu": str(quick_gelu).lower()})
     return path

@@ -1,5 +1,6 @@
 """The store: atomic, write-once, verified, resumable; on disk and on an object store."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -115,6 +116,26 @@ def test_reading_a_damaged_or_missing_part_names_artifact_file_and_remedy(tmp_pa
     path.unlink()
     with pytest.raises(CorruptArtifactError, match="the file is missing"):
         artifact.read()
+
+
+def test_parts_come_one_at_a_time_and_verified(tmp_path):
+    store = Store(tmp_path)
+    with contextlib.closing(store.draft(provenance())) as draft:
+        for part in range(3):
+            table = metrics_table(rows=part + 1)
+            names = pa.array([f"{part}-{i}" for i in range(part + 1)])
+            place = table.column_names.index("protocol")
+            draft.write(table.set_column(place, table.schema.field("protocol"), names), part)
+        artifact = draft.publish()
+    parts = list(artifact.parts(["protocol"]))
+    assert [part.column_names for part in parts] == [["protocol"]] * 3
+    assert [part.num_rows for part in parts] == [1, 2, 3]
+    assert pa.concat_tables(parts).equals(artifact.read(["protocol"]))
+    (Path(store.directory(artifact.ref)) / "part-00001.parquet").write_bytes(b"damaged")
+    remaining = artifact.parts(["protocol"])
+    assert next(remaining).num_rows == 1
+    with pytest.raises(CorruptArtifactError, match="part-00001"):
+        next(remaining)
 
 
 def test_a_manifest_with_a_changed_config_is_refused(tmp_path):

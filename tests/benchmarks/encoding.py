@@ -1,0 +1,194 @@
+"""Video files to mined negatives, end to end: ours against the naive loop, in one run.
+
+Run from the repository root: `python tests/benchmarks/encoding.py [arch width height videos]`.
+
+Decodes T=16 frames of h264 clips of 10 s, encodes them and finds the 10 nearest of 600 texts. The
+naive loop decodes with OpenCV (PyAV in one pass where it is not installed), transforms with PIL as
+open_clip does, and encodes in fp32, one clip at a time, with as many threads as there are cores.
+The limit is the CPU time of our stages alone, in one thread, divided by the cores. Weights are
+random. Ours includes the engine's start only where it says so.
+"""
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from artifacts.store import Store
+from artifacts.tensors import read_tensor
+from knowledge.clip import ClipSpec, LazyClip, load_clip
+from knowledge.encoding.encoder import IMAGES_PER_BATCH, ImageEncoder, resolve_precision
+from knowledge.encoding.engine_client import EncodingConfig, close_idle
+from knowledge.encoding.part import FrameConfig
+from knowledge.frame_embedding import frame_embeddings
+from knowledge.nearest import top_k
+from knowledge.video import probe, read_clip, segment_centres
+from tests.clip_weights import save_random_clip
+from tests.video_rows import listed
+
+T, SECONDS, FPS, NUM_TEXTS = 16, 10, 30, 600
+NUM_CORES = len(os.sched_getaffinity(0))
+
+
+def write_clips(root: Path, width: int, height: int, count: int) -> list[str]:
+    """Moving noise of a few sizes, encoded with x264's defaults, each clip its own."""
+    root.mkdir()
+    names = []
+    for number in range(count):
+        generator = np.random.default_rng(number)
+        coarse = generator.integers(0, 256, (9, 12, 3), np.uint8)
+        scene = np.asarray(Image.fromarray(coarse).resize((width * 2, height * 2), Image.BICUBIC))
+        scene = np.clip(scene.astype(int) + generator.normal(0, 6, scene.shape), 0, 255)
+        scene = scene.astype(np.uint8)
+        step_x, step_y = generator.uniform(0.3, 1, 2) * (width, height) / (SECONDS * FPS)
+        names.append(f"{number}.mp4")
+        with av.open(str(root / names[-1]), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"preset": "fast"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for i in range(SECONDS * FPS):
+                x, y = int(i * step_x), int(i * step_y)
+                image = np.ascontiguousarray(scene[y : y + height, x : x + width])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return names
+
+
+def naive_frames(path: Path) -> list[Image.Image]:
+    """Frames at the segment centres from a decoding of the whole clip."""
+    try:
+        import cv2
+    except ImportError:
+        wanted = segment_centres(probe(path).num_frames, T)
+        with av.open(str(path)) as container:
+            frames = enumerate(container.decode(video=0))
+            return [frame.to_image() for i, frame in frames if i in wanted]
+    capture = cv2.VideoCapture(str(path))
+    wanted = set(segment_centres(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), T))
+    images = []
+    for i in range(max(wanted) + 1):
+        capture.grab()
+        if i in wanted:
+            images.append(Image.fromarray(capture.retrieve()[1][:, :, ::-1]))
+    return images
+
+
+def naive(spec: ClipSpec, root: Path, names: list[str], texts: np.ndarray) -> list[list[int]]:
+    """Nearest texts of each clip, one clip after the other; prints nothing."""
+    clip = load_clip(spec)
+    transform = open_clip.image_transform(clip.image_size, is_train=False)
+    found = []
+    with torch.inference_mode():
+        for name in names:
+            images = torch.stack([transform(image) for image in naive_frames(root / name)])
+            features = torch.nn.functional.normalize(clip.model.encode_image(images), dim=-1)
+            video = torch.nn.functional.normalize(features.mean(0), dim=-1).numpy()
+            found.append(np.argsort(-(texts @ video), kind="stable")[:10].tolist())
+    return found
+
+
+def nearest(table, texts: np.ndarray) -> list[list[int]]:
+    """Nearest texts of each clip from its stored frame embeddings."""
+    videos_BD = read_tensor(table, "embedding").astype(np.float32).mean(axis=1)
+    videos_BD /= np.linalg.norm(videos_BD, axis=1, keepdims=True)
+    return top_k(videos_BD, texts, 10)[0].tolist()
+
+
+def stages(spec: ClipSpec, root: Path, names: list[str], precision) -> tuple[float, float]:
+    """CPU seconds a clip of decoding and of encoding, in one thread."""
+    torch.set_num_threads(1)
+    encoder = ImageEncoder(load_clip(spec), precision)
+
+    def clip(name):
+        return read_clip(root / name, lambda n: segment_centres(n, T), encoder.image_size).images
+
+    some = names[: max(4, len(names) // 6)]
+    images = torch.cat([clip(name) for name in some])  # also warms up
+    encoder(images[:IMAGES_PER_BATCH])
+    started = time.process_time()
+    for name in some:
+        clip(name)
+    decoding = (time.process_time() - started) / len(some)
+    started = time.process_time()
+    for batch in torch.split(images, IMAGES_PER_BATCH):
+        encoder(batch)
+    encoding = (time.process_time() - started) / len(some)
+    torch.set_num_threads(NUM_CORES)
+    return decoding, encoding
+
+
+def cpu_of_all() -> float:
+    """CPU seconds of this process and of those it has waited for."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in both)
+
+
+def main() -> None:
+    """Print the table."""
+    arch, *numbers = sys.argv[1:] or ["ViT-B-32"]
+    width, height, count = map(int, numbers or (320, 240, 48))
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        names = write_clips(root / "videos", width, height, count)
+        spec = ClipSpec(arch=arch, weights=str(save_random_clip(root / "clip.safetensors", arch)))
+        clip, precision = LazyClip(spec), resolve_precision("auto", spec, "cpu")
+        dim = open_clip.get_model_config(arch)["embed_dim"]
+        texts = np.random.default_rng(0).standard_normal((NUM_TEXTS, dim), np.float32)
+        texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+        decoding, encoding = stages(spec, root / "videos", names, precision)
+        limit = NUM_CORES / (decoding + encoding)
+
+        store = Store(root / "store")
+        first = listed(store, root / "videos", names[:1])
+        started = time.perf_counter()
+        frame_embeddings(store, clip, first, root / "videos", FrameConfig(num_frames=T))
+        start_s = time.perf_counter() - started
+        videos = listed(Store(root / "all"), root / "videos", names)
+        store = Store(root / "all")
+        started = time.perf_counter()
+        artifact = frame_embeddings(
+            store,
+            clip,
+            videos,
+            root / "videos",
+            FrameConfig(num_frames=T),
+            encoding=EncodingConfig(),
+        ).artifact
+        ours = nearest(artifact.read(), texts)
+        seconds = time.perf_counter() - started
+        close_idle()
+
+        some = names[: max(6, count // 6)]
+        cpu = cpu_of_all()
+        started = time.perf_counter()
+        theirs = naive(spec, root / "videos", some, texts)
+        naive_seconds = (time.perf_counter() - started) / len(some)
+        naive_cpu = (cpu_of_all() - cpu) / len(some)
+    order = {name: i for i, name in enumerate(artifact.read(["video_id"])["video_id"].to_pylist())}
+    pairs = [(ours[order[name]], row) for name, row in zip(some, theirs, strict=True)]
+    same = np.mean([one == other for one, other in pairs])
+    shared = np.mean([len({*one} & {*other}) for one, other in pairs])
+    rate, per_clip = count / seconds, decoding + encoding
+    print(f"{arch} {precision}, {width}x{height}, {count} clips, {NUM_CORES} cores")
+    print(f"CPU ms a clip: decoding {1e3 * decoding:.0f}, encoding {1e3 * encoding:.0f}")
+    print(f"limit {limit:7.2f} clips/s")
+    print(f"ours  {rate:7.2f} clips/s, {rate / limit:.0%} of the limit")
+    print(
+        f"naive {1 / naive_seconds:7.2f} clips/s; ours is {rate * naive_seconds:.1f} times as fast"
+    )
+    print(f"naive CPU ms a clip {1e3 * naive_cpu:.0f}, {naive_cpu / per_clip:.1f} times ours")
+    print(f"top 10: {same:.0%} of the clips the same in the same order, {shared:.1f} of 10 shared")
+    print(f"engine start and first clip {start_s:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
