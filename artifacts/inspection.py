@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from artifacts.schemas import schema_of
+from artifacts.schemas import NEGATIVE_STATUS, schema_of
 from artifacts.store import Artifact, Store
 
 LONGEST_CELL = 60
+HARDEST = 3
+"""Negatives shown of each video."""
 
 
 def rows(artifact: Artifact, limit: int) -> list[dict[str, str]]:
@@ -97,14 +99,52 @@ def negatives_of(artifact: Artifact, video_id: str, limit: int) -> list[dict[str
     Raises:
         ValueError: not a negatives artifact, or the video is not in it.
     """
-    if artifact.manifest.kind != "negatives":
-        raise ValueError(f"{artifact.ref} is not a negatives artifact")
+    _require_negatives(artifact)
     table = artifact.read()
     table = table.filter(pc.equal(table["video_id"], video_id))
     if not table.num_rows:
         raise ValueError(f"{artifact.ref} has no video {video_id!r}")
-    columns = ["rank", "name", "cosine", "margin", "cooccurrence_votes", "status", "reason"]
+    columns = ["rank", "dataset_rank", "name", "cosine", "margin", "cooccurrence_votes"]
+    columns += ["status", "reason"]
     return [_cells(row) for row in table.select(columns).slice(0, limit).to_pylist()]
+
+
+def candidates_by_status(artifact: Artifact) -> list[dict[str, str]]:
+    """How many candidates were kept and what rejected the others, in the order of the tests."""
+    counts = artifact.manifest.report.get("candidates", {})
+    total = sum(counts.values())
+    return [
+        {
+            "status": status,
+            "candidates": str(counts[status]),
+            "%": f"{100 * counts[status] / total:.1f}",
+        }
+        for status in NEGATIVE_STATUS
+        if counts.get(status)
+    ]
+
+
+def nearest_negatives(artifact: Artifact, limit: int) -> list[dict[str, str]]:
+    """The hardest negatives of the first videos, a line for each.
+
+    Raises:
+        ValueError: not a negatives artifact.
+    """
+    _require_negatives(artifact)
+    lines: dict[str, dict[str, str]] = {}
+    for part in artifact.parts(["video_id", "rank", "name", "cosine", "status"]):
+        first = pc.unique(part["video_id"]).slice(0, limit - len(lines))
+        for row in part.filter(pc.is_in(part["video_id"], first)).to_pylist():
+            empty = {"video": row["video_id"], "own class": "", "hardest negatives": ""}
+            line = lines.setdefault(row["video_id"], empty)
+            text = f"{_text(row['name'])} {row['cosine']:.3f}"
+            if row["status"] == "own_class":
+                line["own class"] = text
+            elif row["rank"] and row["rank"] <= HARDEST:
+                line["hardest negatives"] += ", " * (row["rank"] > 1) + text
+        if len(lines) == limit:
+            break
+    return list(lines.values())
 
 
 def accuracies(artifact: Artifact) -> list[dict[str, str]]:
@@ -129,6 +169,11 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table as Markdown, without a final line end."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _require_negatives(artifact: Artifact) -> None:
+    if artifact.manifest.kind != "negatives":
+        raise ValueError(f"{artifact.ref} is not a negatives artifact")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

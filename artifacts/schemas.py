@@ -14,6 +14,23 @@ EMBEDDING = pa.binary(1)
 
 CLASS_IDS = pa.list_(pa.int32())
 VIDEO_STATUS = ("ok", "missing", "unreadable")
+NEGATIVE_STATUS = (
+    "kept",
+    "own_class",
+    "true_class",
+    "synonym",
+    "cooccurring",
+    "skip_ranks",
+    "max_rank",
+    "min_cosine",
+    "max_margin",
+    "max_cosine",
+    "min_margin",
+    "max_relative_cosine",
+)
+"""What becomes of a candidate: `own_class` is the true class nearest to the video, `true_class`
+another true one; from `skip_ranks` on, the name of the setting that rejects it. Of several reasons
+the first of this order counts."""
 
 
 @dataclass(frozen=True)
@@ -203,11 +220,15 @@ _ALL = (
         1,
         "a text",
         (
-            _text("text_id", "corpus, class and source in one word"),
+            _text("text_id", "corpus, class and source in one word; or corpus and id in the file"),
             _text("corpus", "class list or file it comes from"),
-            _int("class_id", "class within that corpus", nullable=True, minimum=0),
-            _text("source", "what the text is", allowed=("prompt", "description")),
-            _text("name", "the class name it stands for"),
+            _int("class_id", "class within that class list or file", nullable=True, minimum=0),
+            _text(
+                "source",
+                "what the text is; `text`: of a file",
+                allowed=("prompt", "description", "text"),
+            ),
+            _text("name", "the class name it stands for; of a file without classes the text"),
             _text("text", "the text as encoded"),
             _real("feature_norm", "length of the feature before normalisation", minimum=0),
             Column("embedding", EMBEDDING, "unit row (D,) float32"),
@@ -231,10 +252,11 @@ _ALL = (
         ),
         unique=(("video_id",),),
         command="actionlore mine",
+        files=("canary.npy",),
     ),
     Schema(
         "negatives",
-        2,
+        3,
         "a video x candidate text",
         (
             _VIDEO_ID,
@@ -246,8 +268,8 @@ _ALL = (
                 minimum=1,
             ),
             _text("text_id", "candidate of the corpus"),
-            _int("class_id", "the candidate's class in the dataset, if it is one", nullable=True),
-            _text("name", "class name of the candidate"),
+            _int("class_id", "class of the dataset that it is a text of, if any", nullable=True),
+            _text("name", "class name of the candidate, or its text"),
             Column("cosine", pa.float32(), "cosine(video, text)", **_COSINE_RULES),  # type: ignore[arg-type]
             Column(
                 "margin",
@@ -257,11 +279,7 @@ _ALL = (
                 maximum=2.0,
             ),
             _int("cooccurrence_votes", "LLM rounds that name the pair", nullable=True, minimum=0),
-            _text(
-                "status",
-                "kept, or why rejected",
-                allowed=("kept", "own_class", "synonym", "cooccurring"),
-            ),
+            _text("status", "kept, or what rejected it", allowed=NEGATIVE_STATUS),
             _text("reason", "detail of a rejection", nullable=True),
         ),
         unique=(("video_id", "text_id"),),

@@ -15,25 +15,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.options import (
+    AddressOption,
     ArchOption,
     AskOptions,
     ClassesOption,
+    ClusterWorkersOption,
     CorpusOption,
+    CorpusTemplateOption,
     DatasetOption,
+    DecodeLimitOption,
     DeviceOption,
+    FilterOption,
     FramesOption,
+    IvfOption,
     KindSetOption,
     LabelsOption,
     ListOption,
     NameOption,
     PipelineKindSetOption,
+    PrecisionOption,
     RecipeOption,
+    RunnerOption,
     SetOption,
+    ShardOption,
+    SplitNumberOption,
     SplitOption,
     StoreOption,
     TopKOption,
     VideosOption,
     WeightsOption,
+    WorkersOption,
     with_ask_options,
 )
 
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from flows.steps import Step
     from knowledge.clip import ClipSpec
     from knowledge.datasets.listing import DatasetSpec
+    from knowledge.filters import MiningConfig
 
 RESUMABLE = 75
 """Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""
@@ -61,6 +73,7 @@ def register(
     labels: LabelsOption = None,
     lists: ListOption = [],  # noqa: B006
     classes: ClassesOption = None,
+    split_number: SplitNumberOption = None,
     name: NameOption = None,
     store: StoreOption = "store",
 ) -> None:
@@ -69,7 +82,9 @@ def register(
     def flow() -> list[Step]:
         from flows.register_dataset import register
 
-        return register(store, _dataset(dataset, videos, labels, lists, classes, name))
+        return register(
+            store, _dataset(dataset, videos, labels, lists, classes, split_number, name)
+        )
 
     _run(flow, store)
 
@@ -142,33 +157,67 @@ def replay(
 @app.command()
 def mine(
     dataset: Annotated[str, typer.Option(help="Name of the registered dataset.")],
-    videos: VideosOption,
-    clip: ArchOption,
-    clip_weights: WeightsOption,
+    videos: Annotated[Path | None, typer.Option(help="Directory the videos are in.")] = None,
+    clip: Annotated[str | None, typer.Option(help="open_clip architecture.")] = None,
+    clip_weights: Annotated[
+        str | None, typer.Option(help="Pretrained tag, checkpoint file, or `bundled`.")
+    ] = None,
     corpus: CorpusOption = "",
-    frames: FramesOption = 16,
-    offset: Annotated[str, typer.Option(help="Frame of each segment: center, start.")] = "center",
-    top_k: TopKOption = 16,
+    corpus_template: CorpusTemplateOption = None,
+    frames: FramesOption = None,
+    offset: Annotated[
+        str | None, typer.Option(help="Frame of each segment: center (if omitted), start.")
+    ] = None,
+    top_k: TopKOption = None,
+    filters: FilterOption = [],  # noqa: B006
+    ivf: IvfOption = None,
+    from_run: Annotated[
+        str | None,
+        typer.Option(help="training_run ref: mine with this trained model, not with frozen CLIP."),
+    ] = None,
+    precision: PrecisionOption = None,
+    workers: WorkersOption = None,
+    decode_limit: DecodeLimitOption = None,
+    runner: RunnerOption = None,
+    address: AddressOption = None,
+    num_workers: ClusterWorkersOption = None,
+    shard: ShardOption = None,
     device: DeviceOption = "cpu",
     store: StoreOption = "store",
 ) -> None:
-    """Embed videos and class texts with frozen CLIP and rank hard negatives."""
+    """Embed videos and class texts with frozen CLIP, or a trained run, and rank hard negatives."""
 
     def flow() -> list[Step]:
-        from flows.mine_negatives import MineSpec, mine
-        from knowledge.embedding import FrameConfig
-        from knowledge.mining import MiningConfig
-
-        spec = MineSpec(
-            dataset=dataset,
-            videos=videos,
-            clip=_clip(clip, clip_weights),
-            corpus=_names(corpus),
-            frames=FrameConfig.model_validate({"num_frames": frames, "offset": offset}),
-            mining=MiningConfig(top_k=top_k),
-            device=device,
+        given = {
+            "dataset": dataset,
+            "videos": videos,
+            "clip": _optional_clip(clip, clip_weights),
+            "mining": _mining(top_k, filters, ivf),
+            "device": device,
+        }
+        where = _runner(runner, address, num_workers, shard)
+        frame_options = _given({"num_frames": frames, "offset": offset})
+        template = _given({"template": corpus_template})
+        encoding = _given(
+            {"precision": precision, "num_workers": workers, "deadline_s": decode_limit}
         )
-        return mine(store, spec)
+        if from_run is not None:
+            if frame_options or template or corpus or encoding or where:
+                raise ValueError(
+                    "--corpus, --corpus-template, --frames, --offset, --precision, --workers, "
+                    "--decode-limit, --runner and --shard have no effect with --from-run: texts "
+                    "and frames are those the run was trained on"
+                )
+            from flows.remine_negatives import RemineSpec, remine
+
+            return remine(store, RemineSpec.model_validate({**given, "run": from_run}))
+        if videos is None or clip is None:
+            raise ValueError("give --videos, --clip and --clip-weights, or --from-run")
+        from flows.mine_negatives import MineSpec, mine
+
+        more = {"corpus": _names(corpus), "corpus_texts": template, "frames": frame_options}
+        more |= {"encoding": encoding, "runner": where}
+        return mine(store, MineSpec.model_validate(given | more))
 
     _run(flow, store)
 
@@ -196,13 +245,11 @@ def train(
             recipe=recipe,
             settings=tuple(settings),
             videos=videos,
-            clip=_clip(clip, clip_weights) if clip and clip_weights else None,
+            clip=_optional_clip(clip, clip_weights),
             name=name,
             split=split,
             device=device,
         )
-        if bool(clip) != bool(clip_weights):
-            raise ValueError("--clip and --clip-weights belong together")
         if spec.config.data.features == "cached" and (clip or videos):
             raise ValueError("--clip and --videos have no effect with data.features=cached")
         return train(store, spec)
@@ -221,10 +268,16 @@ def pipeline(
     labels: LabelsOption = None,
     lists: ListOption = [],  # noqa: B006
     classes: ClassesOption = None,
+    split_number: SplitNumberOption = None,
     name: NameOption = None,
     corpus: CorpusOption = "",
     kind_settings: PipelineKindSetOption = [],  # noqa: B006
-    top_k: TopKOption = 16,
+    top_k: TopKOption = None,
+    filters: FilterOption = [],  # noqa: B006
+    ivf: IvfOption = None,
+    runner: RunnerOption = None,
+    address: AddressOption = None,
+    num_workers: ClusterWorkersOption = None,
     recipe: RecipeOption = "mgdm_small",
     settings: SetOption = [],  # noqa: B006
     split: SplitOption = None,
@@ -235,18 +288,20 @@ def pipeline(
 
     def flow() -> list[Step]:
         from flows.pipeline import PipelineSpec, TrainedKnowledgeSpec, pipeline
-        from knowledge.mining import MiningConfig
 
         knowledge = _knowledge(asked, kind_settings, "--kind-set")
         return pipeline(
             store,
             PipelineSpec.model_validate(
                 {
-                    "dataset": _dataset(dataset, videos, labels, lists, classes, name),
+                    "dataset": _dataset(
+                        dataset, videos, labels, lists, classes, split_number, name
+                    ),
                     "clip": _clip(clip, clip_weights),
                     "knowledge": TrainedKnowledgeSpec.model_validate(knowledge),
                     "corpus": _names(corpus),
-                    "mining": MiningConfig(top_k=top_k),
+                    "mining": _mining(top_k, filters, ivf),
+                    "runner": _runner(runner, address, num_workers),
                     "recipe": recipe,
                     "settings": tuple(settings),
                     "split": split,
@@ -260,34 +315,75 @@ def pipeline(
 
 @app.command()
 def inspect(
-    what: Annotated[str, typer.Argument(help="list, show, lineage, verify, or a ref to show.")],
+    what: Annotated[str, typer.Argument(help="list, show, lineage, verify, compare, or a ref.")],
     ref: Annotated[str | None, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")] = None,
+    other: Annotated[str | None, typer.Argument(help="The later ref, for compare.")] = None,
     video: Annotated[str | None, typer.Option(help="Video whose negatives are shown.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
     store: StoreOption = "store",
 ) -> None:
-    """Look at artifacts: list, show, lineage, verify."""
+    """Look at artifacts: list, show, lineage, verify, compare."""
 
     def look() -> None:
         from flows import inspect
 
+        if video is not None and what in ("list", "lineage", "verify", "compare"):
+            raise ValueError(f"--video has no effect with inspect {what}")
         if "/" in what and ref is None:
             inspect.show(store, what, video, limit)
-        elif what == "list":
+        elif what == "compare" and ref and other:
+            inspect.compare(store, ref, other, limit)
+        elif what == "list" and not other:
             inspect.list_artifacts(store, ref)
-        elif what == "verify":
+        elif what == "verify" and not other:
             inspect.verify(store, ref)
-        elif what in ("show", "lineage") and ref:
-            if what == "show":
-                inspect.show(store, ref, video, limit)
-            else:
-                inspect.lineage(store, ref)
+        elif what == "show" and ref and not other:
+            inspect.show(store, ref, video, limit)
+        elif what == "lineage" and ref and not other:
+            inspect.lineage(store, ref)
         else:
             raise ValueError(
-                f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF or REF"
+                f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF, "
+                "compare REF REF or REF"
             )
 
     _guarded(look)
+
+
+@app.command()
+def export(
+    ref: Annotated[str, typer.Argument(help="negatives/NAME or negatives/NAME@KEY.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    format: Annotated[
+        str, typer.Option(help="triplet, n-tuple, labeled-pair, labeled-list.")
+    ] = "triplet",
+    num_negatives: Annotated[
+        int | None, typer.Option(help="Negatives per video; all that were mined if omitted.")
+    ] = None,
+    corpus: Annotated[str, typer.Option(help="Negatives of the dataset or of the union.")] = (
+        "dataset"
+    ),
+    anchor: Annotated[str, typer.Option(help="What names a video: path, id.")] = "path",
+    store: StoreOption = "store",
+) -> None:
+    """Write negatives as training data for sentence-transformers."""
+
+    def write() -> None:
+        from artifacts.store import Store
+        from knowledge.export import ExportConfig
+        from knowledge.export import export as export_job
+
+        values = {
+            "format": format,
+            "num_negatives": num_negatives,
+            "corpus": corpus,
+            "anchor": anchor,
+        }
+        config = ExportConfig.model_validate(values)
+        for line in export_job(Store(store).get(ref), output, config).lines():
+            typer.echo(line)
+
+    _guarded(write)
 
 
 @app.command()
@@ -457,6 +553,7 @@ def _dataset(
     labels: str | None,
     lists: list[str],
     classes: str | None,
+    split_number: int | None,
     name: str | None,
 ) -> DatasetSpec:
     from knowledge.datasets.listing import DatasetSpec
@@ -468,8 +565,16 @@ def _dataset(
             problem = f"split {split!r} is given twice" if separator else "write SPLIT=FILE"
             raise ValueError(f"--list {item!r}: {problem}")
         pairs[split] = path
-    return DatasetSpec(
-        dataset=dataset, videos=videos, labels=labels, lists=pairs, classes=classes, name=name
+    return DatasetSpec.model_validate(
+        {
+            "dataset": dataset,
+            "videos": videos,
+            "labels": labels,
+            "lists": pairs,
+            "classes": classes,
+            "split_number": split_number,
+            "name": name,
+        }
     )
 
 
@@ -477,6 +582,39 @@ def _clip(arch: str, weights: str) -> ClipSpec:
     from knowledge.clip import ClipSpec
 
     return ClipSpec(arch=arch, weights=weights)
+
+
+def _optional_clip(arch: str | None, weights: str | None) -> ClipSpec | None:
+    if (arch is None) != (weights is None):
+        raise ValueError("--clip and --clip-weights belong together")
+    return None if arch is None or weights is None else _clip(arch, weights)
+
+
+def _mining(top_k: int | None, filters: list[str], ivf: str | None) -> MiningConfig:
+    from knowledge.filters import read_filters
+
+    lines = [*filters, *([] if top_k is None else [f"top_k={top_k}"])]
+    if ivf is not None:
+        first, second = _two_numbers(ivf, ":", "--ivf", "NUM_LISTS:NUM_PROBES, such as 1000:32")
+        lines.append(f'ivf={{"num_lists": {first}, "num_probes": {second}}}')
+    return read_filters(lines, "--filter")
+
+
+def _runner(
+    runner: str | None, address: str | None, num_workers: int | None, shard: str | None = None
+) -> dict[str, Any]:
+    """Fields of a `RunnerSpec`."""
+    form = "i/n, such as 1/4"
+    numbers = None if shard is None else _two_numbers(shard, "/", "--shard", form)
+    given = {"runner": runner, "address": address, "num_workers": num_workers, "shard": numbers}
+    return _given(given)
+
+
+def _two_numbers(text: str, separator: str, option: str, form: str) -> tuple[int, int]:
+    first, _, second = text.partition(separator)
+    if not (first.isdecimal() and second.isdecimal()):
+        raise ValueError(f"{option} {text!r}: write {form}")
+    return int(first), int(second)
 
 
 def _knowledge(asked: AskOptions, settings: list[str], option: str = "--set") -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from artifacts import inspection
+from artifacts import difference, inspection
 from artifacts.schemas import schema_of
 from artifacts.store import Store
 from flows.steps import console
@@ -27,7 +30,11 @@ def list_artifacts(store: str, kind: str | None) -> None:
 
 
 def show(store: str, ref: str, video: str | None, limit: int) -> None:
-    """An artifact's facts and first rows; of co-occurrence the strongest pairs."""
+    """An artifact's facts and what matters of its rows.
+
+    Of co-occurrence these are the strongest pairs, of negatives the number of candidates by status
+    and the hardest of the first videos, of all else the first rows.
+    """
     artifact = Store(store).get(ref)
     manifest = artifact.manifest
     console.print(f"{artifact.ref}: {manifest.num_rows} rows, each {schema_of(manifest.kind).row}")
@@ -35,10 +42,26 @@ def show(store: str, ref: str, video: str | None, limit: int) -> None:
     console.print(f"report {manifest.report}", style="dim")
     if video is not None:
         _print_rows(inspection.negatives_of(artifact, video, limit))
+    elif manifest.kind == "negatives":
+        _print_rows(inspection.candidates_by_status(artifact))
+        _print_rows(inspection.nearest_negatives(artifact, limit))
     elif manifest.kind == "cooccurrence":
         _print_rows(inspection.strongest_pairs(artifact, limit))
     else:
         _print_rows(inspection.rows(artifact, limit))
+
+
+def compare(store: str, before: str, after: str, limit: int) -> None:
+    """What changed between two artifacts of one kind."""
+    target = Store(store)
+    artifacts = target.get(before), target.get(after)
+    found = difference.compare(*artifacts, limit)
+    console.print(f"{artifacts[0].ref} -> {artifacts[1].ref}")
+    for what, fact in found.facts.items():
+        console.print(f"{what}: {fact}", markup=False)
+    for title, rows in found.tables.items():
+        console.print(f"\n{title}", style="bold")
+        _print_rows(rows)
 
 
 def lineage(store: str, ref: str) -> None:
@@ -83,11 +106,11 @@ def recipes() -> None:
     console.print(table)
 
 
-def _print_rows(rows: list[dict[str, str]]) -> None:
+def _print_rows(rows: Sequence[dict[str, str]]) -> None:
     if not rows:
         console.print("no rows")
         return
     table = Table(*rows[0], box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(escape(value) for value in row.values()))
     console.print(table)

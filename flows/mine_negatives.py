@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from artifacts.draft import HeldError
 from artifacts.store import Artifact, Store
 from flows.resolve import classes_of, newest_of
-from flows.steps import Step, progress, step
+from flows.runners import RunnerSpec, run_job
+from flows.steps import Step, console, progress, step
 from knowledge.clip import ClipSpec, LazyClip
-from knowledge.embedding import PROMPT, FrameConfig, frame_embeddings, text_embeddings
-from knowledge.mining import MiningConfig
-from knowledge.mining import mine as mine_job
+from knowledge.corpus_file import is_corpus_file
+from knowledge.encoding.engine_client import EncodingConfig
+from knowledge.encoding.part import FrameConfig
+from knowledge.filters import MiningConfig
+from knowledge.frame_embedding import FrameJob
+from knowledge.mining import MiningJob
+from knowledge.shards import make_parts
+from knowledge.text_embedding import (
+    PROMPT,
+    CorpusConfig,
+    corpus_embeddings,
+    text_embeddings,
+)
 
 
 class MineSpec(BaseModel):
@@ -28,14 +43,32 @@ class MineSpec(BaseModel):
     """Directory its videos are in."""
     clip: ClipSpec
     corpus: tuple[str, ...] = ()
-    """Further class lists to take negatives from, beside the dataset's own classes."""
+    """Where to take negatives from beside the dataset's own classes: class lists, or files of texts
+    (.txt, .csv, .parquet)."""
+    corpus_texts: CorpusConfig = CorpusConfig()
+    """How the texts of such files are encoded."""
     knowledge: dict[str, str] | None = None
     """Refs of the classes' `descriptions` and `cooccurrence`, by kind, those not named being left
     out; the newest of these classes when None."""
     template: str = PROMPT
     frames: FrameConfig = FrameConfig()
+    encoding: EncodingConfig = EncodingConfig()
     mining: MiningConfig = MiningConfig()
     device: str = "cpu"
+    runner: RunnerSpec = RunnerSpec()
+    """Where videos are embedded and mined."""
+
+
+class MiningOrder(BaseModel):
+    """What a `MiningJob` is made of, by ref."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    videos: str
+    frames: str
+    texts: tuple[str, ...]
+    cooccurrence: str | None
+    config: MiningConfig
 
 
 @task(cache_policy=NO_CACHE)
@@ -44,45 +77,124 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
     target = Store(store)
     clip = LazyClip(spec.clip, spec.device)
     own = _own_classes(target, spec)
+    if spec.corpus_texts != CorpusConfig() and not any(map(is_corpus_file, spec.corpus)):
+        raise ValueError("corpus_texts has no effect: no corpus is a file of texts; leave it out")
     descriptions = _knowledge(target, "descriptions", spec, own)
     made = [text_embeddings(target, clip, own, descriptions, spec.template)]
     for name in spec.corpus:
-        if name != own.manifest.name:
-            made.append(
-                text_embeddings(target, clip, classes_of(target, name), None, spec.template)
-            )
+        if is_corpus_file(name):
+            with progress(f"encoding the texts of {name}") as advance:
+                path = Path(name).expanduser()
+                made.append(corpus_embeddings(target, clip, path, spec.corpus_texts, advance))
+        elif name != own.manifest.name:
+            listed = classes_of(target, name)
+            made.append(text_embeddings(target, clip, listed, None, spec.template))
     return [step(outcome) for outcome in made]
 
 
 @task(cache_policy=NO_CACHE)
-def embed_frames_task(store: str, spec: MineSpec) -> Step:
-    """Decode and embed the dataset's videos."""
-    target = Store(store)
-    with progress("decoding and encoding videos") as advance:
-        videos = target.get(f"videos/{spec.dataset}")
-        clip = LazyClip(spec.clip, spec.device)
-        return step(frame_embeddings(target, clip, videos, spec.videos, spec.frames, advance))
+def embed_frames_task(store: str, spec: MineSpec, numbers: list[int]) -> dict[str, int]:
+    """Decode and embed the videos of some parts; the work that took."""
+    with _shown(spec, "decoding and encoding videos") as advance:
+        return dict(
+            make_parts(_frame_job(store, spec), numbers, advance, alone=spec.runner.is_alone)
+        )
 
 
 @task(cache_policy=NO_CACHE)
-def mine_task(store: str, spec: MineSpec, frames: str, texts: list[str]) -> Step:
-    """Rank each video's hard negatives."""
-    target = Store(store)
-    videos = target.get(f"videos/{spec.dataset}")
-    own = _own_classes(target, spec)
-    cooccurrence = _knowledge(target, "cooccurrence", spec, own)
-    corpora = [target.get(ref) for ref in texts]
-    outcome = mine_job(target, videos, target.get(frames), corpora, spec.mining, cooccurrence)
-    return step(outcome)
+def mine_task(store: str, order: MiningOrder, spec: MineSpec, numbers: list[int]) -> dict[str, int]:
+    """Rank the hard negatives of the videos of some parts; the work that took."""
+    with _shown(spec, "mining negatives") as advance:
+        return dict(
+            make_parts(_mining_job(store, order), numbers, advance, alone=spec.runner.is_alone)
+        )
 
 
 @flow(name="mine")
 def mine(store: str, spec: MineSpec) -> list[Step]:
-    """Mine hard negatives: `text_embeddings`, `frame_embeddings` and `negatives` of the dataset."""
-    texts = embed_texts_task(store, spec)
-    frames = embed_frames_task(store, spec)
-    negatives = mine_task(store, spec, frames.ref, [each.ref for each in texts])
-    return [*texts, frames, negatives]
+    """Mine hard negatives: `text_embeddings`, `frame_embeddings` and `negatives` of the dataset.
+
+    With `runner.shard`, what other shards have yet to make is printed and left out.
+    """
+    store, spec = _on_workers(store, spec)
+    runner, shard = spec.runner, {"store": store, "spec": spec}
+    texts = _texts(store, spec)
+    what = "decoding and encoding videos"
+    frames = run_job(runner, _frame_job(store, spec), embed_frames_task, what, **shard)
+    if texts is None and frames:
+        texts = _texts(store, spec)
+    if texts is None or frames is None:
+        return [*(texts or []), *([frames] if frames else [])]
+    order = _order(store, spec, frames.ref, texts)
+    try:
+        job = _mining_job(store, order)
+        negatives = run_job(runner, job, mine_task, "mining negatives", order=order, **shard)
+    finally:
+        _mining_job.cache_clear()
+    return [*texts, frames, *([negatives] if negatives else [])]
+
+
+def _order(store: str, spec: MineSpec, frames: str, texts: list[Step]) -> MiningOrder:
+    target = Store(store)
+    found = _knowledge(target, "cooccurrence", spec, _own_classes(target, spec))
+    return MiningOrder(
+        videos=f"videos/{spec.dataset}",
+        frames=frames,
+        texts=tuple(each.ref for each in texts),
+        cooccurrence=found and str(found.ref),
+        config=spec.mining,
+    )
+
+
+@lru_cache(maxsize=1)
+def _mining_job(store: str, order: MiningOrder) -> MiningJob:
+    """The job; a worker that makes several of its shards reads the texts once."""
+    target = Store(store)
+    return MiningJob(
+        target,
+        target.get(order.videos),
+        target.get(order.frames),
+        tuple(map(target.get, order.texts)),
+        order.config,
+        target.get(order.cooccurrence) if order.cooccurrence else None,
+    )
+
+
+def _frame_job(store: str, spec: MineSpec) -> FrameJob:
+    target = Store(store)
+    clip = LazyClip(spec.clip, spec.device)
+    videos = target.get(f"videos/{spec.dataset}")
+    return FrameJob(target, clip, videos, spec.videos, spec.frames, spec.encoding.resolved(clip))
+
+
+def _texts(store: str, spec: MineSpec) -> list[Step] | None:
+    """The text embeddings; None if another shard is making them, which is printed."""
+    try:
+        return embed_texts_task(store, spec)
+    except HeldError as error:
+        if spec.runner.is_alone:
+            raise
+        console.print(str(error))
+        return None
+
+
+def _on_workers(store: str, spec: MineSpec) -> tuple[str, MineSpec]:
+    """The same wherever shards run: absolute paths, a full ref, the precision of this machine."""
+    dataset = Store(store).get(f"videos/{spec.dataset}").ref
+    changes: dict[str, object] = {"dataset": f"{dataset.name}@{dataset.key}"}
+    if spec.runner.is_cluster:
+        encoding = spec.encoding.resolved(LazyClip(spec.clip, spec.device))
+        num_workers = spec.encoding.num_workers or 1  # each shard takes one core
+        changes["encoding"] = encoding.model_copy(update={"num_workers": num_workers})
+        changes["videos"] = spec.videos.absolute()
+        if (weights := Path(spec.clip.weights)).is_file():
+            changes["clip"] = spec.clip.model_copy(update={"weights": str(weights.absolute())})
+    return spec.runner.shared_store(store), spec.model_copy(update=changes)
+
+
+def _shown(spec: MineSpec, what: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    """Progress of a shard; on a cluster the flow shows that of all shards."""
+    return nullcontext() if spec.runner.is_cluster else progress(what)
 
 
 def _own_classes(store: Store, spec: MineSpec) -> Artifact:

@@ -21,9 +21,20 @@ StoreOption = Annotated[
 ]
 VideosOption = Annotated[Path, typer.Option("--videos", help="Directory the videos are in.")]
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="Reader of the dataset: folder, kinetics, stickworld.")
+    str,
+    typer.Option(
+        "--dataset",
+        help="Reader of the dataset: folder, hmdb51, kinetics, mini_kinetics200, ssv2, stickworld, "
+        "ucf101.",
+    ),
 ]
-LabelsOption = Annotated[str | None, typer.Option(help="Label CSV of the dataset.")]
+LabelsOption = Annotated[
+    str | None, typer.Option(help="Label file, or directory of the official list files.")
+]
+SplitNumberOption = Annotated[
+    int | None,
+    typer.Option("--split-number", help="Official split of ucf101, hmdb51: 1, 2, 3; 1 if omitted."),
+]
 ListOption = Annotated[list[str], typer.Option("--list", help="SPLIT=FILE, a list file per split.")]
 ClassesOption = Annotated[
     str | None, typer.Option(help="Known class list or CSV (id,name[,group]) that fixes the ids.")
@@ -36,7 +47,53 @@ WeightsOption = Annotated[
     str, typer.Option("--clip-weights", help="Pretrained tag, checkpoint file, or `bundled`.")
 ]
 CorpusOption = Annotated[
-    str, typer.Option(help="Further class lists for negatives, separated by commas.")
+    str,
+    typer.Option(
+        help="Further class lists and files of texts (.txt, .csv, .parquet) for negatives, "
+        "separated by commas."
+    ),
+]
+CorpusTemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--corpus-template", help="Wraps each text of such a file, with {label} for the text."
+    ),
+]
+FilterOption = Annotated[
+    list[str],
+    typer.Option(
+        "--filter",
+        help="NAME=VALUE, what rejects a candidate: min_margin, max_margin, max_relative_cosine, "
+        "min_cosine, max_cosine, skip_ranks, max_rank, synonym_cosine, max_cooccurrence_votes; "
+        "also max_rejected, splits. Repeatable.",
+    ),
+]
+IvfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ivf",
+        help="NUM_LISTS:NUM_PROBES, approximate search in large corpora; its recall is reported. "
+        "Exact if omitted.",
+    ),
+]
+RunnerOption = Annotated[
+    str | None, typer.Option("--runner", help="dask or ray: a cluster; this process if omitted.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Scheduler of the cluster; started here if omitted."),
+]
+ClusterWorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-workers", help="Workers of a cluster started here; one per core if omitted."
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="i/n, only the i-th of n shards (i from 1), for a scheduler of your own."
+    ),
 ]
 BaseUrlOption = Annotated[
     str | None,
@@ -110,8 +167,25 @@ RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore r
 SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
-TopKOption = Annotated[int, typer.Option(help="Negatives kept per video.")]
-FramesOption = Annotated[int, typer.Option("--frames", help="Frames per video.")]
+TopKOption = Annotated[int | None, typer.Option(help="Negatives kept per video; 16 if omitted.")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="Of CLIP's image tower: fp32, bf16, or auto (if omitted): what is fast."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that decode (for each shard, on a cluster); if omitted one per core, "
+        "on a cluster one."
+    ),
+]
+DecodeLimitOption = Annotated[
+    float | None,
+    typer.Option(help="A video that takes longer to decode, in s, is unreadable; 300 if omitted."),
+]
+FramesOption = Annotated[
+    int | None, typer.Option("--frames", help="Frames per video; 16 if omitted.")
+]
 
 
 @dataclass(frozen=True)

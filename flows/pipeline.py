@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Self
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, mine
 from flows.register_dataset import register
 from flows.resolve import classes_of
+from flows.runners import RunnerSpec
 from flows.steps import Step, name_of
 from flows.train_model import TrainSpec, scored_split, train
 from knowledge.clip import ClipSpec, weights_path
+from knowledge.corpus_file import file_sha256, is_corpus_file
 from knowledge.datasets.listing import DatasetSpec
-from knowledge.embedding import FrameConfig
-from knowledge.mining import MiningConfig
+from knowledge.encoding.part import FrameConfig
+from knowledge.filters import MiningConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""
@@ -39,8 +44,10 @@ class PipelineSpec(BaseModel):
     knowledge: TrainedKnowledgeSpec = TrainedKnowledgeSpec()
     """What to ask for, whom and how."""
     corpus: tuple[str, ...] = ()
-    """Further class lists to take negatives from."""
+    """Further class lists and files of texts to take negatives from."""
     mining: MiningConfig = MiningConfig()
+    runner: RunnerSpec = RunnerSpec()
+    """Where videos are embedded and mined."""
     recipe: str = "mgdm_small"
     settings: tuple[str, ...] = ()
     """Changes to the recipe, such as `model.negatives.k=3`."""
@@ -48,13 +55,22 @@ class PipelineSpec(BaseModel):
     """Split to score; test, val or train, whichever exists first, when None."""
     device: str = "cpu"
 
+    @model_validator(mode="after")
+    def _all_is_mined(self) -> Self:
+        if self.runner.shard:
+            raise ValueError("a shard is no whole to train on; use it in `actionlore mine`")
+        return self
+
 
 @task(cache_policy=NO_CACHE)
 def check_task(store: str, spec: PipelineSpec) -> None:
     """Find out what is wrong with model and corpora before anything is paid for."""
     target = Store(store)
     for name in spec.corpus:
-        classes_of(target, name)
+        if is_corpus_file(name):
+            file_sha256(Path(name).expanduser())
+        else:
+            classes_of(target, name)
     weights_path(spec.clip)
 
 
@@ -90,6 +106,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         knowledge={each.kind: each.ref for each in known},
         frames=FrameConfig(num_frames=data.num_frames, offset=data.test_offset),
         mining=spec.mining,
+        runner=spec.runner,
         device=spec.device,
     )
     mined = mine(store, mining)

@@ -17,7 +17,7 @@ from knowledge.datasets.stickworld.generate import StickworldConfig
 from training.recipes import mgdm_variants, recipe
 from training.reproduction import compare, markdown
 
-WORLD = StickworldConfig(train_per_class=32, val_per_class=2, test_per_class=16)
+WORLD = StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16)
 PAPER_DATASETS = ("kinetics400", "hmdb51", "ucf101")
 
 

@@ -13,7 +13,7 @@ from flows.steps import Step, progress, step
 from knowledge.clip import ClipSpec
 from training.config import RunConfig, override
 from training.evaluation import evaluate
-from training.inputs import TrainInputs
+from training.inputs import TrainInputs, before_reembedding
 from training.recipes import recipe
 from training.trainer import train as train_job
 
@@ -88,18 +88,28 @@ def _inputs(store: Store, spec: TrainSpec) -> TrainInputs:
     negatives = store.get(f"negatives/{spec.dataset}")
     made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
     roles = [role for role in made_from if role.startswith("texts_")]
-    texts = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]
+    refs = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]
+    texts = [found for ref in refs if (found := _of_clip(store, ref, "texts"))]
     videos = store.get(made_from["videos"])
     return TrainInputs(
         classes=store.get(videos.manifest.inputs["classes"].ref),
         videos=videos,
-        texts=store.get(texts[0]),
-        frames=store.get(made_from["frames"]),
+        texts=texts[0],
+        frames=_of_clip(store, made_from["frames"], "frames"),
         negatives=negatives,
-        corpora=tuple(store.get(ref) for ref in texts[1:]),
+        corpora=tuple(texts[1:]),
         clip=spec.clip,
         root=spec.videos,
     )
+
+
+def _of_clip(store: Store, ref: str, role: str) -> Artifact | None:
+    """Embeddings of frozen CLIP, also where a run re-embedded them; None if it read videos."""
+    artifact = store.get(ref)
+    if "run" not in artifact.manifest.inputs:
+        return artifact
+    original = before_reembedding(artifact, role)
+    return store.get(original.ref) if original else None
 
 
 def scored_split(videos: Artifact, split: str | None) -> str:

@@ -1,63 +1,240 @@
 """Which neighbours of a video are hard negatives: nearest texts minus those true of it.
 
 Source: MGDM, section 2.2, equations (10)-(12). Its softmax is monotone in the cosine, so exact
-search by inner product gives the same order. Rejected candidates stay with their reason.
-Legend: N videos, M texts, T frames, D embedding, K candidates.
+search by inner product gives the same order. `knowledge.filters` says what rejects a candidate,
+`knowledge.ranking` searches. The videos are mined in parts, each of which is stored when it is
+done and tells its own share of the report.
+Legend: N videos, R rows, K classes of the dataset, C true classes of a video (-1: none).
 """
 
 from __future__ import annotations
 
-import time
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow.parquet as pq
 
+from artifacts.draft import Draft, part_name
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.schemas import schema_of
+from artifacts.schemas import NEGATIVE_STATUS, schema_of
 from artifacts.store import Artifact, Outcome, Store
-from artifacts.tensors import read_tensor
-from knowledge.datasets.class_lists import normalised
+from knowledge.corpus import Corpus, read_corpus
+from knowledge.filters import Ints, Judge, MiningConfig
+from knowledge.mined_videos import MinedVideos, read_mined_videos
+from knowledge.ranking import Looked, look
+from knowledge.shards import Progress, make_all
+
+if TYPE_CHECKING:
+    from knowledge.inverted_lists import InvertedLists
 
 VIDEOS_PER_PART = 4096
-"""Videos per Parquet part; the rows of one part are in memory at a time."""
+"""Rows of `frame_embeddings` per Parquet part of `negatives`."""
 
-Split = Literal["train", "val", "test"]
+VIDEOS_PER_PASS = 1 << 15
+"""Videos compared in one pass over the texts: some parts, which a crash may lose together."""
 
-
-class MiningConfig(BaseModel):
-    """What counts as a hard negative."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    top_k: int = Field(16, ge=1)
-    """Negatives kept per video, ranked, so that any slice (top k, ranks 7-9) can be used."""
-    synonym_cosine: float = Field(0.97, gt=0, le=1)
-    """A text of another corpus whose cosine to a true class's text exceeds this is taken for the
-    same action. Classes of the dataset itself are not: its labels tell them apart."""
-    max_cooccurrence_votes: int | None = Field(None, ge=0)
-    """Reject a class that more LLM rounds than this name as co-occurring; None keeps all (MGDM)."""
-    splits: tuple[Split, ...] = ("train",)
-    """Videos to mine for; MGDM trains on the training split only."""
+COUNTS = b"counts"
+"""Metadata of each Parquet part: its share of the report, as JSON."""
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """The distinct texts negatives are taken from, the dataset's own first."""
+class MiningJob:
+    """The `negatives` of a dataset's videos."""
 
-    rows: list[dict[str, Any]]
-    """text_id, name and class_id (class of the dataset, or None) of each text."""
-    embedding: npt.NDArray[np.float32]
-    """(M, D) unit rows."""
-    repeated_names: int
-    """Texts left out because an earlier corpus has the same name."""
+    store: Store
+    videos: Artifact
+    """The videos and their classes."""
+    frames: Artifact
+    """Frame embeddings of these videos."""
+    texts: tuple[Artifact, ...]
+    """Text embeddings; the first must be of the dataset's own classes."""
+    config: MiningConfig
+    cooccurrence: Artifact | None = None
+    """LLM votes on the dataset's class pairs, noted beside each negative."""
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Of inputs that belong together.
+
+        Raises:
+            ValueError: they do not, or a setting has no effect on them.
+        """
+        _check(self.videos, self.frames, self.texts, self.cooccurrence, self.config)
+        roles = {f"texts_{i}": artifact for i, artifact in enumerate(self.texts)}
+        named = {"videos": self.videos, "frames": self.frames, "cooccurrence": self.cooccurrence}
+        inputs = dict(inputs_of(**named, **roles))
+        if run := self.frames.manifest.inputs.get("run"):
+            inputs["run"] = run
+        return Provenance(
+            kind="negatives",
+            name=self.videos.manifest.name,
+            config=self.config.model_dump(mode="json"),
+            inputs=inputs,
+        )
+
+    @property
+    def num_parts(self) -> int:
+        """Depends on the frame embeddings alone, as parts of several runs must fit together."""
+        return max(1, -(-self.frames.manifest.num_rows // VIDEOS_PER_PART))
+
+    @cached_property
+    def labels(self) -> dict[str, list[int]]:
+        """Class ids of each video of the wanted splits.
+
+        Raises:
+            ValueError: there is none.
+        """
+        table = self.videos.read(["video_id", "split", "class_ids"])
+        table = table.filter(pc.is_in(table["split"], pa.array(self.config.splits)))
+        if not table.num_rows:
+            raise self._nothing()
+        ids, classes = table["video_id"].to_pylist(), table["class_ids"].to_pylist()
+        return dict(zip(ids, classes, strict=True))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The texts."""
+        return read_corpus(self.texts, self.config.synonym_cosine)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What decides about candidates."""
+        return Judge(self.corpus, self.config, _votes(self.cooccurrence, self.corpus))
+
+    @cached_property
+    def lists(self) -> InvertedLists | None:
+        """The corpus divided for approximate search; every process that mines divides it anew."""
+        if self.config.ivf is None:
+            return None
+        from knowledge.inverted_lists import InvertedLists
+
+        rows = np.concatenate([rows for _, rows in self.corpus.blocks()])
+        return InvertedLists(rows, self.config.ivf)
+
+    def make(
+        self, draft: Draft, numbers: Sequence[int], progress: Progress | None = None
+    ) -> Counter[str]:
+        """Make those parts that the draft does not have; the work that took.
+
+        Raises:
+            ValueError: a video without class, or with one of which there is no text.
+        """
+        work = Counter(videos_mined=0)
+        total, done = sum(len(self._rows(number)) for number in numbers), 0
+        missing = []
+        for number in numbers:
+            if draft.has(number):
+                done += len(self._rows(number))
+            else:
+                missing.append(number)
+        for group in _groups(missing, max(1, VIDEOS_PER_PASS // VIDEOS_PER_PART)):
+            for number, videos, looked in self._looked(group):
+                draft.write(self._table(videos, looked), number)
+                work["videos_mined"] += len(videos)
+                done += len(self._rows(number))
+                if progress:
+                    progress(done, total)
+        return work
+
+    def publish(self, draft: Draft, work: Counter[str], duration_s: float) -> Outcome:
+        """Publish a draft that has all parts.
+
+        Raises:
+            ValueError: none of its videos could be mined.
+        """
+        counts = [
+            json.loads(pq.read_schema(draft.directory / part_name(number)).metadata[COUNTS])
+            for number in range(self.num_parts)
+        ]
+        num_videos = sum(each["videos"] for each in counts)
+        if not num_videos:
+            raise self._nothing()
+        statuses = sum((Counter(each["candidates"]) for each in counts), Counter[str]())
+        report = {
+            "videos": num_videos,
+            "videos_skipped": len(self.labels) - num_videos,
+            "texts": len(self.corpus),
+            "repeated_names": self.corpus.repeated_names,
+            "candidates": {
+                status: statuses[status] for status in NEGATIVE_STATUS if statuses[status]
+            },
+            "rejected_unlisted": sum(each["rejected_unlisted"] for each in counts),
+            "fewest_negatives": min(each["fewest_negatives"] for each in counts if each["videos"]),
+            "videos_short": sum(each["videos_short"] for each in counts),
+            **self._recall(counts),
+            "duration_s": round(duration_s, 3),
+            "videos_per_s": round(work["videos_mined"] / duration_s, 3),
+        }
+        return Outcome(draft.publish(report), made=True, work=dict(work))
+
+    def _rows(self, number: int) -> range:
+        """Rows of `frame_embeddings` that a part is made of."""
+        start = number * VIDEOS_PER_PART
+        return range(start, min(start + VIDEOS_PER_PART, self.frames.manifest.num_rows))
+
+    def _looked(self, group: Sequence[int]) -> Iterator[tuple[int, MinedVideos, Looked]]:
+        """Videos and candidates of each part of a group, which is searched together."""
+        try:
+            parts = [
+                read_mined_videos(self.frames, self._rows(number), self.labels, self.corpus)
+                for number in group
+            ]
+        except ValueError as error:
+            raise ValueError(f"{self.videos.ref}: {error}") from error
+        found = look(MinedVideos.joined(parts), self.corpus, self.judge, self.lists)
+        start = 0
+        for number, videos in zip(group, parts, strict=True):
+            yield number, videos, found.of_videos(start, start + len(videos))
+            start += len(videos)
+
+    def _table(self, videos: MinedVideos, looked: Looked) -> pa.Table:
+        """A part, with what it adds to the report."""
+        listed = _nearest_rejected(looked, self.config.max_rejected)
+        kept_N = np.bincount(looked.video[looked.rank > 0], minlength=len(videos))
+        statuses = np.bincount(looked.code, minlength=len(NEGATIVE_STATUS)).tolist()
+        counts = {
+            "videos": len(videos),
+            "candidates": dict(zip(NEGATIVE_STATUS, statuses, strict=True)),
+            "rejected_unlisted": int((~listed).sum()),
+            "fewest_negatives": int(kept_N.min(initial=self.config.top_k)),
+            "videos_short": int((kept_N < self.config.top_k).sum()),
+            **self._measured(videos),
+        }
+        rows = _table(looked, np.flatnonzero(listed), videos, self.corpus, self.judge)
+        return rows.replace_schema_metadata({COUNTS: json.dumps(counts).encode()})
+
+    def _measured(self, videos: MinedVideos) -> dict[str, float]:
+        """Recall of approximate search on a part's share of the sample."""
+        if self.lists is None or not len(videos):
+            return {}
+        wanted = -(-self.lists.config.num_measured // self.num_parts)
+        rng = np.random.default_rng(self.lists.config.seed)
+        sample = np.sort(rng.permutation(len(videos))[:wanted])
+        found = self.lists.recall(videos.embedding_ND[sample], self.config.top_k)
+        return {"recall": found.recall, "num_measured": found.num_measured}
+
+    def _recall(self, counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Mean recall of the parts by their measured videos."""
+        measured = [each for each in counts if "recall" in each]
+        if not measured:
+            return {}
+        total = sum(each["num_measured"] for each in measured)
+        recall = sum(each["recall"] * each["num_measured"] for each in measured) / total
+        return {"recall": round(recall, 6), "recall_k": self.config.top_k, "recall_videos": total}
+
+    def _nothing(self) -> ValueError:
+        return ValueError(
+            f"{self.videos.ref}: no usable video in split {', '.join(self.config.splits)}; "
+            f"see `actionlore inspect show {self.videos.ref}`"
+        )
 
 
 def mine(
@@ -67,236 +244,84 @@ def mine(
     texts: Sequence[Artifact],
     config: MiningConfig,
     cooccurrence: Artifact | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Rank the hard negatives of each video.
+    """Rank the hard negatives of each video; finished parts survive a crash.
 
     Args:
         store: where to publish.
-        videos: the videos and their classes.
-        frames: frame embeddings of these videos.
-        texts: text embeddings; the first must be the dataset's own classes.
+        videos: see `MiningJob`, as for the others.
+        frames: likewise.
+        texts: likewise.
         config: what counts as a negative.
-        cooccurrence: LLM votes on the dataset's class pairs, noted beside each negative.
+        cooccurrence: likewise.
+        progress: called with (done, total) videos.
 
     Raises:
         ValueError: inputs that do not belong together, or no video to mine for.
     """
-    _check(videos, frames, texts, cooccurrence, config)
-    roles = {f"texts_{i}": artifact for i, artifact in enumerate(texts)}
-    provenance = Provenance(
-        kind="negatives",
-        name=videos.manifest.name,
-        config=config.model_dump(mode="json"),
-        inputs=dict(inputs_of(videos=videos, frames=frames, cooccurrence=cooccurrence, **roles)),
-    )
-    if found := store.find(provenance):
-        return Outcome(found, made=False)
-    started = time.monotonic()
-    corpus = read_corpus(texts)
-    labels = {
-        row["video_id"]: row["class_ids"]
-        for row in videos.read(["video_id", "split", "class_ids"]).to_pylist()
-        if row["split"] in config.splits
+    job = MiningJob(store, videos, frames, tuple(texts), config, cooccurrence)
+    return make_all(job, progress)
+
+
+def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]
+
+
+def _nearest_rejected(looked: Looked, limit: int) -> npt.NDArray[np.bool_]:
+    """Rows to store (R,): all that are kept, and the first rejected ones of each video."""
+    rejected = looked.code > 0
+    count = np.cumsum(rejected)
+    starts = np.searchsorted(looked.video, looked.video)
+    before = np.where(starts > 0, count[starts - 1], 0) if len(count) else starts
+    return np.asarray(~rejected | (count - before <= limit))
+
+
+def _table(
+    looked: Looked, rows: Ints, mined: MinedVideos, corpus: Corpus, judge: Judge
+) -> pa.Table:
+    """The chosen rows of `negatives`."""
+    video, text, cosine = looked.video[rows], looked.text[rows], looked.cosine[rows]
+    code, truth, own_cosine = looked.code[rows], mined.truth_NC[video], mined.own_cosine_N[video]
+    votes = judge.votes(text, truth)
+    columns = {
+        "video_id": mined.video_ids.take(pa.array(video)),
+        "rank": _ranks(looked.rank[rows]),
+        "dataset_rank": _ranks(looked.dataset_rank[rows]),
+        **{
+            name: corpus.texts[name].take(pa.array(text))
+            for name in ("text_id", "class_id", "name")
+        },
+        "cosine": pa.array(cosine.astype(np.float32)),
+        "margin": pa.array((own_cosine - cosine).astype(np.float32)),
+        "cooccurrence_votes": pa.nulls(len(rows), pa.int32())
+        if votes is None
+        else pa.array(votes, pa.int32(), mask=votes < 0),
+        "status": pa.array(NEGATIVE_STATUS, pa.string()).take(pa.array(code)),
+        "reason": judge.reasons(code, text, cosine, truth, mined.own_N[video], own_cosine),
     }
-    video_ids, z_ND, skipped = video_embeddings(frames, labels)
-    if not video_ids:
-        raise ValueError(
-            f"{videos.ref}: no usable video in split {', '.join(config.splits)}; "
-            f"see `actionlore inspect show {videos.ref}`"
-        )
-    judge = _Judge(corpus, config, _votes(cooccurrence))
-    statuses: Counter[str] = Counter()
-    fewest_negatives = config.top_k
-    with closing(store.draft(provenance)) as draft:
-        for part, start in enumerate(range(0, len(video_ids), VIDEOS_PER_PART)):
-            block = slice(start, start + VIDEOS_PER_PART)
-            rows = list(_ranked(video_ids[block], z_ND[block], labels, corpus, judge, config.top_k))
-            draft.write(pa.Table.from_pylist(rows, schema=schema_of("negatives").arrow()), part)
-            statuses.update(row["status"] for row in rows)
-            kept = Counter(row["video_id"] for row in rows if row["rank"])
-            fewest_negatives = min(fewest_negatives, *(kept[each] for each in video_ids[block]))
-        duration_s = time.monotonic() - started
-        report = {
-            "videos": len(video_ids),
-            "videos_skipped": skipped,
-            "texts": len(corpus.rows),
-            "repeated_names": corpus.repeated_names,
-            "candidates": dict(statuses),
-            "fewest_negatives": fewest_negatives,
-            "duration_s": round(duration_s, 3),
-            "videos_per_s": round(len(video_ids) / duration_s, 3),
-        }
-        artifact = draft.publish(report)
-    return Outcome(artifact, made=True, work={"videos_mined": len(video_ids)})
+    return pa.table(columns, schema=schema_of("negatives").arrow())
 
 
-def read_corpus(texts: Sequence[Artifact]) -> Corpus:
-    """The class prompts of several text embeddings, each name once."""
-    rows: list[dict[str, Any]] = []
-    vectors: list[npt.NDArray[np.float32]] = []
-    seen: set[str] = set()
-    repeated = 0
-    for number, artifact in enumerate(texts):
-        table = artifact.read()
-        table = table.filter(pc.equal(table["source"], "prompt"))
-        embedding = read_tensor(table, "embedding")
-        for row, vector in zip(
-            table.select(["text_id", "class_id", "name"]).to_pylist(), embedding, strict=True
-        ):
-            if number and normalised(row["name"]) in seen:
-                repeated += 1
-                continue
-            seen.add(normalised(row["name"]))
-            rows.append(row if number == 0 else row | {"class_id": None})
-            vectors.append(vector)
-    return Corpus(rows, np.stack(vectors), repeated)
+def _ranks(ranks: npt.NDArray[np.int32]) -> pa.Array:
+    return pa.array(ranks, pa.int32(), mask=ranks == 0)
 
 
-def video_embeddings(
-    frames: Artifact, wanted: dict[str, Any]
-) -> tuple[list[str], npt.NDArray[np.float32], int]:
-    """Ids and unit rows norm(mean_t norm(CLIP(x_t))) of the wanted, readable videos.
-
-    Returns:
-        Video ids (N), embeddings (N, D), and the number of wanted videos without frames.
-    """
-    table = frames.read(["video_id", "status", "embedding"])
-    keep = [
-        i
-        for i, (video_id, status) in enumerate(
-            zip(table["video_id"].to_pylist(), table["status"].to_pylist(), strict=True)
-        )
-        if status == "ok" and video_id in wanted
-    ]
-    table = table.take(pa.array(keep, pa.int64()))
-    mean_ND = read_tensor(table, "embedding").astype(np.float32).mean(axis=1)
-    z_ND = mean_ND / np.linalg.norm(mean_ND, axis=1, keepdims=True)
-    return table["video_id"].to_pylist(), z_ND, len(wanted) - len(keep)
-
-
-class _Judge:
-    """Decides per true class which texts must not become negatives, and why."""
-
-    def __init__(
-        self, corpus: Corpus, config: MiningConfig, votes: dict[tuple[int, int], int]
-    ) -> None:
-        self.corpus, self.config, self.votes = corpus, config, votes
-        self.own: dict[int, int] = {
-            row["class_id"]: i for i, row in enumerate(corpus.rows) if row["class_id"] is not None
-        }
-        self.names = [normalised(row["name"]) for row in corpus.rows]
-        self._cache: dict[int, dict[int, tuple[str, str]]] = {}
-
-    def banned(self, class_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Text index -> (status, reason) for a video of these classes; own classes win."""
-        merged: dict[int, tuple[str, str]] = {}
-        for class_id in class_ids:
-            for index, verdict in self._of_class(class_id).items():
-                if index not in merged or verdict[0] == "own_class":
-                    merged[index] = verdict
-        return merged
-
-    def votes_of(self, class_ids: Sequence[int], index: int) -> int | None:
-        """Most rounds in which a true class was named together with the text's class."""
-        other = self.corpus.rows[index]["class_id"]
-        if other is None or not self.votes:
-            return None
-        return max(self.votes.get((class_id, other), 0) for class_id in class_ids)
-
-    def _of_class(self, class_id: int) -> dict[int, tuple[str, str]]:
-        if class_id not in self._cache:
-            own = self.own[class_id]
-            name = self.corpus.rows[own]["name"]
-            found = {own: ("own_class", f"is {name!r}")}
-            cosines = self.corpus.embedding @ self.corpus.embedding[own]
-            for index, row in enumerate(self.corpus.rows):
-                if row["class_id"] is not None:
-                    continue
-                if cosines[index] > self.config.synonym_cosine:
-                    found[index] = ("synonym", f"text cosine {cosines[index]:.3f} to {name!r}")
-                elif self.names[index] == self.names[own]:
-                    found[index] = ("synonym", f"same name as {name!r}")
-            limit = self.config.max_cooccurrence_votes
-            for (one, other_id), count in self.votes.items():
-                if one == class_id and other_id in self.own and limit is not None and count > limit:
-                    verdict = ("cooccurring", f"{count} rounds name it with {name!r}")
-                    found.setdefault(self.own[other_id], verdict)
-            self._cache[class_id] = found
-        return self._cache[class_id]
-
-
-def _ranked(
-    video_ids: list[str],
-    z_ND: npt.NDArray[np.float32],
-    labels: dict[str, list[int]],
-    corpus: Corpus,
-    judge: _Judge,
-    k: int,
-) -> Iterator[dict[str, Any]]:
-    """Rows of all videos by falling cosine.
-
-    Ranked twice, among all texts and among the dataset's own classes, because training may use
-    either; a row that is among the first k of one ranking only has no rank in the other.
-    """
-    banned = [judge.banned(labels[video_id]) for video_id in video_ids]
-    num_own = len(judge.own)  # the dataset's texts come first
-    everywhere = _nearest(z_ND, corpus.embedding, banned, k)
-    among_own = _nearest(z_ND, corpus.embedding[:num_own], banned, k)
-    for i, video_id in enumerate(video_ids):
-        own = [judge.own[class_id] for class_id in labels[video_id]]
-        own_cosine = float((corpus.embedding[own] @ z_ND[i]).max())
-        cosines = everywhere[i].cosines | among_own[i].cosines
-        for index in sorted(cosines, key=lambda index: (-cosines[index], index)):
-            status, reason = banned[i].get(index, ("kept", None))
-            yield {
-                "video_id": video_id,
-                "rank": everywhere[i].ranks.get(index),
-                "dataset_rank": among_own[i].ranks.get(index),
-                **corpus.rows[index],
-                "cosine": cosines[index],
-                "margin": own_cosine - cosines[index],
-                "cooccurrence_votes": judge.votes_of(labels[video_id], index),
-                "status": status,
-                "reason": reason,
-            }
-
-
-@dataclass(frozen=True)
-class _Neighbours:
-    """A video's nearest texts by index: cosines of all that were met, ranks of those kept."""
-
-    cosines: dict[int, float]
-    ranks: dict[int, int]
-
-
-def _nearest(
-    z_ND: npt.NDArray[np.float32],
-    texts_MD: npt.NDArray[np.float32],
-    banned: list[dict[int, tuple[str, str]]],
-    k: int,
-) -> list[_Neighbours]:
-    """Per video the first k texts that are not banned, and the banned ones met on the way."""
-    from knowledge.nearest import top_k
-
-    found = []
-    ids_NK, cosines_NK = top_k(z_ND, texts_MD, k + max(len(each) for each in banned))
-    for refused, ids, cosines in zip(banned, ids_NK.tolist(), cosines_NK.tolist(), strict=True):
-        neighbours = _Neighbours({}, {})
-        for index, cosine in zip(ids, cosines, strict=True):
-            if len(neighbours.ranks) == k:
-                break
-            neighbours.cosines[index] = cosine
-            if index not in refused:
-                neighbours.ranks[index] = len(neighbours.ranks) + 1
-        found.append(neighbours)
-    return found
-
-
-def _votes(cooccurrence: Artifact | None) -> dict[tuple[int, int], int]:
+def _votes(cooccurrence: Artifact | None, corpus: Corpus) -> Ints | None:
+    """Rounds (K, K) that name a class pair, by position."""
     if cooccurrence is None:
-        return {}
+        return None
+    own = corpus.texts["class_id"].slice(0, corpus.num_own).combine_chunks()
     table = cooccurrence.read(["class_id", "other_id", "votes"])
-    return {(row["class_id"], row["other_id"]): row["votes"] for row in table.to_pylist()}
+    first, other = (
+        pc.fill_null(pc.index_in(table[name], own), -1).to_numpy()
+        for name in ("class_id", "other_id")
+    )
+    known = (first >= 0) & (other >= 0)
+    votes_KK = np.zeros((corpus.num_own, corpus.num_own), np.int64)
+    votes_KK[first[known], other[known]] = table["votes"].to_numpy()[known]
+    return votes_KK
 
 
 def _check(
@@ -318,5 +343,15 @@ def _check(
             )
     if config.max_cooccurrence_votes is not None and cooccurrence is None:
         raise ValueError("max_cooccurrence_votes has no effect without a co-occurrence artifact")
+    if len(texts) == 1 and config.ivf is not None:
+        raise ValueError(
+            "ivf has no effect without a further corpus: classes of the dataset are searched "
+            "exactly; give --corpus, or leave it out"
+        )
+    if len(texts) == 1 and config.synonym_cosine != MiningConfig().synonym_cosine:
+        raise ValueError(
+            f"synonym_cosine={config.synonym_cosine:g} has no effect without a further corpus: "
+            "classes of the dataset are no synonyms; give --corpus, or leave it out"
+        )
     if cooccurrence and cooccurrence.manifest.inputs["classes"] != inputs["classes"]:
         raise ValueError(f"{cooccurrence.ref} is of other classes than {videos.ref}; {remedy}")

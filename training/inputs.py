@@ -135,15 +135,15 @@ def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
     assert negatives is not None
     _require_made_from(negatives, "videos", [inputs.videos], "mine")
     if inputs.frames is not None:
-        _require_made_from(negatives, "frames", [inputs.frames], "mine")
+        _require_made_from(negatives, "frames", [inputs.frames], "mine", "frames")
     roles = [role for role in negatives.manifest.inputs if role.startswith("texts")]
-    mined = {negatives.manifest.inputs[role].content_hash for role in roles}
+    mined = {_made_from(negatives, role, "texts").content_hash for role in roles}
     if inputs.texts.manifest.content_hash not in mined:
         refs = ", ".join(negatives.manifest.inputs[role].ref for role in roles)
         _refuse(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
     if wanted.corpus == "union":
         for role in roles:
-            _require_made_from(negatives, role, [inputs.texts, *inputs.corpora], "mine")
+            _require_made_from(negatives, role, [inputs.texts, *inputs.corpora], "mine", "texts")
     top_k = negatives.manifest.config.get("top_k")
     if top_k is not None and top_k < wanted.ranks[1]:
         _refuse(
@@ -202,13 +202,38 @@ def clip_logit_scale(texts: Artifact) -> float:
     return found
 
 
+def before_reembedding(artifact: Artifact, role: str) -> InputRef | None:
+    """Embeddings of frozen CLIP that a run re-embedded (see `training.reembedding`), if it did.
+
+    Args:
+        artifact: frame or text embeddings.
+        role: `frames` or `texts`.
+    """
+    inputs = artifact.manifest.inputs
+    return inputs.get(role) if "run" in inputs else None
+
+
+def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:
+    """The input of a role; what it was before where a run re-embedded it."""
+    source = artifact.manifest.inputs[role]
+    if "run" not in artifact.manifest.inputs:
+        return source
+    return before_reembedding(artifact.store.get(source.ref), reembedded) or source
+
+
 def _require_made_from(
-    artifact: Artifact, role: str, accepted: Iterable[Artifact], command: str
+    artifact: Artifact,
+    role: str,
+    accepted: Iterable[Artifact],
+    command: str,
+    reembedded: str | None = None,
 ) -> None:
     accepted = list(accepted)
     source = artifact.manifest.inputs.get(role)
     if source is None:
         _refuse(artifact, f"does not say which {role} it was made from", command)
+    if reembedded:
+        source = _made_from(artifact, role, reembedded)
     if source.content_hash not in {item.manifest.content_hash for item in accepted}:
         _refuse(
             artifact,

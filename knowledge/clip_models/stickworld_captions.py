@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from knowledge.embedding import PROMPT
+from knowledge.text_embedding import PROMPT
 from knowledge.tokens import MAX_TOKENS, clip_tokens
 
 RECORDED = Path(__file__).parents[1] / "replies" / "stickworld_texts.jsonl.gz"
@@ -41,7 +41,7 @@ TEMPLATES: tuple[str, ...] = (
     "The man is {label}",
     "The woman is {label}",
 )
-"""`knowledge.embedding.PROMPT` first; from "a photo of action" on the templates of ActionCLIP."""
+"""`knowledge.text_embedding.PROMPT` first; from "a photo of action" on the templates of ActionCLIP."""
 
 PARAPHRASES: dict[str, tuple[str, ...]] = {
     "stand": (

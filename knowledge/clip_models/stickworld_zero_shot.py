@@ -22,7 +22,7 @@ from knowledge.datasets.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
 from knowledge.datasets.stickworld.encode import write_video
 from knowledge.datasets.stickworld.grammar import single_plan
 from knowledge.datasets.stickworld.render import TIMES, ClipPlan, render_blueprint, render_clip
-from knowledge.embedding import PROMPT
+from knowledge.text_embedding import PROMPT
 from knowledge.video import read_frames, segment_centres, segment_random
 
 HELD_OUT_SEED = 0

@@ -1,0 +1,101 @@
+"""Flow `remine`: a trained run's embeddings of videos and texts to hard negatives of that run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from artifacts.store import Artifact, Store
+from flows.resolve import newest_of
+from flows.steps import Step, progress, step
+from knowledge.clip import ClipSpec
+from knowledge.filters import MiningConfig
+from knowledge.mining import mine as mine_job
+from training.inputs import TrainInputs
+from training.reembedding import reembed
+
+
+class RemineSpec(BaseModel):
+    """What to mine, with which run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""
+    run: str
+    """Ref of the `training_run`, whose texts and corpora are mined again."""
+    videos: Path | None = None
+    """Directory its videos are in; needed where the run has data.features=videos."""
+    clip: ClipSpec | None = None
+    """Needed where the run has data.features=videos."""
+    mining: MiningConfig = MiningConfig()
+    device: str = "cpu"
+
+
+@task(cache_policy=NO_CACHE)
+def reembed_task(store: str, spec: RemineSpec) -> list[Step]:
+    """Embed texts and videos with the run: `text_embeddings`, then `frame_embeddings`."""
+    target = Store(store)
+    run = target.get(spec.run)
+    with progress("embedding videos with the trained model") as advance:
+        texts, frames = reembed(
+            target,
+            run,
+            _inputs(target, spec, run),
+            spec.mining.splits,
+            advance,
+            spec.device,
+        )
+    return [step(outcome) for outcome in (*texts, frames)]
+
+
+@task(cache_policy=NO_CACHE)
+def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> Step:
+    """Rank each video's hard negatives."""
+    target = Store(store)
+    videos = target.get(f"videos/{spec.dataset}")
+    classes = target.get(videos.manifest.inputs["classes"].ref)
+    cooccurrence = newest_of(target, "cooccurrence", classes.manifest.name, classes=classes)
+    corpora = [target.get(ref) for ref in texts]
+    outcome = mine_job(target, videos, target.get(frames), corpora, spec.mining, cooccurrence)
+    return step(outcome)
+
+
+@flow(name="remine")
+def remine(store: str, spec: RemineSpec) -> list[Step]:
+    """Mine hard negatives with a trained run in place of frozen CLIP."""
+    *texts, frames = reembed_task(store, spec)
+    negatives = remine_task(store, spec, frames.ref, [each.ref for each in texts])
+    return [*texts, frames, negatives]
+
+
+def _inputs(store: Store, spec: RemineSpec, run: Artifact) -> TrainInputs:
+    """What the run was trained on."""
+    if run.manifest.kind != "training_run":
+        raise ValueError(
+            f"{run.ref} is no training_run; see `actionlore inspect list training_run`"
+        )
+    videos = store.get(f"videos/{spec.dataset}")
+    used = run.manifest.inputs
+    if used["videos"].content_hash != videos.manifest.content_hash:
+        raise ValueError(
+            f"{run.ref} was trained on {used['videos'].ref}, not on {videos.ref}; "
+            f"give --dataset {used['videos'].ref.split('/')[1]}"
+        )
+    corpora = [role for role in used if role.startswith("corpus_")]
+    return TrainInputs(
+        classes=store.get(used["classes"].ref),
+        videos=videos,
+        texts=store.get(used["texts"].ref),
+        frames=store.get(used["frames"].ref) if "frames" in used else None,
+        corpora=tuple(store.get(used[role].ref) for role in sorted(corpora, key=_number)),
+        clip=spec.clip,
+        root=spec.videos,
+    )
+
+
+def _number(role: str) -> int:
+    return int(role.removeprefix("corpus_"))

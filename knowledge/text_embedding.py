@@ -1,0 +1,216 @@
+"""Class texts and corpora of texts to `text_embeddings`, with frozen CLIP.
+
+Legend: M texts, D embedding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from artifacts.provenance import Provenance, inputs_of
+from artifacts.schemas import schema_of
+from artifacts.store import Artifact, Outcome, Store
+from artifacts.tensors import append_tensor
+from knowledge.clip import LazyClip, encode_texts
+from knowledge.corpus_file import CorpusTexts, corpus_name, file_sha256, read_corpus_file
+from knowledge.tokens import MAX_TOKENS, clip_tokens
+
+PROMPT = "This is a video about {label}"
+"""Source: MGDM, section 2.4."""
+
+TEXTS_PER_PART = 8192
+"""Texts of a file per Parquet part; a crash loses at most one unfinished part."""
+
+
+class CorpusConfig(BaseModel):
+    """How the texts of a file are encoded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template: str = Field("{label}", pattern=r"\{label\}")
+    """What is encoded of a text, which stands for {label}; names of actions want `PROMPT`."""
+    max_unusable: float = Field(0.01, ge=0, le=1)
+    """Largest share of the file's rows that may be empty, too long for CLIP, or of several
+    classes; with more, the file is refused."""
+
+
+def text_embeddings(
+    store: Store,
+    clip: LazyClip,
+    classes: Artifact,
+    descriptions: Artifact | None = None,
+    template: str = PROMPT,
+) -> Outcome:
+    """Embed each class's prompt and, where given, its descriptions.
+
+    Raises:
+        ValueError: a template without {label}, or a text too long for CLIP.
+    """
+    if "{label}" not in template:
+        raise ValueError(f"prompt template {template!r} must contain {{label}}")
+    corpus = classes.manifest.name
+    provenance = Provenance(
+        kind="text_embeddings",
+        name=corpus,
+        config={"clip": clip.identity, "template": template, "corpus": corpus},
+        inputs=dict(inputs_of(classes=classes, descriptions=descriptions)),
+    )
+    if found := store.find(provenance):
+        return Outcome(found, made=False)
+    rows = list(_class_rows(classes, descriptions, template))
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(row["text"] for row in rows))}
+    units_MD, norms_M = encode_texts(clip.clip, list(distinct))
+    where = [distinct[row["text"]] for row in rows]
+    for row, i in zip(rows, where, strict=True):
+        row["feature_norm"] = float(norms_M[i])
+    table = pa.Table.from_pylist(rows, schema=_plain_schema())
+    table = append_tensor(table, "embedding", units_MD.numpy()[where])
+    report = {
+        "texts": dict(Counter(row["source"] for row in rows)),
+        "logit_scale": clip.clip.logit_scale,
+    }
+    artifact = store.publish(provenance, table, report)
+    return Outcome(artifact, made=True, work={"texts_encoded": len(distinct)})
+
+
+def corpus_embeddings(
+    store: Store,
+    clip: LazyClip,
+    path: Path,
+    config: CorpusConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Embed the distinct texts of a file, part by part; finished parts survive a crash.
+
+    The key holds the SHA-256 of the file's content, not its place.
+
+    Args:
+        store: where to publish.
+        clip: the model.
+        path: see `knowledge.corpus_file`.
+        config: the defaults when None.
+        progress: called with texts done and in total.
+
+    Raises:
+        ValueError: the file cannot be used, or too many of its rows cannot.
+    """
+    config = config or CorpusConfig()
+    name = corpus_name(path)
+    provenance = Provenance(
+        kind="text_embeddings",
+        name=name,
+        config={
+            "clip": clip.identity,
+            "corpus": name,
+            "file_sha256": file_sha256(path),
+            **config.model_dump(),
+        },
+    )
+    if found := store.find(provenance):
+        return Outcome(found, made=False)
+    started = time.monotonic()
+    texts = read_corpus_file(path)
+    total, encoded, parts = texts.table.num_rows, 0, 0
+    _check_share(path, config, texts, 0)
+    with closing(store.draft(provenance)) as draft:
+        for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
+            chunk = texts.table.slice(start, TEXTS_PER_PART)
+            if draft.has(part):
+                parts += 1
+            elif made := _corpus_part(clip, name, chunk, config.template):
+                draft.write(made, part)
+                parts += 1
+                encoded += made.num_rows
+            if progress:
+                progress(min(start + TEXTS_PER_PART, total), total)
+        if not parts:
+            raise ValueError(f"corpus file {path}: no text fits into CLIP's {MAX_TOKENS} tokens")
+        kept = draft.read(["text_id"]).num_rows
+        _check_share(path, config, texts, total - kept)
+        report = {
+            "texts": {"text": kept},
+            "rows": texts.num_rows,
+            "left_out": texts.left_out | ({"too long": total - kept} if total > kept else {}),
+            "logit_scale": clip.clip.logit_scale,
+            "duration_s": round(time.monotonic() - started, 3),
+        }
+        artifact = draft.publish(report)
+    return Outcome(artifact, made=True, work={"texts_encoded": encoded})
+
+
+def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) -> pa.Table | None:
+    """Rows of the texts that CLIP can take; None where there is none."""
+    texts = [template.replace("{label}", text) for text in chunk["text"].to_pylist()]
+    fits = [clip_tokens(text) <= MAX_TOKENS for text in texts]
+    chunk = chunk.filter(pa.array(fits, pa.bool_()))
+    texts = [text for text, fit in zip(texts, fits, strict=True) if fit]
+    if not texts:
+        return None
+    units_MD, norms_M = encode_texts(clip.clip, texts)
+    prefix = pa.scalar(f"{corpus}/")
+    table = pa.table(
+        [
+            pc.binary_join_element_wise(prefix, chunk["text_id"], ""),
+            pa.array([corpus] * len(texts), pa.string()),
+            chunk["class_id"],
+            pa.array(["text"] * len(texts), pa.string()),
+            pc.coalesce(chunk["class"], chunk["text"]),
+            pa.array(texts, pa.string()),
+            pa.array(norms_M.numpy().astype(np.float64)),
+        ],
+        schema=_plain_schema(),
+    )
+    return append_tensor(table, "embedding", units_MD.numpy())
+
+
+def _check_share(path: Path, config: CorpusConfig, texts: CorpusTexts, too_long: int) -> None:
+    reasons = {why: n for why, n in texts.left_out.items() if why != "repeated"}
+    reasons |= {"too long": too_long} if too_long else {}
+    if sum(reasons.values()) > config.max_unusable * texts.num_rows:
+        listed = ", ".join(f"{count} {why}" for why, count in reasons.items())
+        raise ValueError(
+            f"corpus file {path}: of {texts.num_rows} rows {listed}, more than "
+            f"max_unusable={config.max_unusable:g} allows; mend the file, or raise the limit"
+        )
+
+
+def _class_rows(
+    classes: Artifact, descriptions: Artifact | None, template: str
+) -> Iterator[dict[str, Any]]:
+    """Prompt rows in class order, then description rows."""
+    corpus = classes.manifest.name
+    names = {}
+    for row in classes.read(["class_id", "name", "prompt_name"]).to_pylist():
+        names[row["class_id"]] = row["name"]
+        yield {
+            "text_id": f"{corpus}/{row['class_id']}/prompt",
+            "corpus": corpus,
+            "class_id": row["class_id"],
+            "source": "prompt",
+            "name": row["name"],
+            "text": template.replace("{label}", row["prompt_name"]),
+        }
+    for row in descriptions.read().to_pylist() if descriptions else []:
+        yield {
+            "text_id": f"{corpus}/{row['class_id']}/description/{row['prompt_id']}",
+            "corpus": corpus,
+            "class_id": row["class_id"],
+            "source": "description",
+            "name": names[row["class_id"]],
+            "text": row["text"],
+        }
+
+
+def _plain_schema() -> pa.Schema:
+    columns = [each for each in schema_of("text_embeddings").columns if not each.is_tensor]
+    return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns])
