@@ -108,7 +108,7 @@ def negatives_of(artifact: Artifact, video_id: str, limit: int) -> list[dict[str
 
 
 def accuracies(artifact: Artifact) -> list[dict[str, str]]:
-    """Top-1 and top-5 of each protocol in per cent, with the split and number of videos.
+    """Top-1 and top-5, or mAP, of each protocol in per cent, and the number of videos.
 
     Raises:
         ValueError: not a metrics artifact.
@@ -119,7 +119,7 @@ def accuracies(artifact: Artifact) -> list[dict[str, str]]:
     for row in artifact.read().to_pylist():
         shown = rows.setdefault(row["protocol"], {"protocol": row["protocol"]})
         shown["frozen"] = "yes" if row["protocol"].startswith("zero_shot") else ""
-        if row["metric"] in ("top1", "top5"):
+        if row["metric"] in ("top1", "top5", "map"):
             shown[row["metric"]] = f"{100 * row['value']:.1f}"
             shown["videos"] = f"{row['num_videos']} of {row['split']}"
     return list(rows.values())

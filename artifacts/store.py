@@ -67,14 +67,24 @@ class Artifact:
             CorruptArtifactError: a file is missing, changed or damaged.
             ValueError: it was stored under another version of its schema.
         """
+        return pa.concat_tables(self.parts(columns))
+
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """All rows, one verified Parquet part at a time.
+
+        Raises:
+            CorruptArtifactError: as for `read`.
+            ValueError: as for `read`.
+        """
         schema = schema_of(self.manifest.kind)
         if self.manifest.schema_version != schema.version:
             raise ValueError(
                 f"{self.ref} has version {self.manifest.schema_version} of its schema, "
                 f"now it is {schema.version}; run `{schema.command}` again"
             )
-        names = [entry.name for entry in self.manifest.files if entry.num_rows is not None]
-        return pa.concat_tables([self._read_part(name, columns) for name in names])
+        for entry in self.manifest.files:
+            if entry.num_rows is not None:
+                yield self._read_part(entry.name, columns)
 
     def read_file(self, name: str) -> bytes:
         """Bytes of a file, after checking its SHA-256.

@@ -110,6 +110,15 @@ RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore r
 SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+RunArgument = Annotated[str, typer.Argument(help="Trained run: NAME (the newest) or NAME@KEY.")]
+RunClipOption = Annotated[
+    str | None,
+    typer.Option("--clip", help="The run's CLIP, where it is needed; the bundled one if it is it."),
+]
+RunWeightsOption = Annotated[str | None, typer.Option("--clip-weights", help="Of --clip.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes that decode videos; 0: threads.")
+]
 TopKOption = Annotated[int, typer.Option(help="Negatives kept per video.")]
 FramesOption = Annotated[int, typer.Option("--frames", help="Frames per video.")]
 

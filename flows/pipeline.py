@@ -17,6 +17,7 @@ from knowledge.clip import ClipSpec, weights_path
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding import FrameConfig
 from knowledge.mining import MiningConfig
+from training.config import RuntimeConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""
@@ -75,7 +76,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         videos=spec.dataset.videos,
         clip=spec.clip,
         split=spec.split,
-        device=spec.device,
+        runtime=RuntimeConfig(device=spec.device),
     )
     data = training.config.data
     check_task(store, spec)
