@@ -287,7 +287,7 @@ _ALL = (
     ),
     Schema(
         "training_run",
-        1,
+        2,
         "an epoch",
         (
             _int("epoch", "from 1", minimum=1),
@@ -296,6 +296,13 @@ _ALL = (
             _real("learning_rate", "of the new modules, at the end of the epoch", minimum=0),
             _real(
                 "val_top1", "top-1 on the validation videos", nullable=True, minimum=0, maximum=1
+            ),
+            _real(
+                "val_map",
+                "mean over classes of average precision, for videos of several classes",
+                nullable=True,
+                minimum=0,
+                maximum=1,
             ),
         ),
         unique=(("epoch",),),

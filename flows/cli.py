@@ -19,6 +19,7 @@ from flows.options import (
     ArchOption,
     AskOptions,
     ClassesOption,
+    ClipWorkersOption,
     ClusterWorkersOption,
     CorpusOption,
     CorpusTemplateOption,
@@ -35,7 +36,10 @@ from flows.options import (
     PipelineKindSetOption,
     PrecisionOption,
     RecipeOption,
+    RunArgument,
+    RunClipOption,
     RunnerOption,
+    RunWeightsOption,
     SetOption,
     ShardOption,
     SplitNumberOption,
@@ -228,31 +232,177 @@ def train(
     recipe: RecipeOption = "mgdm_small",
     settings: SetOption = [],  # noqa: B006
     videos: Annotated[Path | None, typer.Option(help="For data.features=videos.")] = None,
-    clip: Annotated[str | None, typer.Option(help="For data.features=videos.")] = None,
-    clip_weights: Annotated[str | None, typer.Option(help="For data.features=videos.")] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="For data.features=videos and actionclip; the bundled one if that fits."),
+    ] = None,
+    clip_weights: Annotated[str | None, typer.Option(help="Of --clip.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="stickworld: the recipe's method at the scale of the demo world."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     split: SplitOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    processes: Annotated[int, typer.Option(help="Share each batch, one process per GPU.")] = 1,
+    workers: ClipWorkersOption = 0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Directory for its curves.")] = None,
     store: StoreOption = "store",
 ) -> None:
-    """Train a recipe on mined artifacts and score it."""
+    """Train a recipe on mined artifacts and score it. A stopped run goes on where it was."""
 
     def flow() -> list[Step]:
         from flows.train_model import TrainSpec, train
+        from training.config import RuntimeConfig
+        from training.inputs import needs_clip, wanted_templates
 
+        if data not in (None, "stickworld"):
+            raise ValueError(f"--data {data} is unknown; the only value is stickworld")
         spec = TrainSpec(
             dataset=dataset,
             recipe=recipe,
+            data="stickworld" if data else None,
             settings=tuple(settings),
             videos=videos,
             clip=_optional_clip(clip, clip_weights),
             name=name,
             split=split,
-            device=device,
+            runtime=RuntimeConfig(
+                device=device,
+                processes=processes,
+                workers=workers,
+                compile=compiled,
+                tensorboard=tensorboard,
+            ),
         )
-        if spec.config.data.features == "cached" and (clip or videos):
-            raise ValueError("--clip and --videos have no effect with data.features=cached")
+        if videos and spec.config.data.features == "cached":
+            raise ValueError("--videos has no effect with data.features=cached")
+        if clip and not (needs_clip(spec.config) or wanted_templates(spec.config)):
+            raise ValueError(f"--clip has no effect: {recipe} takes the embeddings that are mined")
         return train(store, spec)
+
+    _run(flow, store)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Mined dataset, also another one; the run's own if omitted.")
+    ] = None,
+    split: SplitOption = None,
+    views: Annotated[
+        str | None, typer.Option(help="Clips x crops of a video, e.g. 4x3; the run's if omitted.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="For a run that takes videos.")] = None,
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    processes: Annotated[int, typer.Option(help="Share the videos, one process per GPU.")] = 1,
+    workers: ClipWorkersOption = 0,
+    store: StoreOption = "store",
+) -> None:
+    """Score a trained run: on its dataset, or zero-shot on another one."""
+
+    def flow() -> list[Step]:
+        from flows.evaluate_run import EvaluateSpec, evaluate
+        from training.config import RuntimeConfig
+
+        spec = EvaluateSpec(
+            run=run,
+            data=data,
+            split=split,
+            views=views,
+            videos=videos,
+            clip=_optional_clip(clip, clip_weights),
+            runtime=RuntimeConfig(device=device, processes=processes, workers=workers),
+        )
+        return evaluate(store, spec)
+
+    _run(flow, store)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes shown per video.")] = 5,
+    views: Annotated[str, typer.Option(help="Clips x crops that are averaged.")] = "1x1",
+    protocol: Annotated[
+        str | None, typer.Option(help="Way to classify; the one of validation if omitted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    device: DeviceOption = "cpu",
+    store: StoreOption = "store",
+) -> None:
+    """Name the actions in video files with a trained run."""
+
+    def show() -> None:
+        from flows.use_run import predict
+
+        model = _optional_clip(clip, clip_weights)
+        predict(store, run, videos, model, top, views, protocol, device, as_json)
+
+    _guarded(show)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option(help="New directory.")],
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    store: StoreOption = "store",
+) -> None:
+    """Write a trained run as weights that need neither store nor dataset."""
+
+    def write() -> None:
+        from flows.use_run import export
+
+        export(store, run, output, _optional_clip(clip, clip_weights))
+
+    _guarded(write)
+
+
+@app.command("register-features")
+def register_features(
+    dataset: Annotated[str, typer.Option(help="Name of the registered dataset.")],
+    features: Annotated[
+        Path, typer.Option(help=".npz or .parquet: (T, D) or (D,) for each video id.")
+    ],
+    clip: Annotated[
+        str, typer.Option(help="open_clip architecture, or any name of what made them.")
+    ],
+    clip_weights: Annotated[
+        str | None, typer.Option(help="Of --clip, where that can be loaded.")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="The same for class ids or names; the model's texts if omitted."),
+    ] = None,
+    logit_scale: Annotated[
+        float | None, typer.Option(help="With --texts: factor on cosines; 100 if omitted.")
+    ] = None,
+    top_k: TopKOption = None,
+    store: StoreOption = "store",
+) -> None:
+    """Take features you already have instead of embedding videos, and mine with them."""
+
+    def flow() -> list[Step]:
+        from flows.register_features import FeaturesSpec, register_features_flow
+
+        spec = FeaturesSpec(
+            dataset=dataset,
+            features=features,
+            clip=_clip(clip, clip_weights) if clip_weights else clip,
+            texts=texts,
+            logit_scale=logit_scale,
+            mining=_mining(top_k, [], None),
+        )
+        return register_features_flow(store, spec)
 
     _run(flow, store)
 
@@ -350,8 +500,8 @@ def inspect(
     _guarded(look)
 
 
-@app.command()
-def export(
+@app.command("export-negatives")
+def export_negatives(
     ref: Annotated[str, typer.Argument(help="negatives/NAME or negatives/NAME@KEY.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     format: Annotated[

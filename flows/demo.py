@@ -13,6 +13,7 @@ from flows.steps import Step, console, name_of, show_work
 from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.stickworld.generate import StickworldConfig
+from training.config import RuntimeConfig
 
 WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=6)
 RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")
@@ -43,5 +44,6 @@ def demo_flow(store: str, videos: Path) -> list[Step]:
     steps = mined_world(store, videos, WORLD)
     negatives = name_of(steps[-1])
     for recipe in RECIPES:
-        steps += train(store, TrainSpec(dataset=negatives, recipe=recipe, device="cpu"))
+        spec = TrainSpec(dataset=negatives, recipe=recipe, runtime=RuntimeConfig(device="cpu"))
+        steps += train(store, spec)
     return steps

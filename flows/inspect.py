@@ -92,7 +92,8 @@ def verify(store: str, ref: str | None) -> None:
 
 
 def recipes() -> None:
-    """Every recipe with its dataset and the accuracy it should reach."""
+    """Every recipe with its dataset, the accuracy it should reach and what it needs."""
+    from training.recipe import needs
     from training.recipes import recipe, recipe_names
 
     table = Table("recipe", "dataset", "CLIP", "top-1", "top-5", "about", box=None, pad_edge=False)
@@ -102,7 +103,10 @@ def recipes() -> None:
             "" if value is None else f"{100 * value:.1f} %"
             for value in (each.expected_top1, each.expected_top5)
         ]
-        table.add_row(name, each.dataset or "any", each.clip or "any", *expected, each.about)
+        if each.expected_map is not None:
+            expected[0] = f"mAP {100 * each.expected_map:.1f} %"
+        about = f"{each.about}; {needs(each)}"
+        table.add_row(name, each.dataset or "any", each.clip or "any", *expected, about)
     console.print(table)
 
 

@@ -186,6 +186,15 @@ DecodeLimitOption = Annotated[
 FramesOption = Annotated[
     int | None, typer.Option("--frames", help="Frames per video; 16 if omitted.")
 ]
+RunArgument = Annotated[str, typer.Argument(help="Trained run: NAME (the newest) or NAME@KEY.")]
+RunClipOption = Annotated[
+    str | None,
+    typer.Option("--clip", help="The run's CLIP, where it is needed; the bundled one if it is it."),
+]
+RunWeightsOption = Annotated[str | None, typer.Option("--clip-weights", help="Of --clip.")]
+ClipWorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes that decode videos; 0: threads.")
+]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from knowledge.corpus_file import file_sha256, is_corpus_file
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.encoding.part import FrameConfig
 from knowledge.filters import MiningConfig
+from training.config import RuntimeConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""
@@ -91,7 +92,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         videos=spec.dataset.videos,
         clip=spec.clip,
         split=spec.split,
-        device=spec.device,
+        runtime=RuntimeConfig(device=spec.device),
     )
     data = training.config.data
     check_task(store, spec)

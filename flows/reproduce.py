@@ -14,7 +14,9 @@ from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.stickworld.classes import pairs_by_reason
 from knowledge.datasets.stickworld.generate import StickworldConfig
-from training.recipes import mgdm_variants, recipe
+from training.config import RuntimeConfig
+from training.mgdm_recipes import mgdm_variants
+from training.recipes import recipe
 from training.reproduction import compare, markdown
 
 WORLD = StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16)
@@ -62,7 +64,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
                 recipe=f"mgdm_stickworld_{variant}",
                 settings=(f"seed={seed}",),
                 name=f"stickworld-{variant}-seed{seed}",
-                device="cpu",
+                runtime=RuntimeConfig(device="cpu"),
             )
             steps += train(store, run)
             made[variant].append(steps[-1].ref)

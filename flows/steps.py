@@ -72,14 +72,17 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     """One line per protocol and run; frozen CLIP, which is the same in all runs, comes once."""
     if not metrics:
         return
-    table = Table("run", "protocol", "top-1 %", "top-5 %", "videos", box=None, pad_edge=False)
+    table = Table(
+        "run", "protocol", "top-1 %", "top-5 %", "mAP %", "videos", box=None, pad_edge=False
+    )
     seen = set()
     for artifact in metrics:
         for row in accuracies(artifact):
             run = "frozen CLIP" if row["frozen"] else artifact.manifest.name
             if (run, row["protocol"]) not in seen:
                 seen.add((run, row["protocol"]))
-                table.add_row(run, row["protocol"], row["top1"], row["top5"], row["videos"])
+                cells = (row.get(name, "") for name in ("top1", "top5", "map", "videos"))
+                table.add_row(run, row["protocol"], *cells)
     console.print(table)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
-from artifacts.store import Artifact, Store
+from artifacts.store import Artifact, Outcome, Store
 from flows.steps import Step, progress, step
+from flows.train_inputs import train_inputs
 from knowledge.clip import ClipSpec
-from training.config import RunConfig, override
+from training.config import RunConfig, RuntimeConfig, override
 from training.evaluation import evaluate
-from training.inputs import TrainInputs, before_reembedding
+from training.inputs import TrainInputs
+from training.recipe import on_stickworld
 from training.recipes import recipe
 from training.trainer import train as train_job
 
@@ -24,8 +27,11 @@ class TrainSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`."""
+    """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the
+    recipe takes videos and no negatives."""
     recipe: str = "mgdm_small"
+    data: Literal["stickworld"] | None = None
+    """`stickworld`: keep the recipe's method and bring the rest to the demo world's scale."""
     settings: tuple[str, ...] = ()
     """Changes to the recipe, such as `model.negatives.k=3`."""
     videos: Path | None = None
@@ -36,7 +42,8 @@ class TrainSpec(BaseModel):
     """Name of the run; DATASET-RECIPE when None."""
     split: str | None = None
     """Split to score; test, val or train, whichever exists first, when None."""
-    device: str | None = None
+    runtime: RuntimeConfig = RuntimeConfig()
+    """How it is carried out; changes nothing in what comes out."""
 
     @property
     def run_name(self) -> str:
@@ -50,7 +57,16 @@ class TrainSpec(BaseModel):
         Raises:
             ValueError: unknown recipe or setting.
         """
-        return override(recipe(self.recipe).config, self.settings)
+        chosen = recipe(self.recipe)
+        if self.data == "stickworld":
+            chosen = on_stickworld(chosen)
+        return override(chosen.config, self.settings)
+
+
+@task(cache_policy=NO_CACHE)
+def embed_texts_task(store: str, spec: TrainSpec) -> list[Step]:
+    """Embed texts that the recipe needs and mining did not: `text_embeddings`."""
+    return [step(outcome) for outcome in _inputs(Store(store), spec)[1]]
 
 
 @task(cache_policy=NO_CACHE)
@@ -58,58 +74,35 @@ def train_task(store: str, spec: TrainSpec) -> Step:
     """Train: `training_run`."""
     target, config = Store(store), spec.config
     with progress("training steps") as advance:
-        inputs = _inputs(target, spec)
+        inputs, _ = _inputs(target, spec)
         scored_split(inputs.videos, spec.split)  # before the time is spent
-        return step(train_job(target, inputs, config, spec.run_name, advance, spec.device))
+        return step(train_job(target, inputs, config, spec.run_name, advance, spec.runtime))
 
 
 @task(cache_policy=NO_CACHE)
 def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
     """Score the run: `predictions` and `metrics`."""
     target = Store(store)
-    inputs = _inputs(target, spec)
+    inputs, _ = _inputs(target, spec)
     split = scored_split(inputs.videos, spec.split)
     with progress(f"scoring {split} videos") as advance:
         outcomes = evaluate(
-            target, target.get(run), inputs, split, progress=advance, device=spec.device
+            target, target.get(run), inputs, split, progress=advance, runtime=spec.runtime
         )
     return [step(outcome) for outcome in outcomes]
 
 
 @flow(name="train")
 def train(store: str, spec: TrainSpec) -> list[Step]:
-    """Train and score a model: `training_run`, `predictions`, `metrics`."""
+    """Train and score a model: `training_run`, `predictions`, `metrics`; first texts it lacks."""
+    texts = embed_texts_task(store, spec)
     run = train_task(store, spec)
-    return [run, *evaluate_task(store, spec, run.ref)]
+    return [*texts, run, *evaluate_task(store, spec, run.ref)]
 
 
-def _inputs(store: Store, spec: TrainSpec) -> TrainInputs:
-    """Everything the negatives were mined from, so that it fits together."""
-    negatives = store.get(f"negatives/{spec.dataset}")
-    made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
-    roles = [role for role in made_from if role.startswith("texts_")]
-    refs = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]
-    texts = [found for ref in refs if (found := _of_clip(store, ref, "texts"))]
-    videos = store.get(made_from["videos"])
-    return TrainInputs(
-        classes=store.get(videos.manifest.inputs["classes"].ref),
-        videos=videos,
-        texts=texts[0],
-        frames=_of_clip(store, made_from["frames"], "frames"),
-        negatives=negatives,
-        corpora=tuple(texts[1:]),
-        clip=spec.clip,
-        root=spec.videos,
-    )
-
-
-def _of_clip(store: Store, ref: str, role: str) -> Artifact | None:
-    """Embeddings of frozen CLIP, also where a run re-embedded them; None if it read videos."""
-    artifact = store.get(ref)
-    if "run" not in artifact.manifest.inputs:
-        return artifact
-    original = before_reembedding(artifact, role)
-    return store.get(original.ref) if original else None
+def _inputs(store: Store, spec: TrainSpec) -> tuple[TrainInputs, list[Outcome]]:
+    device = spec.runtime.device or "cpu"
+    return train_inputs(store, spec.dataset, spec.config, spec.clip, spec.videos, device)
 
 
 def scored_split(videos: Artifact, split: str | None) -> str:

@@ -1,60 +1,29 @@
 """From a config and inputs to the model and its source of clips; shared by training and evaluation.
 
-Legend: B videos, T frames, D embedding, S pixels of the square crop.
+Legend: B videos, T frames, D embedding.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from training.batches import CachedClips, ClipSource
+from training.batches import CachedClips, ClassList, ClipSource
+from training.class_texts import read_class_list
 from training.config import RunConfig
-from training.inputs import TrainInputs, clip_logit_scale
+from training.inputs import TrainInputs, clip_logit_scale, needs_clip
+from training.method import Method
+from training.model_configs import ActionClipConfig, MgdmConfig
+from training.models.actionclip import ActionClip
 from training.models.mgdm import MAX_LOGIT_SCALE, Mgdm
 
 if TYPE_CHECKING:
+    from knowledge.clip import ClipSpec
+    from training.text_tower import TextTower
     from training.vision import ImageTower
-
-
-class RunModel(nn.Module):
-    """A method on CLIP features, and CLIP's image tower where clips come from videos."""
-
-    def __init__(self, head: Mgdm, tower: ImageTower | None) -> None:
-        super().__init__()
-        self.head = head
-        self.tower = tower
-
-    def encode(self, clips: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, T, 3, S, S), or features (B, T, D) as they are, to features (B, T, D)."""
-        return clips if self.tower is None else self.tower(clips)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trained parameters by the origin that decides their learning rate: `new`, `clip`.
-
-        Every trained parameter is in exactly one group.
-        """
-        groups = self.head.parameter_groups()
-        if self.tower is not None:
-            trained = [p for p in self.tower.parameters() if p.requires_grad]
-            groups = groups | {"clip": groups["clip"] + trained}
-        grouped = [id(p) for group in groups.values() for p in group]
-        trainable = {id(p) for p in self.parameters() if p.requires_grad}
-        assert len(grouped) == len(set(grouped)), "a parameter is in two groups"
-        assert set(grouped) == trainable, "a trained parameter is in no group"
-        return groups
-
-    def trained_state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds: the head, and the image tower unless it is frozen."""
-        with_tower = self.tower is not None and self.tower.trained
-        return {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if with_tower or not name.startswith("tower.")
-        }
 
 
 def default_device() -> torch.device:
@@ -63,8 +32,12 @@ def default_device() -> torch.device:
 
 
 def assemble(
-    inputs: TrainInputs, config: RunConfig, cached: CachedClips | None, device: torch.device
-) -> tuple[RunModel, ClipSource]:
+    inputs: TrainInputs,
+    config: RunConfig,
+    cached: CachedClips | None,
+    device: torch.device,
+    workers: int = 0,
+) -> tuple[Method, ClipSource]:
     """Build the model with the initial weights of `config.seed`, and open its source of clips.
 
     Args:
@@ -72,40 +45,87 @@ def assemble(
         config: of the run.
         cached: the frame embeddings; None: clips come from videos.
         device: where the model goes.
+        workers: processes that decode videos; 0: threads of this one.
 
     Raises:
         ValueError: the config does not fit the CLIP model, or the videos' directory is not there.
     """
+    source: ClipSource
+    towers = Towers()
+    if needs_clip(config):
+        assert inputs.clip is not None
+        towers = load_towers(inputs.clip, config)
     if cached is not None:
-        return RunModel(_started_head(inputs, config, cached.dim), None).to(device), cached
-    from knowledge.clip import load_clip
-    from training.clips import VideoClips
-    from training.vision import ImageTower
+        source, dim = cached, cached.dim
+    else:
+        from training.clips import VideoClips
 
-    assert inputs.clip is not None
-    assert inputs.root is not None
-    clip = load_clip(inputs.clip)
-    source = VideoClips(inputs.root, config, clip.image_size)
-    head = _started_head(inputs, config, clip.dim)
-    tower = ImageTower(clip, config.vision, config.data.normalize)
-    return RunModel(head, tower).to(device), source
-
-
-def _started_head(inputs: TrainInputs, config: RunConfig, dim: int) -> Mgdm:
-    """The model with CLIP's own logit scale, if the config wants that."""
-    head = build_head(config, dim)
+        assert inputs.root is not None
+        assert towers.vision is not None
+        source = VideoClips(inputs.root, config, towers.vision.image_size, workers)
+        dim = towers.vision.dim
+    takes_classes = isinstance(config.model, ActionClipConfig)
+    classes = read_class_list(inputs, config) if takes_classes else None
+    method = build(config, dim, towers, classes)
     if config.model.logit_scale.init == "clip":
         with torch.no_grad():
-            head.logit_scale.fill_(min(math.log(clip_logit_scale(inputs.texts)), MAX_LOGIT_SCALE))
-    return head
+            start = min(math.log(clip_logit_scale(inputs.texts)), MAX_LOGIT_SCALE)
+            method.get_parameter("logit_scale").fill_(start)
+    return method.to(device), source
 
 
-def build_head(config: RunConfig, dim: int) -> Mgdm:
+@dataclass(frozen=True, eq=False)
+class Towers:
+    """The parts of CLIP that a run's model runs itself."""
+
+    vision: ImageTower | None = None
+    text: TextTower | None = None
+
+
+def load_towers(spec: ClipSpec, config: RunConfig) -> Towers:
+    """CLIP's towers as the config wants them; random weights depend on the seed only.
+
+    Raises:
+        ValueError: the model cannot be loaded, or the config does not fit it.
+    """
+    from knowledge.clip import load_clip
+    from training.initial_weights import restart
+    from training.text_tower import TextTower
+    from training.vision import ImageTower
+
+    clip, model = load_clip(spec), config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if not isinstance(model, ActionClipConfig):
+            return Towers(ImageTower(clip, config.vision, config.data.normalize))
+        restart(clip, model.init)
+        vision = None
+        if config.data.features == "videos":
+            joint_frames = config.data.num_frames if model.video.pre == "joint" else 0
+            shift = model.video.within == "shift"
+            vision = ImageTower(clip, config.vision, config.data.normalize, joint_frames, shift)
+        return Towers(vision, TextTower(clip) if model.text.trainable else None)
+
+
+def build(
+    config: RunConfig, dim: int, towers: Towers | None = None, classes: ClassList | None = None
+) -> Method:
     """The method's model; its initial weights depend on the seed only.
+
+    Args:
+        config: of the run.
+        dim: width D of CLIP's features.
+        towers: what it runs of CLIP; nothing when None.
+        classes: what it is trained on; for actionclip.
 
     Raises:
         ValueError: the config does not fit the embedding width.
     """
-    with torch.random.fork_rng():
+    towers = towers or Towers()
+    frames = config.data.num_frames
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Mgdm(config.model, dim, config.data.num_frames)
+        if isinstance(config.model, MgdmConfig):
+            return Mgdm(config.model, dim, frames, towers.vision)
+        assert classes is not None
+        return ActionClip(config.model, dim, frames, classes, towers.vision, towers.text)

@@ -1,49 +1,43 @@
-"""From a video file to the clip a model sees: sampling, decoding, augmentation.
+"""From video files to the clips a model sees: sampling, decoding, augmentation, in other processes.
 
 Every random draw depends on (seed, epoch, video_id) only, so neither the order of clips, nor the
 number of workers, nor a resumed run changes one.
 
-Legend: T frames, S pixels of the square crop.
+Legend: B videos, V views of a video, T frames, S pixels of the square crop.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
-from knowledge.video import (
-    VideoError,
-    read_frames,
-    resize_and_crop,
-    segment_centres,
-    segment_random,
-    segment_starts,
-)
+from knowledge.video import VideoError, read_frames
+from training.augmentation import augment
 from training.batches import Draw, Ints, VideoSet, check_share
 from training.config import DataConfig, RunConfig
+from training.decoders import Clip, Decoders, Waiting
+from training.views import crops, fixed_frames, random_frames
 
 
 class VideoClips:
-    """Clips decoded from videos in threads, one batch ahead of the model.
+    """Clips decoded from videos by workers, one batch ahead of the model.
 
-    A video that cannot be read is left out of its batch and noted with its reason, never replaced.
+    At most two batches of clips are held. A video that cannot be read is left out of its batch and
+    noted with its reason, never replaced; so is one at which the process that decodes it dies.
     """
 
-    def __init__(self, root: Path, config: RunConfig, size: int) -> None:
+    def __init__(self, root: Path, config: RunConfig, size: int, workers: int = 0) -> None:
         """Prepare reading.
 
         Args:
             root: directory the videos' paths are relative to.
             config: of the run.
             size: side S of the crop, the image tower's.
+            workers: processes that decode; 0: threads of this one.
 
         Raises:
             ValueError: no such directory, or pictures smaller than the crop.
@@ -55,7 +49,7 @@ class VideoClips:
                 f"data.short_side={config.data.short_side} is less than the {size} pixels "
                 "that CLIP needs"
             )
-        self.root, self.config, self.size = root, config, size
+        self.root, self.config, self.size, self.workers = root, config, size, workers
         self.unreadable: dict[str, str] = {}
         """Reason by video id."""
         self.num_decoded = 0
@@ -63,32 +57,41 @@ class VideoClips:
     def stream(
         self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
-        """Index (B,) of the readable videos and their clips (B, T, 3, S, S) uint8, batch by batch.
+        """Index (B,) of the readable videos and their clips, batch by batch.
+
+        Yields:
+            uint8 clips (B, T, 3, S, S); (B, V, T, 3, S, S) for test where `eval.views` asks for
+            several. The same whatever the number of workers.
 
         Raises:
             ValueError: more videos are unusable than the config allows.
         """
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            ahead: list[tuple[Ints, list[Future[torch.Tensor]]]] = []
+        with Decoders(self.workers, read_clip) as decoders:
+            ahead: deque[tuple[Ints, list[Waiting]]] = deque()
             for index_B in order:
-                jobs = [pool.submit(self._read, videos, i, draw) for i in index_B.tolist()]
-                ahead.append((index_B, jobs))
+                ahead.append((index_B, [self._start(decoders, videos, i, draw) for i in index_B]))
                 if len(ahead) > 1:
-                    yield from self._collect(videos, *ahead.pop(0))
-            for index_B, jobs in ahead:
-                yield from self._collect(videos, index_B, jobs)
+                    yield from self._collect(decoders, videos, *ahead.popleft())
+            while ahead:
+                yield from self._collect(decoders, videos, *ahead.popleft())
 
-    def _read(self, videos: VideoSet, i: int, draw: Draw | None) -> torch.Tensor:
+    def _start(
+        self, decoders: Decoders, videos: VideoSet, i: np.int64, draw: Draw | None
+    ) -> Waiting:
+        video_id = videos.video_ids[i]
+        known = self.unreadable.get(video_id)
         path = self.root / videos.paths[i]
-        return read_clip(path, videos.video_ids[i], self.config.data, self.size, draw)
+        views = self.config.eval.num_views
+        return decoders.start(path, known, video_id, self.config.data, self.size, draw, views)
 
     def _collect(
-        self, videos: VideoSet, index_B: Ints, jobs: list[Future[torch.Tensor]]
+        self, decoders: Decoders, videos: VideoSet, index_B: Ints, waiting: list[Waiting]
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
-        kept, clips = [], []
-        for i, job in zip(index_B.tolist(), jobs, strict=True):
+        kept: list[int] = []
+        clips: list[Clip] = []
+        for i, each in zip(index_B.tolist(), waiting, strict=True):
             try:
-                clips.append(job.result())
+                clips.append(decoders.result(each))
             except VideoError as error:
                 self.unreadable[videos.video_ids[i]] = error.reason
             else:
@@ -102,13 +105,18 @@ class VideoClips:
             f"split {videos.split!r} under {self.root}",
         )
         if kept:
-            yield np.array(kept), torch.stack(clips)
+            yield np.array(kept), torch.from_numpy(np.stack(clips))
 
 
 def read_clip(
-    path: Path, video_id: str, data: DataConfig, size: int, draw: Draw | None
-) -> torch.Tensor:
-    """Decode and crop one clip.
+    path: Path,
+    video_id: str,
+    data: DataConfig,
+    size: int,
+    draw: Draw | None,
+    views: tuple[int, int] = (1, 1),
+) -> Clip:
+    """Decode and crop one clip, or all views of a test video.
 
     Args:
         path: the video.
@@ -117,78 +125,32 @@ def read_clip(
         size: side S of the crop, the image tower's.
         draw: for training: a random frame of each segment, and augmentation; None for test: the
             frames of `data.test_offset`, centre crop.
+        views: clips in time and crops in space of a test video.
 
     Returns:
-        (T, 3, S, S) uint8.
+        (T, 3, S, S) uint8; of more than one view (V, T, 3, S, S), the crops of a clip together.
 
     Raises:
         VideoError: the video cannot be used.
     """
+    num_clips, num_crops = views if draw is None else (1, 1)
+    T = data.num_frames
 
-    def positions(num_frames: int) -> Sequence[int]:
-        if draw is not None:
-            return segment_random(num_frames, data.num_frames, draw.generator(video_id))
-        if data.test_offset == "start":
-            return segment_starts(num_frames, data.num_frames)
-        return segment_centres(num_frames, data.num_frames)
+    def positions(num_frames: int) -> list[int]:
+        if draw is not None and data.augmentation != "msq":
+            return random_frames(num_frames, T, draw.generator(video_id))
+        clips = fixed_frames(num_frames, T, data.test_offset, num_clips)
+        return [index for clip in clips for index in clip]
 
     images = read_frames(path, positions).images
-    if draw is None or data.augmentation == "none":
-        return resize_and_crop(images, size, data.short_side)
-    generator = draw.generator(f"{video_id}/augmentation")
-    images = F.resize(images, [data.short_side], InterpolationMode.BICUBIC, antialias=True)
-    return rrc_gray(images, size, data.flip, generator)
-
-
-def rrc_gray(
-    images_T3HW: torch.Tensor, size: int, flip: bool, generator: np.random.Generator
-) -> torch.Tensor:
-    """Random resized crop, mirror image half of the time, grey a fifth of it; one draw per clip.
-
-    Source: BIKE; "short side 256, random scaling and cropping" in MGDM 3.2.
-
-    Returns:
-        (T, 3, size, size) uint8.
-    """
-    top, left, height, width = random_crop(images_T3HW.shape[-2], images_T3HW.shape[-1], generator)
-    mirrored, grey = generator.random() < 0.5, generator.random() < 0.2
-    clip: torch.Tensor = F.resized_crop(
-        images_T3HW,
-        top,
-        left,
-        height,
-        width,
-        [size, size],
-        InterpolationMode.BICUBIC,
-        antialias=True,
-    )
-    if flip and mirrored:
-        clip = F.horizontal_flip(clip)
-    if grey:
-        clip = F.rgb_to_grayscale(clip, num_output_channels=3)
-    return clip
-
-
-def random_crop(
-    height: int,
-    width: int,
-    generator: np.random.Generator,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> tuple[int, int, int, int]:
-    """Top, left, height, width of a crop with random share of the area and aspect ratio.
-
-    Ten draws; if none fits, the largest central crop within the ratios. Source: Inception, as in
-    torchvision's RandomResizedCrop.
-    """
-    for _ in range(10):
-        pixels = height * width * generator.uniform(*area)
-        aspect = math.exp(generator.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        crop_w, crop_h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
-        if 0 < crop_w <= width and 0 < crop_h <= height:
-            top = int(generator.integers(0, height - crop_h + 1))
-            left = int(generator.integers(0, width - crop_w + 1))
-            return top, left, crop_h, crop_w
-    crop_w = min(width, round(height * ratio[1]))
-    crop_h = min(height, round(width / ratio[0]))
-    return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
+    if draw is not None and data.augmentation != "none":
+        generator = draw.generator(f"{video_id}/augmentation")
+        clip: Clip = augment(images, data, size, generator).numpy()
+        return clip
+    views_RT3SS = crops(images, size, data.short_side, num_crops)
+    if num_clips == num_crops == 1:
+        single: Clip = views_RT3SS[0].numpy()
+        return single
+    shape = (num_crops, num_clips, T, 3, size, size)
+    several: Clip = views_RT3SS.view(shape).transpose(0, 1).flatten(0, 1).numpy()
+    return several

@@ -10,19 +10,23 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from training.model_configs import (
+    ActionClipConfig,
+    Fraction,
+    MgdmConfig,
+    ModelConfig,
+    NegativesConfig,
+    PositiveInt,
+    PositiveReal,
+    Settings,
+)
 
-
-class Settings(BaseModel):
-    """Base of all configs: immutable, unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Augmentation = Literal["none", "rrc_gray", "tsn_color", "tsn_multiscale", "msq", "fsar"]
 
 
 class DataConfig(Settings):
@@ -34,112 +38,23 @@ class DataConfig(Settings):
     """Frames T per clip."""
     test_offset: Literal["center", "start"] = "center"
     """Frame of each segment at test; `start` is BIKE's way. Cached embeddings must be made so."""
-    augmentation: Literal["none", "rrc_gray"] = "none"
-    """Pictures in training: the centre crop, or random resized crop, flip and grey. The frame of
-    each segment is random in both."""
+    augmentation: Augmentation = "none"
+    """Pictures in training: the centre crop, or a preset of `training.augmentation`. The frame of
+    each segment is random in all but `msq`, which takes those of the test."""
     flip: bool = True
     """Mirror half of the clips; switch off where left and right are different actions (SSv2)."""
+    rand_augment: bool = False
+    """RandAugment(2, 9) before `tsn_color`; ActionCLIP does so on Kinetics only."""
     short_side: PositiveInt = 256
-    """Short side in pixels before cropping."""
+    """Short side in pixels before cropping; for `fsar` in training of both sides. Where a test
+    video is seen in several crops, its short side is CLIP's picture size instead."""
     normalize: Literal["clip", "imagenet"] = "clip"
     """Pixel statistics."""
+    shots: PositiveInt | None = None
+    """Train on this many videos of each class, drawn by `seed`: a draw of fewer shots is part of
+    one of more. None: on all."""
     max_unreadable: Fraction = 0.2
     """Largest share of a split's videos that may be unusable; with more, the run is refused."""
-
-
-class AttentionConfig(Settings):
-    """Temporal attention of frames under a text's guidance (eq. 15)."""
-
-    normalize: bool = True
-    """Unit frames and guides as in BIKE; False is eq. 15 to the letter."""
-    temperature: PositiveReal = 0.01
-    """Divides the attention logits; 1 is eq. 15 to the letter."""
-
-
-class DiscriminatorConfig(Settings):
-    """Self-attention between a video's positive and negative texts (eq. 17-18)."""
-
-    blocks: PositiveInt = 2
-    """Transformer blocks; 2 follows from the parameter count of Table 8."""
-    scope: Literal["sample", "batch"] = "sample"
-    """One sequence per video (1 + k texts), or one for the whole batch."""
-
-
-class LossConfig(Settings):
-    """Symmetric KL contrastive loss (eq. 9)."""
-
-    target: Literal["exact", "softmax10"] = "exact"
-    """Ground truth to distribution: Q / sum(Q), or softmax(10 Q) as ActionCLIP's code has it."""
-    empty: Literal["mask", "uniform"] = "mask"
-    """Texts without a video in the batch: left out, or pulled towards a uniform distribution."""
-
-
-class LogitScaleConfig(Settings):
-    """Factor on cosines, exp of a parameter."""
-
-    init: Literal["clip"] | Annotated[float, Field(gt=0, le=100)] = "clip"
-    """Start: that of the CLIP checkpoint (100 in all of OpenAI's), or a number."""
-    learnable: bool = True
-    """Trained with CLIP's learning rate and kept at or below 100."""
-
-
-class NegativesConfig(Settings):
-    """Which mined texts join the loss."""
-
-    k: Annotated[int, Field(ge=0)] = 7
-    """Hard negatives per video."""
-    slice: tuple[int, int] | None = None
-    """Ranks [start, stop) from 0, instead of the first k; [6, 9) is the paper's `3 (bot)`."""
-    corpus: Literal["dataset", "union"] = "dataset"
-    """Only classes of the dataset, or every text that was mined."""
-
-    @property
-    def ranks(self) -> tuple[int, int]:
-        """[start, stop) of the ranks in use, counted from 0."""
-        return self.slice or (0, self.k)
-
-    @model_validator(mode="after")
-    def _slice_has_k_ranks(self) -> Self:
-        if self.slice:
-            start, stop = self.slice
-            if not 0 <= start < stop or stop - start != self.k:
-                raise ValueError(
-                    f"model.negatives.slice={[start, stop]} must hold "
-                    f"model.negatives.k={self.k} ranks"
-                )
-        return self
-
-
-class MgdmConfig(Settings):
-    """Multi-granularity discrimination model (MGDM), its equations 4-9 and 13-18."""
-
-    name: Literal["mgdm"] = "mgdm"
-    video_blocks: PositiveInt = 6
-    """Temporal transformer blocks; 6 follows from the parameter count of Table 8."""
-    heads: PositiveInt | None = None
-    """Attention heads of all blocks; D / 64 when None."""
-    pos_emb: bool = True
-    """Add a learned embedding of the frame's position; eq. 13 does not mention it."""
-    pos_emb_std: PositiveReal = 0.02
-    """Its initial standard deviation. Where CLIP's features are long and training is short, 0.02
-    is too faint for the order of frames to be learnt."""
-    att: AttentionConfig = AttentionConfig()
-    guide: Literal["positive", "own"] = "positive"
-    """Text that guides the attention when a negative is scored in training: its video's positive
-    (paper), or the negative itself (as at test)."""
-    renorm_video: bool = False
-    """Bring the attended video embedding to unit length."""
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    inference_context: Literal["all", "self", "neighbours"] = "all"
-    """Texts the discriminator sees together at test: all classes, each alone, or each with its k
-    nearest classes. Evaluation reports all three; this one selects `val_top1`."""
-    no_video_representer: bool = False
-    """Ablation: the mean of the frames instead."""
-    no_discriminator: bool = False
-    """Ablation: the frozen text embeddings instead."""
-    negatives: NegativesConfig = NegativesConfig()
-    loss: LossConfig = LossConfig()
-    logit_scale: LogitScaleConfig = LogitScaleConfig()
 
 
 class VisionConfig(Settings):
@@ -152,21 +67,38 @@ class VisionConfig(Settings):
 
 
 class OptimConfig(Settings):
-    """AdamW with linear warm-up and cosine decay to 0, per step."""
+    """Optimiser, its schedule per step, and what a step consists of."""
 
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """`adam` has the weight decay in the gradient."""
     lr: PositiveReal = 5e-5
     """Peak learning rate of new modules."""
     clip_lr_ratio: Fraction = 0.1
-    """CLIP's learning rate (image tower, logit scale) over `lr`. Source: BIKE."""
+    """CLIP's learning rate (towers, logit scale) over `lr`. Source: BIKE."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,
     )
+    eps: PositiveReal = 1e-8
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
+    """On every trained parameter, as the peers have it."""
     epochs: PositiveInt = 20
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    """After a linear warm-up: half a cosine to 0, constant, or times `gamma` at milestones."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    milestones: tuple[PositiveInt, ...] = ()
+    """For `step`: epochs after which the learning rate falls."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
     batch_size: PositiveInt = 256
-    """Clips per step; in-batch negatives come from these."""
+    """Clips per step, over all processes; in-batch negatives come from these."""
+    micro_batch: PositiveInt | None = None
+    """Clips per forward pass of a process, to save memory: same loss, same in-batch negatives, but
+    all clips but the first part are encoded twice. None: a process's clips at once."""
+    max_norm: PositiveReal | None = None
+    """Gradients are scaled down to this Euclidean norm. None: never."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of an exponential mean of the weights, which is then what is validated and
+    published. None: the weights themselves."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
@@ -177,30 +109,124 @@ class OptimConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        bounds = [self.warmup_epochs - 1, *self.milestones, self.epochs]
+        if self.schedule == "step" and (not self.milestones or bounds != sorted(set(bounds))):
+            raise ValueError(
+                f"optim.milestones={list(self.milestones)} must be rising epochs from "
+                f"optim.warmup_epochs={self.warmup_epochs} to below optim.epochs={self.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_smaller(self) -> Self:
+        if self.micro_batch is not None and self.micro_batch >= self.batch_size:
+            raise ValueError(
+                f"optim.micro_batch={self.micro_batch} must be less than "
+                f"optim.batch_size={self.batch_size}; or leave it at null"
+            )
+        return self
+
 
 class EvalConfig(Settings):
-    """Validation during training; it selects nothing, the last epoch is kept."""
+    """Validation during training, and scoring."""
 
     every: Annotated[int, Field(ge=0)] = 1
     """Epochs between passes over the `val` split; 0: never."""
+    select: str | None = None
+    """Split whose videos choose the published epoch, by top-1 (where videos have several classes,
+    by mean average precision): `val`. None: the last epoch is published."""
+    patience: PositiveInt | None = None
+    """Stop after this many validations without improvement. None: never."""
+    views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"
+    """Clips in time x crops in space that a test video is seen in; probabilities are averaged."""
     batch_size: PositiveInt = 256
     """Clips per forward pass."""
+
+    @property
+    def videos_per_pass(self) -> int:
+        """Videos whose views together are about `batch_size` clips."""
+        clips, crops = self.num_views
+        return max(1, self.batch_size // (clips * crops))
+
+    @property
+    def num_views(self) -> tuple[int, int]:
+        """Clips in time, crops in space."""
+        clips, crops = self.views.split("x")
+        return int(clips), int(crops)
+
+    @model_validator(mode="after")
+    def _selection_is_on_validation_videos(self) -> Self:
+        if self.select == "test":
+            raise ValueError(
+                "eval.select=test would choose the weights on the videos that measure them; use val"
+            )
+        if self.select not in (None, "val"):
+            raise ValueError(f"eval.select={self.select} is not a split to select on; use val")
+        if self.select and not self.every:
+            raise ValueError("eval.select needs validation; set eval.every=1")
+        return self
+
+
+class RuntimeConfig(Settings):
+    """How a run is carried out: nothing in the result but rounding, so no part of a run's key."""
+
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`, ...; the first CUDA device if there is one when None."""
+    processes: PositiveInt = 1
+    """Processes that share each batch, one per GPU where there are GPUs."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode videos, for each of `processes`; 0: threads, which share its core with
+    the model."""
+    checkpoint_every_s: PositiveReal = 300.0
+    """Seconds between checkpoints that a stopped run goes on from."""
+    checkpoint_every_steps: PositiveInt | None = None
+    """A checkpoint after this many steps too."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints kept; with a damaged one the run goes on from the one before."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    tensorboard: Path | None = None
+    """Directory for TensorBoard; needs the extra `tensorboard`."""
 
 
 class RunConfig(Settings):
     """A training run, resolved: stored with it and part of its key."""
 
     data: DataConfig = DataConfig()
-    model: MgdmConfig = MgdmConfig()
+    model: ModelConfig = MgdmConfig()
     vision: VisionConfig = VisionConfig()
     optim: OptimConfig = OptimConfig()
     eval: EvalConfig = EvalConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides initial weights, the order of clips and every random draw."""
 
+    @property
+    def negatives(self) -> NegativesConfig:
+        """Mined texts in use: none where the model takes none."""
+        model = self.model
+        return model.negatives if isinstance(model, MgdmConfig) else NegativesConfig(k=0)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.data.shots and getattr(self.model, "multilabel", None):
+            raise ValueError(
+                f"data.shots={self.data.shots} needs one class per video, which "
+                f"model.multilabel={self.model.multilabel} has not; set data.shots=null"  # type: ignore[union-attr]
+            )
+        init = getattr(self.model, "init", None)
+        if init == "scratch" and self.vision.trainable != "all":
+            raise ValueError(
+                "model.init=scratch starts the image tower from random weights, which must be "
+                "trained; set data.features=videos and vision.trainable=all"
+            )
+        return self
+
     @model_validator(mode="after")
     def _every_setting_has_an_effect(self) -> Self:
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        defaults["model"] = type(self.model)()
         for setting, why in _without_effect(self):
             value, default = _lookup(self, setting), _lookup(defaults, setting)
             if value != default:
@@ -226,6 +252,8 @@ def override(config: RunConfig, settings: Iterable[str]) -> RunConfig:
             raise ValueError(f"{setting!r} is not a setting; write key=value, e.g. optim.epochs=5")
         key = key.strip()
         known = dict(_flatten(values))
+        if key == "model.name":
+            raise ValueError(f"{key} comes with the recipe; choose a recipe of {text.strip()}")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
             near += [item for item in known if item.rsplit(".")[-1] == key and item not in near]
@@ -255,12 +283,15 @@ def parse(values: dict[str, Any]) -> RunConfig:
 
 def _first_error(error: ValidationError) -> str:
     """One line; the alternatives of a union count as one error."""
-    known = set(dict(_flatten(RunConfig().model_dump())))
+    models = MgdmConfig(), ActionClipConfig()
+    known = {name for model in models for name, _ in _flatten(RunConfig(model=model).model_dump())}
     messages: dict[str, list[str]] = {}
     for item in error.errors():
         if item["type"] == "value_error":
             return item["msg"].removeprefix("Value error, ")
         names = [str(part) for part in item["loc"]]
+        if names[0] == "model" and names[1:2] in [[model.name] for model in models]:
+            del names[1]  # pydantic names the model chosen in between
         while names[:-1] and ".".join(names) not in known and item["type"] != "extra_forbidden":
             names.pop()
         where = f"{'.'.join(names)}={_plain(item['input'])}"
@@ -273,38 +304,28 @@ def _without_effect(config: RunConfig) -> Iterator[tuple[str, str]]:
     """Settings that change nothing in this combination, and why."""
     model, data, vision = config.model, config.data, config.vision
     if data.features == "cached":
-        for name in ("augmentation", "flip", "short_side", "normalize"):
+        for name in ("augmentation", "flip", "rand_augment", "short_side", "normalize"):
             yield f"data.{name}", "data.features is cached, so no picture is read"
         for name in ("trainable", "last_n"):
             yield f"vision.{name}", "data.features is cached, so the image tower is not run"
-    if data.augmentation == "none":
-        yield "data.flip", "data.augmentation is none"
+        for name in ("init", "video.pre", "video.within") if model.name == "actionclip" else ():
+            yield f"model.{name}", "data.features is cached, so the image tower is not run"
+        yield "eval.views", "data.features is cached, so no picture is read"
+    if config.optim.schedule != "step":
+        for name in ("milestones", "gamma"):
+            yield f"optim.{name}", f"optim.schedule is {config.optim.schedule}"
+    if config.eval.select is None:
+        yield "eval.patience", "eval.select is null, so no epoch is better than another"
+    if data.augmentation in ("none", "msq"):
+        yield "data.flip", f"data.augmentation is {data.augmentation}"
+    if data.augmentation != "tsn_color":
+        yield "data.rand_augment", f"data.augmentation is {data.augmentation}, not tsn_color"
     if vision.trainable != "last_n":
         yield "vision.last_n", f"vision.trainable is {vision.trainable}"
-    if vision.trainable == "none" and not model.logit_scale.learnable:
+    clip_trained = vision.trainable != "none" or model.logit_scale.learnable
+    if not clip_trained and not (isinstance(model, ActionClipConfig) and model.text.trainable):
         yield "optim.clip_lr_ratio", "no parameter of CLIP is trained"
-    yield from _mgdm_without_effect(model)
-
-
-def _mgdm_without_effect(model: MgdmConfig) -> Iterator[tuple[str, str]]:
-    if model.no_video_representer:
-        representer = ("video_blocks", "pos_emb", "pos_emb_std")
-        for name in (*representer, "guide", "att.normalize", "att.temperature"):
-            yield f"model.{name}", "model.no_video_representer takes the mean of the frames"
-    if not model.pos_emb:
-        yield "model.pos_emb_std", "model.pos_emb is off"
-    if model.no_discriminator:
-        for name in ("discriminator.blocks", "discriminator.scope", "inference_context"):
-            yield f"model.{name}", "model.no_discriminator takes the text embeddings as they are"
-    if model.no_video_representer and model.no_discriminator:
-        yield "model.heads", "there is no block left that has heads"
-    if model.negatives.k == 0:
-        why = "model.negatives.k is 0"
-        yield "model.guide", f"{why}, so every text is a positive"
-        yield "model.negatives.corpus", why
-        yield "model.loss.empty", f"{why}, so every text has its own video in the batch"
-        if model.inference_context == "neighbours":
-            yield "model.inference_context", f"{why}, so a class has no neighbours: that is `self`"
+    yield from model.without_effect()
 
 
 def _lookup(values: Any, key: str) -> Any:

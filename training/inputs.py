@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from artifacts.provenance import InputRef, inputs_of
 from artifacts.store import Artifact
 from training.config import RunConfig
+from training.model_configs import ActionClipConfig
+from training.prompts import family_templates
 
 if TYPE_CHECKING:
     from knowledge.clip import ClipSpec
@@ -32,14 +34,17 @@ class TrainInputs:
     """For model.negatives.k > 0."""
     corpora: tuple[Artifact, ...] = ()
     """`text_embeddings` of further class lists; for model.negatives.corpus=union."""
+    templates: Artifact | None = None
+    """`text_embeddings` of the dataset's own classes under every template; for
+    model.text.trainable=false of actionclip."""
     clip: ClipSpec | None = None
-    """For data.features=videos."""
+    """For data.features=videos and model.text.trainable=true."""
     root: Path | None = None
     """Directory the videos' paths are relative to; for data.features=videos."""
 
     def used(self, config: RunConfig) -> dict[str, InputRef]:
         """Provenance of a run: the artifacts that this config reads, by role."""
-        negatives = config.model.negatives
+        negatives = config.negatives
         roles: dict[str, Artifact | None] = {
             "classes": self.classes,
             "videos": self.videos,
@@ -47,11 +52,27 @@ class TrainInputs:
         }
         if config.data.features == "cached":
             roles["frames"] = self.frames
+        if wanted_templates(config):
+            roles["templates"] = self.templates
         if negatives.k:
             roles["negatives"] = self.negatives
             if negatives.corpus == "union":
                 roles |= {f"corpus_{i}": corpus for i, corpus in enumerate(self.corpora)}
         return dict(inputs_of(**roles))
+
+
+def wanted_templates(config: RunConfig) -> tuple[str, ...]:
+    """Templates whose frozen embeddings the model reads."""
+    model = config.model
+    if not isinstance(model, ActionClipConfig) or model.text.trainable:
+        return ()
+    return family_templates(model.text.templates)
+
+
+def needs_clip(config: RunConfig) -> bool:
+    """Whether a tower of CLIP is run."""
+    text = isinstance(config.model, ActionClipConfig) and config.model.text.trainable
+    return text or config.data.features == "videos"
 
 
 def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
@@ -71,9 +92,11 @@ def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) 
     _require_made_from(inputs.texts, "classes", [inputs.classes], "mine")
     if inputs.frames is not None:
         _require_made_from(inputs.frames, "videos", [inputs.videos], "mine")
+    if inputs.templates is not None:
+        _require_made_from(inputs.templates, "classes", [inputs.classes], "train")
     if config.data.features == "cached":
         _check_sampling(inputs.frames, config)
-    if training and config.model.negatives.k:
+    if training and config.negatives.k:
         _check_negatives(inputs, config)
     _check_clip(inputs, config)
 
@@ -86,6 +109,7 @@ def _check_kinds(inputs: TrainInputs) -> None:
         "frames": ("frame_embeddings", [inputs.frames]),
         "negatives": ("negatives", [inputs.negatives]),
         "corpora": ("text_embeddings", [*inputs.corpora]),
+        "templates": ("text_embeddings", [inputs.templates]),
     }
     for role, (kind, artifacts) in expected.items():
         for artifact in artifacts:
@@ -102,11 +126,33 @@ def _check_presence(inputs: TrainInputs, config: RunConfig, training: bool) -> N
     if config.data.features == "videos" and (inputs.clip is None or inputs.root is None):
         lacking = "a CLIP model" if inputs.clip is None else "the directory of the videos"
         raise ValueError(f"data.features=videos needs {lacking}; or set data.features=cached")
-    if training and config.model.negatives.k and inputs.negatives is None:
+    if needs_clip(config) and inputs.clip is None:
         raise ValueError(
-            f"model.negatives.k={config.model.negatives.k} needs negatives of {inputs.videos.ref}; "
+            "model.text.trainable=true needs a CLIP model; give --clip and --clip-weights, or set "
+            "model.text.trainable=false"
+        )
+    _check_templates(inputs.templates, wanted_templates(config), inputs)
+    if training and config.negatives.k and inputs.negatives is None:
+        raise ValueError(
+            f"model.negatives.k={config.negatives.k} needs negatives of {inputs.videos.ref}; "
             "run `actionlore mine`, or set model.negatives.k=0"
         )
+
+
+def _check_templates(
+    templates: Artifact | None, wanted: tuple[str, ...], inputs: TrainInputs
+) -> None:
+    if not wanted:
+        return
+    remedy = "train with --clip and --clip-weights, which makes it, or set model.text.trainable"
+    if templates is None:
+        raise ValueError(
+            f"model.text.templates needs text_embeddings of {inputs.classes.ref} under "
+            f"{len(wanted)} templates; {remedy}"
+        )
+    made = templates.manifest.config.get("templates") or []
+    if lacking := [template for template in wanted if template not in made]:
+        raise ValueError(f"{templates.ref} lacks the template {lacking[0]!r}; {remedy}")
 
 
 def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
@@ -131,7 +177,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
 
 
 def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
-    negatives, wanted = inputs.negatives, config.model.negatives
+    negatives, wanted = inputs.negatives, config.negatives
     assert negatives is not None
     _require_made_from(negatives, "videos", [inputs.videos], "mine")
     if inputs.frames is not None:
@@ -157,8 +203,8 @@ def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
 def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
     """All embeddings come from one CLIP, the texts' one."""
     expected = clip_identity(inputs.texts)
-    artifacts = [*inputs.corpora, *([inputs.frames] if inputs.frames else [])]
-    for artifact in artifacts:
+    optional = (inputs.frames, inputs.templates)
+    for artifact in [*inputs.corpora, *(each for each in optional if each is not None)]:
         if (found := clip_identity(artifact)) != expected:
             _refuse(
                 artifact,
@@ -166,7 +212,7 @@ def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
                 f"but {inputs.texts.ref} with {_short(expected)}",
                 "mine",
             )
-    if config.data.features == "videos":
+    if needs_clip(config):
         from knowledge.clip import LazyClip
 
         assert inputs.clip is not None

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import torch
 
 from training.batches import ClassList, Ints, VideoSet, text_features
-from training.config import NegativesConfig
 from training.inputs import TrainInputs
+from training.model_configs import NegativesConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,175 +1,27 @@
 """Complete named runs: one per table cell of the papers, each stating what it should reach.
 
-A recipe is a function, so it can be read, called and changed; `actionlore train --recipe NAME`
-resolves it here, and `config.override` adapts it.
+A recipe is made by a function, so it can be read, called and changed; `actionlore train --recipe
+NAME` resolves it here, and `config.override` adapts it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache
 
-from training.config import (
-    DataConfig,
-    EvalConfig,
-    MgdmConfig,
-    NegativesConfig,
-    OptimConfig,
-    RunConfig,
-    VisionConfig,
-)
+from training.actionclip_recipes import actionclip_recipes
+from training.mgdm_recipes import mgdm_recipes
+from training.recipe import Recipe, named
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A run and what it should give."""
-
-    name: str
-    config: RunConfig
-    about: str
-    """Where it comes from and what it needs."""
-    dataset: str | None = None
-    """Dataset of the cell; None: any."""
-    split: str = "val"
-    """Split the expected numbers are for."""
-    clip: str | None = None
-    """open_clip architecture of the cell (OpenAI weights); None: any."""
-    expected_top1: float | None = None
-    """Share of videos, 0 to 1."""
-    expected_top5: float | None = None
-
-
-_DATASETS = {"kinetics400": ("1", "val"), "hmdb51": ("2", "test"), "ucf101": ("3", "test")}
-"""Dataset -> table of its negatives, split it is tested on."""
-
-_PAPER_TOP1_TOP5: dict[str, dict[str, tuple[float, float | None]]] = {
-    "kinetics400": {
-        "k0": (0.859, 0.966),
-        "k3": (0.866, 0.973),
-        "k5": (0.869, 0.977),
-        "k7": (0.873, 0.979),
-        "k9": (0.873, 0.979),
-        "k3_bot": (0.861, 0.972),
-        "no_video_representer": (0.837, None),
-        "no_discriminator": (0.862, None),
-    },
-    "hmdb51": {
-        "k0": (0.790, 0.968),
-        "k3": (0.814, 0.958),
-        "k5": (0.817, 0.960),
-        "k7": (0.822, 0.960),
-        "k9": (0.820, 0.961),
-        "k3_bot": (0.797, 0.965),
-        "no_video_representer": (0.766, None),
-        "no_discriminator": (0.801, None),
-    },
-    "ucf101": {
-        "k0": (0.963, 0.997),
-        "k3": (0.975, 0.997),
-        "k5": (0.978, 0.997),
-        "k7": (0.981, 0.997),
-        "k9": (0.982, 0.997),
-        "k3_bot": (0.969, 0.994),
-        "no_video_representer": (0.965, None),
-        "no_discriminator": (0.973, None),
-    },
-}
-"""Source: MGDM, Tables 1-3 (negatives) and 7 (ablations, Top-1 only)."""
-
-_VARIANTS: dict[str, dict[str, Any]] = {
-    **{f"k{k}": {"negatives": NegativesConfig(k=k)} for k in (0, 3, 5, 7, 9)},
-    "k3_bot": {"negatives": NegativesConfig(k=3, slice=(6, 9))},
-    "no_video_representer": {"no_video_representer": True},
-    "no_discriminator": {"no_discriminator": True},
-}
-
-
-def mgdm_cell(dataset: str, variant: str) -> Recipe:
-    """A cell of MGDM's Tables 1-3 or 7: end to end, ViT-L/14, 16 frames, k = 7 unless said.
-
-    The paper does not state the share of CLIP that is trained; here all of the image tower is, at a
-    tenth of the learning rate as in its code base BIKE. UCF101 and HMDB51 are split 1.
-    """
-    top1, top5 = _PAPER_TOP1_TOP5[dataset][variant]
-    table, split = _DATASETS[dataset]
-    if variant.startswith("no_"):
-        table = "7"
-    return Recipe(
-        name=f"mgdm_{dataset}_{variant}",
-        config=RunConfig(
-            data=DataConfig(features="videos", augmentation="rrc_gray"),
-            model=MgdmConfig(**_VARIANTS[variant]),
-            vision=VisionConfig(trainable="all"),
-        ),
-        about=f"MGDM Table {table}, {variant}; the paper used 8 V100 with 32 clips each",
-        dataset=dataset,
-        split=split,
-        clip="ViT-L-14-quickgelu",
-        expected_top1=top1,
-        expected_top5=top5,
-    )
-
-
-def mgdm_stickworld(variant: str) -> Recipe:
-    """The same cell on the demo world: cached embeddings of its small CLIP, minutes on a CPU.
-
-    The method is as in the paper; only the optimisation is scaled to some hundred videos, and the
-    position embeddings start as long as the features they are added to.
-    """
-    model = _VARIANTS[variant]
-    if not model.get("no_video_representer"):
-        model = model | {"pos_emb_std": 1.0}
-    return Recipe(
-        name=f"mgdm_stickworld_{variant}",
-        config=RunConfig(
-            model=MgdmConfig(**model),
-            optim=OptimConfig(lr=2e-3, epochs=40, warmup_epochs=4, batch_size=64),
-            eval=EvalConfig(every=0),
-        ),
-        about=f"MGDM's {variant} on the demo world",
-        dataset="stickworld",
-        split="test",
-        clip="stickworld-clip",
-    )
-
-
-def mgdm_small() -> Recipe:
-    """MGDM on cached frame embeddings, for a CPU or a first look: minutes, not GPU days.
-
-    Fewer blocks and clips per step, and a higher learning rate for the short training.
-    """
-    return Recipe(
-        name="mgdm_small",
-        config=RunConfig(
-            model=MgdmConfig(video_blocks=2, negatives=NegativesConfig(k=3)),
-            optim=OptimConfig(lr=5e-4, epochs=10, warmup_epochs=1, batch_size=32),
-        ),
-        about="MGDM with 2 temporal blocks, 16 cached frames and 3 negatives",
-    )
-
-
-_RECIPES: dict[str, Callable[[], Recipe]] = {
-    "mgdm_small": mgdm_small,
-    **{f"mgdm_stickworld_{variant}": partial(mgdm_stickworld, variant) for variant in _VARIANTS},
-    **{
-        f"mgdm_{dataset}_{variant}": partial(mgdm_cell, dataset, variant)
-        for dataset in _DATASETS
-        for variant in _VARIANTS
-    },
-}
-
-
-def mgdm_variants() -> list[str]:
-    """Variants of MGDM's tables: numbers of negatives, then ablations."""
-    return list(_VARIANTS)
+@cache
+def _recipes() -> dict[str, Recipe]:
+    return named([*mgdm_recipes(), *actionclip_recipes()])
 
 
 def recipe_names() -> list[str]:
     """Names of all recipes."""
-    return list(_RECIPES)
+    return list(_recipes())
 
 
 def recipe(name: str) -> Recipe:
@@ -178,8 +30,9 @@ def recipe(name: str) -> Recipe:
     Raises:
         ValueError: there is none; the nearest are named.
     """
-    if name not in _RECIPES:
-        near = difflib.get_close_matches(name, _RECIPES, n=3, cutoff=0.4)
-        known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(_RECIPES)}"
+    recipes = _recipes()
+    if name not in recipes:
+        near = difflib.get_close_matches(name, recipes, n=3, cutoff=0.4)
+        known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(recipes)}"
         raise ValueError(f"unknown recipe {name!r}; {known}")
-    return _RECIPES[name]()
+    return recipes[name]

@@ -23,12 +23,13 @@ from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from artifacts.tensors import append_tensor
 from training import checkpoint
-from training.assembly import RunModel, assemble, default_device
+from training.assembly import assemble, default_device
 from training.batches import CachedClips, chunks, read_classes, read_videos, text_features
 from training.config import RunConfig
 from training.evaluation import load_run
 from training.inputs import TrainInputs, clip_identity
 from training.losses import full_precision
+from training.model_configs import MgdmConfig
 from training.models.mgdm import Mgdm
 
 CONTEXT_TEXTS = 4096
@@ -68,6 +69,10 @@ def reembed(
             text it is compared with (model.guide=own), or a corpus too long for its context.
     """
     saved, config = load_run(run, inputs)
+    if not isinstance(config.model, MgdmConfig):
+        raise ValueError(  # noqa: TRY004
+            f"{run.ref} is of {config.model.name}; negatives can be mined with runs of mgdm"
+        )
     if config.model.guide == "own":
         raise ValueError(
             f"{run.ref} has model.guide=own: its video embedding is another one for each text; "
@@ -77,7 +82,7 @@ def reembed(
     target = torch.device(device) if device else default_device()
     load = _Loader(inputs, config, saved, target)
     texts = [
-        _texts(store, run, source, identity, config, load)
+        _texts(store, run, source, identity, config.model, load)
         for source in (inputs.texts, *inputs.corpora)
     ]
     return texts, _videos(store, run, inputs, identity, config, splits, load, progress)
@@ -97,12 +102,13 @@ class _Loader:
         cached = config.data.features == "cached"
         assert inputs.frames is not None or not cached
         self.cached = CachedClips(inputs.frames) if cached and inputs.frames else None
-        self._model: RunModel | None = None
+        self._model: Mgdm | None = None
 
-    def model(self) -> RunModel:
+    def model(self) -> Mgdm:
         """In evaluation mode."""
         if self._model is None:
             model, self.source = assemble(self.inputs, self.config, self.cached, self.device)
+            assert isinstance(model, Mgdm)
             checkpoint.restore(model, self.saved.tensors, set(model.trained_state()))
             self._model = model.eval()
         return self._model
@@ -165,13 +171,11 @@ def _videos(
 
 
 @torch.no_grad()
-def _embed(
-    model: RunModel, clips: torch.Tensor, guides_BD: torch.Tensor
-) -> npt.NDArray[np.float32]:
+def _embed(model: Mgdm, clips: torch.Tensor, guides_BD: torch.Tensor) -> npt.NDArray[np.float32]:
     """(B, D) video embeddings, not normalised."""
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-        frames_BTD = model.head.represent(model.encode(clips))
-    videos_BD = guided_videos(model.head, full_precision(frames_BTD), full_precision(guides_BD))
+        frames_BTD = model.represent(model.features(clips))
+    videos_BD = guided_videos(model, full_precision(frames_BTD), full_precision(guides_BD))
     return np.asarray(videos_BD.cpu().numpy())
 
 
@@ -199,7 +203,7 @@ def _texts(
     run: Artifact,
     source: Artifact,
     identity: dict[str, str],
-    config: RunConfig,
+    model: MgdmConfig,
     load: _Loader,
 ) -> Outcome:
     made_from: dict[str, InputRef] = dict(inputs_of(texts=source, run=run))
@@ -213,11 +217,11 @@ def _texts(
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    if config.model.no_discriminator or config.model.inference_context == "self":
+    if model.no_discriminator or model.inference_context == "self":
         parts = source.parts()
     else:
         parts = iter([source.read()])
-    head, count = load.model().head, 0
+    head, count = load.model(), 0
     with closing(store.draft(provenance)) as draft:
         for number, part in enumerate(parts):
             table = part.filter(pc.not_equal(part["source"], "description"))

@@ -41,7 +41,7 @@ TEMPLATES: tuple[str, ...] = (
     "The man is {label}",
     "The woman is {label}",
 )
-"""`knowledge.text_embedding.PROMPT` first; from "a photo of action" on the templates of ActionCLIP."""
+"""`knowledge.text_embedding.PROMPT` first; from "a photo of action" on ActionCLIP's templates."""
 
 PARAPHRASES: dict[str, tuple[str, ...]] = {
     "stand": (

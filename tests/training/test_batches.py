@@ -284,7 +284,7 @@ def test_videos_need_exactly_one_class(world):
 
     world.publish = two
     videos = world.publish_videos()
-    with pytest.raises(ValueError, match="video 'train/a' has 2 classes, mgdm needs exactly one"):
+    with pytest.raises(ValueError, match="'train/a' has 2 classes, but the model needs exactly"):
         read_videos(world.inputs(videos=videos), config_of(), "train", None)
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from training import checkpoint
-from training.assembly import RunModel, build_head
+from training.assembly import build
 from training.config import RunConfig, override
 
 
 def small(*settings):
     plain = ["model.video_blocks=1", "model.discriminator.blocks=1", "data.num_frames=3"]
-    return RunModel(build_head(override(RunConfig(), [*plain, *settings]), 8), None)
+    return build(override(RunConfig(), [*plain, *settings]), 8)
 
 
 def test_round_trip_is_exact_and_bytes_are_equal():
@@ -28,7 +28,7 @@ def test_round_trip_is_exact_and_bytes_are_equal():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["model.video_blocks=2"], "the checkpoint lacks head.representer.blocks.1"),
+        (["model.video_blocks=2"], "the checkpoint lacks representer.blocks.1"),
         (
             ["model.no_discriminator=true", "model.discriminator.blocks=2"],
             "which the model has not",

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from tests.training.world import World
 from training.batches import CachedClips, read_classes
 from training.config import override
-from training.evaluation import evaluate, zero_shot
-from training.metrics import TopK
+from training.evaluation import evaluate
 from training.recipes import recipe
+from training.scoring import zero_shot
 from training.trainer import train
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
@@ -148,14 +148,6 @@ def test_another_dataset_of_the_same_clip_can_be_scored(tmp_path):
     world, other = World(tmp_path / "a"), World(tmp_path / "b", num_classes=9, seed=2)
     found = values(evaluate(other.store, run_of(world), other.inputs(negatives=None), "test")[1])
     assert 0 <= found["mgdm/all", "top1"] <= 1
-
-
-def test_top_k_counts_videos_not_batches():
-    accuracy = TopK(3)
-    assert accuracy.compute() == {"top1": 0.0, "top5": 0.0}
-    accuracy.update(torch.tensor([[0.9, 0.1, 0.0]]), torch.tensor([0]))
-    accuracy.update(torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3]]), torch.tensor([1, 2]))
-    assert accuracy.compute() == {"top1": pytest.approx(1 / 3), "top5": 1.0}
 
 
 def test_an_interrupted_evaluation_is_finished_from_the_stored_predictions(world):

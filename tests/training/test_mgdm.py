@@ -6,10 +6,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from training.config import MgdmConfig, RunConfig, override
+from knowledge.clip import ClipSpec, load_clip
+from tests.clip_weights import save_random_clip
+from training.batches import Batch
+from training.config import OptimConfig, RunConfig, VisionConfig, override
 from training.losses import soft_contrastive
-from training.models.mgdm import Mgdm, Pairs, guided_cosines, nearest_classes
+from training.model_configs import MgdmConfig
+from training.models.mgdm import Mgdm, guided_cosines, nearest_classes
+from training.optimizers import make_optimizer
+from training.vision import ImageTower
 
 SMALL = [
     "model.video_blocks=1",
@@ -26,6 +33,15 @@ def build(config, dim=8, frames=3, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Mgdm(config, dim, frames).double()
+
+
+def batch_of(clips, texts_BRD, class_ids_BR, present_BR=None):
+    names = tuple(str(i) for i in range(len(clips)))
+    return Batch(names, clips, class_ids_BR[:, 0], texts_BRD, class_ids_BR, present_BR)
+
+
+def loss_of(model, batch):
+    return model.losses(model.encode(batch))["loss"]
 
 
 def make_pairs(b, k, T, D, num_classes, seed, missing=0.0, foreign=0.0):
@@ -45,7 +61,7 @@ def make_pairs(b, k, T, D, num_classes, seed, missing=0.0, foreign=0.0):
     is_foreign, absent = chance(foreign), chance(missing)
     is_foreign[:, 0] = absent[:, 0] = False
     class_ids = torch.where(is_foreign | absent, -1, class_ids)
-    return Pairs(frames, texts, class_ids, ~absent if missing else None)
+    return batch_of(frames, texts, class_ids, ~absent if missing else None)
 
 
 def literal_loss(model, pairs):
@@ -53,10 +69,12 @@ def literal_loss(model, pairs):
     config = model.config
     b, R, D = pairs.texts_BRD.shape
     present = torch.ones(b, R, dtype=torch.bool)
-    if pairs.present_BR is not None:
-        present = pairs.present_BR
-    frames = model.represent(pairs.frames_BTD)
-    if config.discriminator.scope == "batch":
+    if pairs.text_present_BR is not None:
+        present = pairs.text_present_BR
+    frames = model.represent(pairs.clips)
+    if config.no_discriminator:
+        E = pairs.texts_BRD[present]
+    elif config.discriminator.scope == "batch":
         E = model.discriminator(pairs.texts_BRD[present][None])[0]
     else:
         each = [
@@ -73,6 +91,9 @@ def literal_loss(model, pairs):
     if config.att.normalize:
         f, guides = F.normalize(f, dim=-1), F.normalize(guides, dim=-1)
     V_att = torch.softmax(torch.einsum("btd,cd->bct", f, guides) / config.att.temperature, dim=-1)
+    if config.no_video_representer:
+        f = F.normalize(pairs.clips, dim=-1)[rows]
+        V_att = torch.full_like(V_att, 1 / f.shape[1])
     V = torch.einsum("bct,btd->bcd", V_att, f)
     assert V.shape == (b * R, len(columns), D)
     if config.renorm_video:
@@ -81,7 +102,7 @@ def literal_loss(model, pairs):
     Q = torch.zeros_like(sims)
     for row, i in enumerate(rows):
         for column, (m, r) in enumerate(columns):
-            Q[row, column] = float(pairs.class_ids_BR[i, 0] == pairs.class_ids_BR[m, r])
+            Q[row, column] = float(pairs.text_class_ids_BR[i, 0] == pairs.text_class_ids_BR[m, r])
     return (literal_kl(sims, Q, config.loss) + literal_kl(sims.T, Q.T, config.loss)) / 2
 
 
@@ -114,14 +135,31 @@ def literal_kl(sims, Q, loss):
     scope=st.sampled_from(["sample", "batch"]),
     normalize=st.booleans(),
     renorm=st.booleans(),
+    without=st.sampled_from(["nothing", "video_representer", "discriminator", "both"]),
 )
 def test_loss_and_gradients_equal_the_literal_equations(
-    b, k, T, D, num_classes, seed, missing, foreign, target, empty, guide, scope, normalize, renorm
+    b,
+    k,
+    T,
+    D,
+    num_classes,
+    seed,
+    missing,
+    foreign,
+    target,
+    empty,
+    guide,
+    scope,
+    normalize,
+    renorm,
+    without,
 ):
     config = config_of().model_copy(
         update={
             "guide": guide,
             "renorm_video": renorm,
+            "no_video_representer": without in ("video_representer", "both"),
+            "no_discriminator": without in ("discriminator", "both"),
             "loss": MgdmConfig().loss.model_copy(update={"target": target, "empty": empty}),
             "discriminator": config_of().discriminator.model_copy(update={"scope": scope}),
             "att": MgdmConfig().att.model_copy(
@@ -133,7 +171,7 @@ def test_loss_and_gradients_equal_the_literal_equations(
     with torch.no_grad():
         model.logit_scale.fill_(1.5)
     pairs = make_pairs(b, k, T, D, num_classes, seed, missing, foreign)
-    ours = model.losses(pairs)["loss"]
+    ours = loss_of(model, pairs)
     gradients = torch.autograd.grad(ours, list(model.parameters()))
     literal = literal_loss(model, pairs)
     expected = torch.autograd.grad(literal, list(model.parameters()))
@@ -161,7 +199,7 @@ def test_no_tensor_of_every_video_and_text_pair_is_built(setting):
     model = build(config_of("model.negatives.k=3", setting), D, T)
     pairs = make_pairs(b, k, T, D, 5, 0)
     with _Largest() as largest:
-        model.losses(pairs)["loss"].backward()
+        loss_of(model, pairs).backward()
     columns = b * (1 + k)
     assert largest.numel < b * columns * D, "V of every video and text was built"
     with _Largest() as largest:
@@ -194,6 +232,31 @@ def test_both_forms_agree():
             assert torch.equal(chosen, other)
 
 
+@pytest.mark.parametrize(
+    ("b", "M", "R", "T", "trained"),
+    [(32, 32, 8, 16, True), (256, 256, 8, 16, True), (8, 8, 1, 16, True), (64, 400, 1, 16, False)],
+)
+def test_the_form_with_fewer_operations_is_chosen(b, M, R, T, trained):
+    """At the shapes of training (k = 7, and k = 0) and of test, on CLIP's width."""
+
+    def operations(form):
+        with torch.device("meta"):
+            frames = torch.randn(b, T, 768, requires_grad=trained)
+            guides, texts = torch.randn(M, 768), torch.randn(M, R, 768, requires_grad=trained)
+        settings_ = {"normalize": True, "temperature": 0.01, "renorm": False}
+        with FlopCounterMode(display=False) as counter:
+            cosines = guided_cosines(frames, guides, texts, form=form, **settings_)
+            if trained:
+                cosines.sum().backward()
+        return counter.get_total_flops()
+
+    frames, videos = operations("frames"), operations("videos")
+    assert operations(None) == min(frames, videos)
+    assert (videos < frames) == (R > 1)
+    literal = 2 * b * R * M * R * T * 768  # V of every pair of rows and columns
+    assert R == 1 or operations(None) < literal / 8
+
+
 def test_inference_equals_the_equations_at_k_0():
     model = build(config_of(), 8, 3)
     clips, classes = torch.randn(4, 3, 8).double(), torch.randn(5, 8).double()
@@ -220,8 +283,13 @@ def test_order_of_the_batch_does_not_matter():
     model = build(config_of(), 8, 3)
     pairs = make_pairs(5, 2, 3, 8, 3, 1, missing=0.4)
     order = torch.tensor([3, 0, 4, 1, 2])
-    mixed = Pairs(*(part[order] for part in vars(pairs).values()))
-    torch.testing.assert_close(model.losses(mixed)["loss"], model.losses(pairs)["loss"])
+    mixed = batch_of(
+        pairs.clips[order],
+        pairs.texts_BRD[order],
+        pairs.text_class_ids_BR[order],
+        pairs.text_present_BR[order],
+    )
+    torch.testing.assert_close(loss_of(model, mixed), loss_of(model, pairs))
 
 
 ALTERNATIVES = {
@@ -248,8 +316,8 @@ ALTERNATIVES = {
 def fingerprint(*settings_):
     model = build(config_of(*settings_), 8, 3)
     pairs = make_pairs(4, 2, 3, 8, 3, 0)
-    loss = model.losses(pairs)["loss"]
-    logits = model.classify(pairs.frames_BTD, model.class_texts(pairs.texts_BRD[:, 0]))
+    loss = loss_of(model, pairs)
+    logits = model.classify(pairs.clips, model.class_texts(pairs.texts_BRD[:, 0]))
     trained = sum(len(group) for group in model.parameter_groups().values())
     return (round(loss.item(), 12), round(logits.sum().item(), 12), trained)
 
@@ -286,9 +354,9 @@ def test_ablations_remove_what_they_say():
     )
     model = build(config, 8, 4)
     assert [name for name, _ in model.named_parameters()] == ["logit_scale"]
-    video = F.normalize(pairs.frames_BTD, dim=-1).mean(1)
+    video = F.normalize(pairs.clips, dim=-1).mean(1)
     sims = 100 * torch.einsum("bd,mrd->bmr", video, F.normalize(pairs.texts_BRD, dim=-1))
-    torch.testing.assert_close(model.similarities(pairs), sims, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(model.similarities(model.encode(pairs)), sims, rtol=1e-6, atol=1e-6)
 
 
 def test_a_random_row_split_of_parameters_is_complete():
@@ -315,12 +383,12 @@ def test_similarities_stay_in_float32_under_bfloat16_autocast():
     config = config_of()
     model = build(config, 64, 3).float()
     pairs = make_pairs(4, 2, 3, 64, 3, 0)
-    single = Pairs(pairs.frames_BTD.float(), pairs.texts_BRD.float(), pairs.class_ids_BR)
+    single = batch_of(pairs.clips.float(), pairs.texts_BRD.float(), pairs.text_class_ids_BR)
     with torch.autocast("cpu", torch.bfloat16):
-        sims = model.similarities(single)
-        loss = model.losses(single)["loss"]
+        sims = model.similarities(model.encode(single))
+        loss = loss_of(model, single)
     assert sims.dtype == loss.dtype == torch.float32
-    exact = model.losses(single)["loss"]
+    exact = loss_of(model, single)
     assert abs(loss - exact) < 0.1 * exact
 
 
@@ -335,8 +403,9 @@ def test_the_paper_has_37_8_million_new_parameters():
 def test_soft_contrastive_of_rows_repeated_is_the_same():
     """Why one row per video is enough."""
     pairs = make_pairs(4, 2, 3, 8, 3, 0)
-    sims = build(config_of(), 8, 3).similarities(pairs).flatten(1)
-    positives = (pairs.class_ids_BR[None] == pairs.class_ids_BR[:, :1, None]).flatten(1)
+    model = build(config_of(), 8, 3)
+    sims = model.similarities(model.encode(pairs)).flatten(1)
+    positives = (pairs.text_class_ids_BR[None] == pairs.text_class_ids_BR[:, :1, None]).flatten(1)
     for target in ("exact", "softmax10"):
         for empty in ("mask", "uniform"):
             for one, q in ((sims, positives), (sims.T, positives.T)):
@@ -348,3 +417,26 @@ def test_soft_contrastive_of_rows_repeated_is_the_same():
                     rtol=0,
                     atol=1e-9,
                 )
+
+
+@pytest.mark.parametrize("trainable", ["none", "last_n", "all"])
+def test_clips_image_tower_is_trained_at_its_own_rate(tmp_path, trainable):
+    weights = save_random_clip(tmp_path / "tiny.safetensors")
+    clip = load_clip(ClipSpec(arch="tiny-vit", weights=str(weights)))
+    tower = ImageTower(clip, VisionConfig(trainable=trainable), "clip")
+    model = Mgdm(config_of(), 64, 2, tower)
+    optim = OptimConfig(lr=1e-3, clip_lr_ratio=0.25)
+    rate = {
+        id(p): group["lr"]
+        for group in make_optimizer(model, optim).param_groups
+        for p in group["params"]
+    }
+    named = dict(model.named_parameters())
+    assert rate.keys() == {id(p) for p in named.values() if p.requires_grad}
+    for name, p in named.items():
+        from_clip = name == "logit_scale" or name.startswith("tower.")
+        assert rate.get(id(p), 0.00025) == (0.00025 if from_clip else 0.001), name
+    in_tower = {name for name, p in tower.named_parameters() if p.requires_grad}
+    everything = {name for name, _ in tower.named_parameters()}
+    assert in_tower == everything if trainable == "all" else in_tower < everything
+    assert bool(in_tower) == (trainable != "none")

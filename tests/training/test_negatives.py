@@ -6,10 +6,9 @@ import torch
 
 from knowledge.filters import MiningConfig
 from knowledge.mining import mine
-from training.assembly import build_head
-from training.batches import CachedClips, read_classes, read_videos
+from training.assembly import build
+from training.batches import Batch, CachedClips, read_classes, read_videos
 from training.config import override
-from training.models.mgdm import Pairs
 from training.negatives import read_negatives
 from training.recipes import recipe
 
@@ -45,12 +44,19 @@ def test_gaps_left_by_filters_are_masked(world, guide, scope):
     assert not present.all()
     values = []
     for noise in (0.0, 7.0):
-        head = build_head(config, world.dim)
+        model = build(config, world.dim)
         filled = texts + noise * (~present)[..., None]
-        pairs = Pairs(frames, filled, found.class_ids_NR[rows], present)
-        loss = head.losses(pairs)["loss"]
+        batch = Batch(
+            video_ids=tuple(videos.video_ids[i] for i in rows.tolist()),
+            clips=frames,
+            class_ids_B=videos.class_ids_N[rows],
+            texts_BRD=filled,
+            text_class_ids_BR=found.class_ids_NR[rows],
+            text_present_BR=present,
+        )
+        loss = model.losses(model.encode(batch))["loss"]
         loss.backward()
-        grads = [p.grad for p in head.parameters() if p.grad is not None]
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
         values.append([loss.detach(), *grads])
     for first, second in zip(*values, strict=True):
         np.testing.assert_allclose(first.numpy(), second.numpy(), rtol=1e-5, atol=1e-7)

@@ -11,10 +11,9 @@ from knowledge.mining import mine
 from tests.training.world import World
 from training import checkpoint
 from training.assembly import assemble
-from training.batches import CachedClips, read_classes, text_features
+from training.batches import Batch, CachedClips, read_classes, text_features
 from training.config import override
 from training.inputs import check_inputs
-from training.models.mgdm import Pairs
 from training.recipes import recipe
 from training.reembedding import reembed
 from training.trainer import train
@@ -32,7 +31,7 @@ def load(world, run, config):
     model, _ = assemble(inputs, config, CachedClips(inputs.frames), torch.device("cpu"))
     saved = checkpoint.load(run.read_file(checkpoint.FILE), "run")
     checkpoint.restore(model, saved.tensors, set(model.trained_state()))
-    return model.eval().head
+    return model.eval()
 
 
 VARIANTS = {
@@ -65,16 +64,17 @@ def test_products_are_the_runs_own_similarities(world, settings):
         own_N = torch.tensor([world.labels[video_id] for video_id in ids])
         features = CachedClips(world.frames).fetch(ids)
         head.discriminator = None  # the texts are what it made of them
-        logits_NK = [
-            head.similarities(
-                Pairs(
-                    features[i : i + 1],
-                    torch.cat([classes.prompts_KD[own_N[i]][None], seen])[None],
-                    torch.tensor([[int(own_N[i]), *range(6)]]),
-                )
-            )[0, 0, 1:]
-            for i in range(len(ids))
-        ]
+        logits_NK = []
+        for i, class_id in enumerate(own_N.tolist()):
+            texts_BRD = torch.cat([classes.prompts_KD[class_id][None], seen])[None]
+            batch = Batch(
+                video_ids=(ids[i],),
+                clips=features[i : i + 1],
+                class_ids_B=own_N[i : i + 1],
+                texts_BRD=texts_BRD,
+                text_class_ids_BR=torch.tensor([[class_id, *range(6)]]),
+            )
+            logits_NK.append(head.similarities(head.encode(batch))[0, 0, 1:])
     expected = (torch.stack(logits_NK) / head.logit_scale.exp()).detach().numpy()
     found = videos_ND @ read_tensor(prompts, "embedding").T
     np.testing.assert_allclose(found, expected / norms_N1, atol=1e-3)

@@ -7,8 +7,9 @@ import pytest
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Store
+from training.mgdm_recipes import mgdm_variants
 from training.pairs import told_apart
-from training.recipes import mgdm_variants, recipe
+from training.recipes import recipe
 from training.reproduction import compare, markdown
 
 PAIRS = {"time_pairs": [(1, 2)], "posture_pairs": [(3, 4)]}

@@ -9,19 +9,14 @@ import torch
 
 from tests.training.world import World
 from training import checkpoint
-from training.assembly import assemble, build_head
+from training.assembly import assemble, build
 from training.batches import epoch_order, make_batch
 from training.config import RunConfig, override
+from training.distributed import Group
+from training.optimizers import checked_groups, make_optimizer
+from training.progress import TrainState
 from training.recipes import recipe
-from training.trainer import (
-    TrainState,
-    batch_losses,
-    learning_rate_factor,
-    make_optimizer,
-    read_data,
-    train,
-    train_step,
-)
+from training.trainer import Run, read_data, train, train_step
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
 
@@ -30,15 +25,17 @@ def config_of(*settings):
     return override(recipe("mgdm_small").config, [*QUICK, *settings])
 
 
-def start(world, config):
+def start(world, config, **changes):
     data = read_data(world.inputs(), config)
-    model, source = assemble(world.inputs(), config, data.cached, torch.device("cpu"))
-    return TrainState(model, make_optimizer(model, config.optim)), data, source
+    method, source = assemble(world.inputs(), config, data.cached, torch.device("cpu"))
+    state = TrainState(method, make_optimizer(method, config.optim))
+    return Run(config, data, source, state, Group(), **changes)
 
 
-def first_batch(data, source, config):
+def first_batch(run):
+    data, config = run.data, run.config
     order = epoch_order(len(data.videos), config.seed, 1)[: config.optim.batch_size]
-    index, clips = next(source.stream(data.videos, [order], None))
+    index, clips = next(run.source.stream(data.videos, [order], None))
     return make_batch(data.videos, index, clips, data.negatives)
 
 
@@ -123,42 +120,36 @@ def test_validation_is_where_it_is_asked_for(tmp_path):
 
 
 def test_weights_move_where_they_should(world):
-    config = config_of()
-    state, data, source = start(world, config)
-    before = {name: p.detach().clone() for name, p in state.model.named_parameters()}
-    train_step(state, first_batch(data, source, config), 0.5)
-    for name, p in state.model.named_parameters():
+    config = config_of("optim.warmup_epochs=1")
+    run = start(world, config)
+    method = run.state.method
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    train_step(run, first_batch(run))
+    for name, p in method.named_parameters():
         assert not torch.equal(p, before[name]), f"{name} did not move"
-    lrs = [group["lr"] for group in state.optimizer.param_groups]
-    assert lrs == pytest.approx([0.5 * config.optim.lr, 0.05 * config.optim.lr])
-    frozen, data, source = start(world, config_of("model.logit_scale.learnable=false"))
-    assert len(frozen.optimizer.param_groups) == 1
-    scale = frozen.model.head.logit_scale.clone()
-    train_step(frozen, first_batch(data, source, config), 1.0)
-    assert torch.equal(frozen.model.head.logit_scale, scale)
-
-
-def test_a_few_clips_are_learnt_by_heart(tmp_path):
-    world = World(tmp_path, num_classes=4, splits={"train": 2, "test": 1})
-    config = config_of("optim.lr=3e-3", "optim.warmup_epochs=0", "optim.batch_size=8")
-    state, data, source = start(world, config)
-    batch = first_batch(data, source, config)
-    first = train_step(state, batch, 1.0).item()
-    for _ in range(60):
-        last = train_step(state, batch, 1.0).item()
-    assert last < 0.02 * first
+    lrs = [group["lr"] for group in run.state.optimizer.param_groups]
+    assert lrs == pytest.approx([0.25 * config.optim.lr, 0.025 * config.optim.lr])
+    frozen = start(world, config_of("model.logit_scale.learnable=false"))
+    assert len(frozen.state.optimizer.param_groups) == 1
+    scale = frozen.state.method.logit_scale.clone()
+    train_step(frozen, first_batch(frozen))
+    assert torch.equal(frozen.state.method.logit_scale, scale)
 
 
 def test_a_parameter_in_no_group_or_in_two_is_an_error(world):
-    state, _, _ = start(world, config_of())
-    state.model.stray = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(AssertionError, match="in no group"):
-        state.model.parameter_groups()
-    del state.model.stray
-    groups = state.model.head.parameter_groups()
-    state.model.head.parameter_groups = lambda: groups | {"clip": groups["new"][:1]}
+    method = start(world, config_of()).state.method
+    method.stray = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(AssertionError, match="in no group: stray"):
+        checked_groups(method)
+    del method.stray
+    groups = method.parameter_groups()
+    method.parameter_groups = lambda: groups | {"clip": groups["new"][:1]}
     with pytest.raises(AssertionError, match="in two groups"):
-        state.model.parameter_groups()
+        checked_groups(method)
+    method.parameter_groups = lambda: groups
+    method.logit_scale.requires_grad_(False)
+    with pytest.raises(AssertionError, match="a frozen parameter is in a group"):
+        checked_groups(method)
 
 
 def test_nothing_to_train_is_an_error(world):
@@ -174,17 +165,6 @@ def test_nothing_to_train_is_an_error(world):
     )
     with pytest.raises(ValueError, match="nothing is trained"):
         train(world.store, world.inputs(), config, "t")
-
-
-def test_learning_rate_warms_up_and_decays_to_zero():
-    config = RunConfig().optim
-    factors = [learning_rate_factor(step, 10, config) for step in range(200)]
-    assert factors[0] == pytest.approx(1 / 51)
-    assert factors[50] == max(factors) == 1
-    assert factors[:51] == sorted(factors[:51])
-    assert factors[50:] == sorted(factors[50:], reverse=True)
-    assert factors[125] == pytest.approx(0.5)
-    assert 0 < factors[-1] < 1e-3
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(world):
@@ -203,21 +183,20 @@ def test_the_checkpoint_holds_weights_and_facts(world):
         "clip": world.clip,
         "dim": 32,
     }
-    model = build_head(config, 32)
-    assert set(saved.tensors) == {f"head.{name}" for name in model.state_dict()}
+    model = build(config, 32)
+    assert set(saved.tensors) == set(model.state_dict())
     assert all(math.isfinite(float(tensor.sum())) for tensor in saved.tensors.values())
 
 
 def test_gaps_in_negatives_do_not_reach_the_loss(world):
     """A batch whose short video has any text in its gap gives the same loss."""
-    config = config_of()
-    state, data, source = start(world, config)
-    batch = first_batch(data, source, config)
+    run = start(world, config_of())
+    method, batch = run.state.method, first_batch(run)
     present = torch.ones(batch.text_class_ids_BR.shape, dtype=torch.bool)
     present[3, 2:] = False
     values = []
     for noise in (0.0, 7.0):
         texts = batch.texts_BRD + noise * (~present)[..., None]
         changed = vars(batch) | {"texts_BRD": texts, "text_present_BR": present}
-        values.append(batch_losses(state.model, type(batch)(**changed))["loss"])
+        values.append(method.losses(method.encode(type(batch)(**changed)))["loss"])
     assert torch.equal(*values)

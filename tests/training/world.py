@@ -8,6 +8,7 @@ from artifacts.schemas import schema_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from training.inputs import TrainInputs
+from training.prompts import TEMPLATES
 
 CLIP = {"arch": "toy", "weights_sha256": "0" * 64}
 SPLITS = {"train": 12, "val": 4, "test": 5}
@@ -160,6 +161,29 @@ class World:
         inputs = {"classes": classes, "descriptions": self.descriptions if described else None}
         tensors = {"embedding": (embedding, None)}
         return self.publish("text_embeddings", rows, config, tensors, corpus, **inputs)
+
+    def publish_templates(self, templates=TEMPLATES):
+        """Every class under every template: its text's direction with some noise."""
+        rng = np.random.default_rng(7)
+        rows = [
+            {
+                "text_id": f"toy/{c}/prompt/{number}",
+                "corpus": "toy",
+                "class_id": c,
+                "source": "prompt",
+                "name": f"toy{c}",
+                "text": template.replace("{label}", f"toy {c}"),
+                "feature_norm": 5.0 + number,
+            }
+            for c in range(self.num_classes)
+            for number, template in enumerate(templates)
+        ]
+        texts = np.repeat(self.texts_KD, len(templates), axis=0)
+        embedding = unit(texts + 0.1 * rng.normal(size=texts.shape)).astype(np.float32)
+        config = {"clip": self.clip, "templates": list(templates), "corpus": "toy"}
+        tensors = {"embedding": (embedding, None)}
+        name = "toy-templates"
+        return self.publish("text_embeddings", rows, config, tensors, name, classes=self.classes)
 
     def publish_negatives(self, top_k=8, edit=None, **changes):
         """Each video's texts by rising (class - own) and every second foreign one in between."""

@@ -14,31 +14,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.config import MgdmConfig
+from training.batches import Batch, ClassList
 from training.losses import full_precision, soft_contrastive
+from training.method import Classifier, Encoded, Method
+from training.model_configs import MgdmConfig
 from training.temporal import ResidualTransformer
 
+if TYPE_CHECKING:
+    from training.vision import ImageTower
+
 MAX_LOGIT_SCALE = math.log(100)
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """A batch as the loss sees it: embedded clips, their texts, and who is of which class."""
-
-    frames_BTD: torch.Tensor
-    """CLIP features of the frames, not normalised."""
-    texts_BRD: torch.Tensor
-    """CLIP features of the positive and the negatives; anything where there is none."""
-    class_ids_BR: torch.Tensor
-    """Classes of the texts; -1: of no class of the dataset. Column 0 is the video's class."""
-    present_BR: torch.Tensor | None = None
-    """False where a video has fewer negatives than R - 1; None: all are present."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +41,26 @@ class ClassTexts:
     """What the discriminator made of them."""
 
 
-class Mgdm(nn.Module):
+class Mgdm(Method):
     """Video representer and semantic discriminator on CLIP features."""
 
-    def __init__(self, config: MgdmConfig, dim: int, num_frames: int) -> None:
+    def __init__(
+        self, config: MgdmConfig, dim: int, num_frames: int, tower: ImageTower | None = None
+    ) -> None:
         """Build it with initial weights from torch's global generator.
+
+        Args:
+            config: of the model.
+            dim: width D of CLIP's features.
+            num_frames: frames T of a clip.
+            tower: CLIP's image tower, where clips are pictures.
 
         Raises:
             ValueError: D is not a multiple of the number of heads.
         """
         super().__init__()
         self.config = config
+        self.tower = tower
         self.representer: ResidualTransformer | None = None
         if not config.no_video_representer:
             self.representer = ResidualTransformer(
@@ -79,12 +79,25 @@ class Mgdm(nn.Module):
             torch.tensor(start), requires_grad=config.logit_scale.learnable
         )
 
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, T, 3, S, S), or features (B, T, D) as they are, to features (B, T, D)."""
+        return clips if self.tower is None else self.tower(clips)
+
+    @property
+    def zero_shot_features(self) -> bool:
+        """Unless the image tower was trained."""
+        return self.tower is None or not self.tower.trained
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters: `new` modules, and those that come from `clip`."""
-        trained = [p for p in self.parameters() if p.requires_grad and p is not self.logit_scale]
+        clip = [self.logit_scale, *(self.tower.parameters() if self.tower else ())]
+        from_clip = {id(p) for p in clip}
+        new = [
+            p for part in (self.representer, self.discriminator) if part for p in part.parameters()
+        ]
         return {
-            "new": trained,
-            "clip": [self.logit_scale] if self.logit_scale.requires_grad else [],
+            "new": [p for p in new if p.requires_grad and id(p) not in from_clip],
+            "clip": [p for p in clip if p.requires_grad],
         }
 
     @torch.no_grad()
@@ -92,17 +105,42 @@ class Mgdm(nn.Module):
         """Keep the logit scale at or below 100, as CLIP does."""
         self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
-    def losses(self, pairs: Pairs) -> dict[str, torch.Tensor]:
+    def encode(self, batch: Batch) -> Encoded:
+        """Frames with temporal context, texts, their classes and which of them there are.
+
+        Returns:
+            `frames_BTD`; `guides_BRD`, raw text features that guide the attention (the positives
+            alone for guide=positive); `texts_BRD`, discriminated unless the discriminator sees the
+            whole batch; `class_ids_BR`, -1 for a text of no class of the dataset, column 0 the
+            video's class; `present_BR`, False where a video has fewer negatives than R - 1.
+        """
+        raw_BRD, present_BR = batch.texts_BRD, batch.text_present_BR
+        assert raw_BRD is not None
+        assert batch.text_class_ids_BR is not None
+        texts_BRD = raw_BRD
+        if self.discriminator is not None and self.config.discriminator.scope == "sample":
+            texts_BRD = self.discriminator(raw_BRD, None if present_BR is None else ~present_BR)
+        if present_BR is None:
+            present_BR = torch.ones_like(batch.text_class_ids_BR, dtype=torch.bool)
+        return {
+            "frames_BTD": self.represent(self.features(batch.clips)),
+            "guides_BRD": raw_BRD if self.config.guide == "own" else raw_BRD[:, :1],
+            "texts_BRD": texts_BRD,
+            "class_ids_BR": batch.text_class_ids_BR,
+            "present_BR": present_BR,
+        }
+
+    def losses(self, encoded: Encoded) -> dict[str, torch.Tensor]:
         """Contrastive losses of a batch (eq. 9), in full precision.
 
         Returns:
             `video_to_text`, `text_to_video` and their mean `loss`.
         """
-        sims_BMR = self.similarities(pairs)
-        positives_BMR = pairs.class_ids_BR[None] == pairs.class_ids_BR[:, :1, None]
-        sims, positives = sims_BMR.flatten(1), positives_BMR.flatten(1)
-        if pairs.present_BR is not None:
-            columns = pairs.present_BR.flatten()
+        class_ids_BR, present_BR = encoded["class_ids_BR"], encoded["present_BR"]
+        sims = self.similarities(encoded).flatten(1)
+        positives = (class_ids_BR[None] == class_ids_BR[:, :1, None]).flatten(1)
+        if not bool(present_BR.all()):
+            columns = present_BR.flatten()
             sims, positives = sims[:, columns], positives[:, columns]
         loss = self.config.loss
         video_to_text = soft_contrastive(sims, positives, loss.target, loss.empty)
@@ -113,18 +151,42 @@ class Mgdm(nn.Module):
             "text_to_video": text_to_video,
         }
 
-    def similarities(self, pairs: Pairs) -> torch.Tensor:
+    def similarities(self, encoded: Encoded) -> torch.Tensor:
         """Logits of every video with the texts of every video (eq. 4).
 
         Returns:
             (B, M, R) with M = B; one row per video instead of 1 + k equal ones.
         """
-        frames_BTD = self.represent(pairs.frames_BTD)
-        texts_MRD = self._discriminate(pairs.texts_BRD, pairs.present_BR)
+        frames_BTD, guides_BRD, texts_MRD = (
+            encoded[name] for name in ("frames_BTD", "guides_BRD", "texts_BRD")
+        )
+        if self.discriminator is not None and self.config.discriminator.scope == "batch":
+            missing = None if bool(encoded["present_BR"].all()) else ~encoded["present_BR"]
+            shared_1CD = self.discriminator(
+                texts_MRD.flatten(0, 1)[None],
+                None if missing is None else missing.flatten()[None],
+            )
+            texts_MRD = shared_1CD.view_as(texts_MRD)
         if self.config.guide == "own":
-            guides_MD, own_M1D = pairs.texts_BRD.flatten(0, 1), texts_MRD.flatten(0, 1)[:, None]
+            guides_MD, own_M1D = guides_BRD.flatten(0, 1), texts_MRD.flatten(0, 1)[:, None]
             return self._logits(frames_BTD, guides_MD, own_M1D).view(-1, *texts_MRD.shape[:2])
-        return self._logits(frames_BTD, pairs.texts_BRD[:, 0], texts_MRD)
+        return self._logits(frames_BTD, guides_BRD[:, 0], texts_MRD)
+
+    @property
+    def primary(self) -> str:
+        """The config's inference context."""
+        return "mgdm" if self.discriminator is None else f"mgdm/{self.config.inference_context}"
+
+    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
+        """`mgdm/CONTEXT` for each inference context that differs; `mgdm` without discriminator."""
+        prompts_KD = classes.prompts_KD.to(self.logit_scale.device)
+        return {
+            name: self._classifier(self.class_texts(prompts_KD, context))
+            for name, context in contexts(self.config).items()
+        }
+
+    def _classifier(self, texts: ClassTexts) -> Classifier:
+        return lambda features_BTD: self.classify(features_BTD, texts).float().softmax(1)
 
     def represent(self, features_BTD: torch.Tensor) -> torch.Tensor:
         """Frames with temporal context (eq. 13-14); unchanged without the video representer."""
@@ -158,19 +220,6 @@ class Mgdm(nn.Module):
         logits_BKR = self._logits(frames_BTD, texts.guides_KD, texts.embeddings_KD[:, None])
         return logits_BKR[..., 0]
 
-    def _discriminate(
-        self, texts_BRD: torch.Tensor, present_BR: torch.Tensor | None
-    ) -> torch.Tensor:
-        if self.discriminator is None:
-            return texts_BRD
-        missing_BR = None if present_BR is None else ~present_BR
-        if self.config.discriminator.scope == "sample":
-            own: torch.Tensor = self.discriminator(texts_BRD, missing_BR)
-            return own
-        missing = None if missing_BR is None else missing_BR.flatten()[None]
-        shared: torch.Tensor = self.discriminator(texts_BRD.flatten(0, 1)[None], missing)
-        return shared.view_as(texts_BRD)
-
     def _logits(
         self, frames_BTD: torch.Tensor, guides_MD: torch.Tensor, texts_MRD: torch.Tensor
     ) -> torch.Tensor:
@@ -189,6 +238,17 @@ class Mgdm(nn.Module):
                     renorm=self.config.renorm_video,
                 )
             return self.logit_scale.exp() * cosines_BMR
+
+
+def contexts(config: MgdmConfig) -> dict[str, Literal["all", "self", "neighbours"] | None]:
+    """Inference contexts that differ for a model, by protocol name."""
+    if config.no_discriminator:
+        return {"mgdm": None}
+    found: dict[str, Literal["all", "self", "neighbours"] | None] = {
+        "mgdm/all": "all",
+        "mgdm/self": "self",
+    }
+    return found | ({"mgdm/neighbours": "neighbours"} if config.negatives.k else {})
 
 
 def guided_cosines(

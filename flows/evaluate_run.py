@@ -1,0 +1,78 @@
+"""Flow `evaluate`: score a published run, on its own dataset or on another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from artifacts.store import Artifact, Outcome, Store
+from flows.steps import Step, progress, step
+from flows.train_inputs import bundled_clip, train_inputs
+from flows.train_model import scored_split
+from knowledge.clip import ClipSpec
+from training.config import RunConfig, RuntimeConfig, parse
+from training.evaluation import evaluate as evaluate_job
+from training.inputs import TrainInputs, needs_clip
+from training.prediction import own_inputs
+
+
+class EvaluateSpec(BaseModel):
+    """Which run to score on what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    """NAME (the newest) or NAME@KEY of a `training_run`."""
+    data: str | None = None
+    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
+    split: str | None = None
+    """Split to score; test, val or train, whichever exists first, when None."""
+    views: str | None = None
+    """Clips x crops, such as 4x3; the run's own when None."""
+    videos: Path | None = None
+    """Directory the videos are in, for a run that takes videos."""
+    clip: ClipSpec | None = None
+    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
+    that."""
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[Step]:
+    """Score the run: `predictions` and `metrics`; first texts that the dataset lacks."""
+    target = Store(store)
+    run = target.get(f"training_run/{spec.run}")
+    config = parse(run.manifest.config)
+    inputs, made = _inputs(target, run, config, spec)
+    split = scored_split(inputs.videos, spec.split)
+    other = f"-on-{spec.data.split('@')[0]}" if spec.data else ""
+    name = f"{run.manifest.name}{other}-{split}"
+    with progress(f"scoring {split} videos") as advance:
+        made += evaluate_job(
+            target, run, inputs, split, name, advance, spec.runtime, views=spec.views
+        )
+    return [step(outcome) for outcome in made]
+
+
+def _inputs(
+    store: Store, run: Artifact, config: RunConfig, spec: EvaluateSpec
+) -> tuple[TrainInputs, list[Outcome]]:
+    if spec.clip and not (needs_clip(config) or spec.data):
+        raise ValueError(f"--clip has no effect: {run.ref} takes the embeddings that are mined")
+    if spec.videos and config.data.features == "cached":
+        raise ValueError(f"--videos has no effect: {run.ref} takes the embeddings that are mined")
+    if spec.data:
+        device = spec.runtime.device or "cpu"
+        return train_inputs(store, spec.data, config, spec.clip, spec.videos, device, False)
+    inputs = own_inputs(store, run)
+    return replace(inputs, clip=spec.clip or bundled_clip(inputs.texts), root=spec.videos), []
+
+
+@flow(name="evaluate")
+def evaluate(store: str, spec: EvaluateSpec) -> list[Step]:
+    """Score a run: `predictions` and `metrics`."""
+    return evaluate_run_task(store, spec)

@@ -1,0 +1,79 @@
+"""Flow `register-features`: features a user already has, and the negatives mined with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from artifacts.store import Store
+from flows.resolve import newest_of
+from flows.steps import Step, step
+from knowledge.clip import ClipSpec, LazyClip
+from knowledge.features import named_encoder, register_features, register_texts
+from knowledge.filters import MiningConfig
+from knowledge.mining import mine as mine_job
+from knowledge.text_embedding import text_embeddings
+
+
+class FeaturesSpec(BaseModel):
+    """Features of a registered dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    """Registered dataset: NAME (the newest) or NAME@KEY."""
+    features: Path
+    """Of the videos: .npz or .parquet."""
+    clip: ClipSpec | str
+    """The model they are of; its name alone if it cannot be loaded."""
+    texts: Path | None = None
+    """Features of the classes' texts; None: the model embeds them."""
+    logit_scale: float | None = None
+    """The model's factor on cosines, with `texts`; 100 when None."""
+    mining: MiningConfig = MiningConfig()
+
+
+@task(cache_policy=NO_CACHE)
+def register_features_task(store: str, spec: FeaturesSpec) -> list[Step]:
+    """Publish `frame_embeddings` and `text_embeddings`."""
+    target = Store(store)
+    videos = target.get(f"videos/{spec.dataset}")
+    classes = target.get(videos.manifest.inputs["classes"].ref)
+    lazy = None if isinstance(spec.clip, str) else LazyClip(spec.clip)
+    identity = lazy.identity if lazy else named_encoder(str(spec.clip))
+    if spec.texts is not None:
+        scale = 100.0 if spec.logit_scale is None else spec.logit_scale
+        texts = register_texts(target, classes, spec.texts, identity, scale)
+    elif lazy is None:
+        raise ValueError(
+            f"the class texts cannot be embedded by {spec.clip} without its weights; give --texts, "
+            "or --clip-weights"
+        )
+    elif spec.logit_scale is not None:
+        raise ValueError("--logit-scale has no effect without --texts")
+    else:
+        descriptions = newest_of(target, "descriptions", classes.manifest.name, classes=classes)
+        texts = text_embeddings(target, lazy, classes, descriptions)
+    frames = register_features(target, videos, spec.features, identity)
+    return [step(texts), step(frames)]
+
+
+@task(cache_policy=NO_CACHE)
+def mine_features_task(store: str, spec: FeaturesSpec, texts: str, frames: str) -> Step:
+    """Rank each video's hard negatives, as `mine` does."""
+    target = Store(store)
+    videos = target.get(f"videos/{spec.dataset}")
+    classes = target.get(videos.manifest.inputs["classes"].ref)
+    votes = newest_of(target, "cooccurrence", classes.manifest.name, classes=classes)
+    corpora = [target.get(texts)]
+    return step(mine_job(target, videos, target.get(frames), corpora, spec.mining, votes))
+
+
+@flow(name="register-features")
+def register_features_flow(store: str, spec: FeaturesSpec) -> list[Step]:
+    """Register features: `text_embeddings`, `frame_embeddings` and `negatives` to train on."""
+    texts, frames = register_features_task(store, spec)
+    return [texts, frames, mine_features_task(store, spec, texts.ref, frames.ref)]

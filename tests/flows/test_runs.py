@@ -1,0 +1,86 @@
+"""The command line on trained runs: evaluate, predict, export; and features a user has."""
+
+import json
+
+import numpy as np
+import pytest
+
+from artifacts.store import Store
+from tests.flows.test_cli import failed
+from training.export import load
+
+QUICK = (
+    *("--set", "data.num_frames=2", "--set", "optim.epochs=1", "--set", "optim.warmup_epochs=0"),
+    *("--set", "model.negatives.k=1", "--set", "model.video_blocks=1"),
+    *("--set", "model.heads=2"),
+)
+
+
+@pytest.fixture
+def registered(actionlore, videos):
+    done = actionlore("register", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    assert done.exit_code == 0, done.stderr
+
+
+def succeeded(done):
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weights, tmp_path):
+    clip = ("--clip", "tiny-vit", "--clip-weights", weights)
+    mine = ("mine", "--dataset", "tiny", "--videos", videos, "--frames", "2", *clip)
+    succeeded(actionlore(*mine))
+    trained = actionlore("train", "--dataset", "tiny", "--name", "run", "--split", "test", *QUICK)
+    succeeded(trained)
+    store = Store(tmp_path / "store")
+    known = store.get("metrics/run-test")
+    shown = succeeded(actionlore("evaluate", "run"))
+    assert f"found {known.ref}" in " ".join(shown.split())
+    shown = succeeded(actionlore("evaluate", "run", "--data", "tiny", "--split", "train"))
+    assert "metrics/run-on-tiny-train@" in shown
+    failed(actionlore("evaluate", "run", "--views", "4x3"), "eval.views=4x3 has no effect")
+    failed(actionlore("evaluate", "nobody"), "no artifact training_run/nobody", "actionlore train")
+
+    path = videos / "test/walk/8.mp4"
+    files = (path, videos / "train/walk/broken.mp4")
+    failed(actionlore("predict", "run", path), "give --clip tiny-vit and --clip-weights")
+    table = succeeded(actionlore("predict", "run", *files, *clip, "--top", 2))
+    assert table.count("8.mp4") == 1
+    assert "not a video file" in " ".join(table.split())
+    found = json.loads(succeeded(actionlore("predict", "run", *files, *clip, "--json")))
+    assert [list(each) for each in found] == [["video", "top"], ["video", "error"]]
+    rows = store.get("predictions/run-test").read().to_pylist()
+    row = next(r for r in rows if r["video_id"] == "test/walk/8" and r["protocol"] == "mgdm/all")
+    assert [each["class_id"] for each in found[0]["top"]] == row["top_class_ids"]
+    done = actionlore("predict", "run", files[1], *clip)
+    assert done.exit_code == 1
+    assert "no video could be read" in done.stderr
+
+    succeeded(actionlore("export", "run", "--output", "out", *clip))
+    best = load(tmp_path / "out").top(path, 1)[0]
+    assert best["probability"] == pytest.approx(found[0]["top"][0]["probability"], abs=1e-6)
+    failed(actionlore("export", "run", "--output", "out", *clip), "out is not empty")
+
+
+def test_training_on_features_a_user_has(actionlore, registered, tmp_path):
+    store = Store(tmp_path / "store")
+    rng = np.random.default_rng(0)
+    names = store.get("classes/tiny").read()["name"].to_pylist()
+    texts = {name: rng.normal(size=16) for name in names}
+    listed = store.get("videos/tiny").read(["video_id", "class_ids"]).to_pylist()
+    features = {
+        row["video_id"]: texts[names[row["class_ids"][0]]] + 0.1 * rng.normal(size=(2, 16))
+        for row in listed
+    }
+    np.savez(tmp_path / "f.npz", **features)
+    np.savez(tmp_path / "t.npz", **texts)
+    given = ("register-features", "--dataset", "tiny", "--features", "f.npz", "--clip", "own-net")
+    failed(actionlore(*given), "give --texts, or --clip-weights")
+    shown = succeeded(actionlore(*given, "--texts", "t.npz", "--top-k", 2))
+    assert "negatives/tiny@" in shown
+    succeeded(actionlore("train", "--dataset", "tiny", "--name", "own", "--split", "test", *QUICK))
+    rows = store.get("metrics/own-test").read().to_pylist()
+    top1 = {row["protocol"]: row["value"] for row in rows if row["metric"] == "top1"}
+    assert top1["zero_shot/prompt"] == 1.0
+    failed(actionlore("predict", "own", "f.npz"), "give --clip own-net")
