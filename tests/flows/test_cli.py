@@ -462,7 +462,7 @@ def test_mining_in_a_file_with_filters_then_compare_and_export(actionlore, mine_
     compared = actionlore("inspect", "compare", first.ref, second.ref).stdout
     assert "config skip_ranks" in compared
     assert "texts that are hard no more" in compared
-    done = actionlore("export", first.ref, "--output", "out.parquet", "--corpus", "union")
+    done = actionlore("export-negatives", first.ref, "--output", "out.parquet", "--corpus", "union")
     assert done.exit_code == 0, done.stderr
     assert "columns anchor, positive, negative" in done.stdout
     table = pq.read_table("out.parquet")
@@ -504,6 +504,6 @@ def test_mining_and_export_errors(actionlore, mine_with, tmp_path):
     failed(actionlore(*run, "--frames", "4"), "no effect with --from-run")
     failed(actionlore("inspect", "compare", "videos/tiny"), "compare REF REF")
     failed(actionlore("inspect", "list", "--video", "v"), "--video has no effect")
-    failed(actionlore("export", "videos/tiny", "--output", "x.parquet"), "is not a negatives")
+    failed(actionlore("export-negatives", "videos/tiny", "--output", "x.parquet"), "is not a negatives")
     form = ("--output", "x.parquet", "--format", "pairs")
-    failed(actionlore("export", "videos/tiny", *form), "format='pairs'", "triplet")
+    failed(actionlore("export-negatives", "videos/tiny", *form), "format='pairs'", "triplet")

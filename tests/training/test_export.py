@@ -16,6 +16,7 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
+from knowledge.encoding.engine_client import EncodingConfig
 from knowledge.encoding.part import FrameConfig
 from knowledge.filters import MiningConfig
 from knowledge.frame_embedding import frame_embeddings
@@ -76,7 +77,9 @@ def world(tmp_path_factory):
     videos = register_videos(store, dataset, listing, classes).artifact
     texts = text_embeddings(store, clip, classes).artifact
     config = FrameConfig(num_frames=2, short_side=48)
-    frames = frame_embeddings(store, clip, videos, root / "videos", config).artifact
+    frames = frame_embeddings(
+        store, clip, videos, root / "videos", config, encoding=EncodingConfig(precision="fp32")
+    ).artifact
     negatives = mine(store, videos, frames, [texts], MiningConfig(top_k=2)).artifact
     templates = template_embeddings(store, clip, classes, TEMPLATES).artifact
     inputs = TrainInputs(
