@@ -6,7 +6,9 @@ Publishes videos (T=16, D=512, float16) as a real artifact and fetches them in r
 a time, to float32. CPU seconds, which other processes do not stretch; the pages are in the page
 cache. The limit is copying as many random rows of one float16 array in RAM.
 
-FIGURES
+Measured on a 2-core machine (no GPU) with 20,000 videos, in videos per CPU second: in RAM 59,700,
+mapped 61,600, limit 160,600, Parquet 1,740; so mapping costs nothing, and 35 times less than
+Parquet. Building the arrays took 1.8 CPU seconds, verifying and opening them 0.27, for 0.33 GB.
 """
 
 import sys
@@ -45,11 +47,11 @@ def main() -> None:
         sources = {"in RAM": CachedClips(frames), "mapped": CachedClips(frames, 0)}
         rows = torch.randperm(count)
         array = frame_arrays(frames).units_NTD
-        found = {
-            "limit: rows of one array": rate(lambda at: array[rows[at : at + BATCH]], batches)
-        }
+        found = {"limit: rows of one array": rate(lambda at: array[rows[at : at + BATCH]], batches)}
         for name, source in sources.items():
-            found[name] = rate(lambda at, source=source: source.fetch(batches[at // BATCH]), batches)
+            found[name] = rate(
+                lambda at, source=source: source.fetch(batches[at // BATCH]), batches
+            )
         path = next(Path(world.store.directory(frames.ref)).glob("*.parquet"))
         found["naive: Parquet, row by row"] = rate(
             lambda at: pq.ParquetFile(path).read_row_group(0).slice(at, BATCH), batches[:2]
