@@ -177,8 +177,8 @@ class RuntimeConfig(Settings):
     processes: PositiveInt = 1
     """Processes that share each batch, one per GPU where there are GPUs."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode videos, for each of `processes`; 0: threads, which share its core with
-    the model."""
+    """Processes that decode videos, for each of `processes`; a video that crashes its decoder then
+    costs that video only. 0: threads, which start at once."""
     checkpoint_every_s: PositiveReal = 300.0
     """Seconds between checkpoints that a stopped run goes on from."""
     checkpoint_every_steps: PositiveInt | None = None

@@ -6,7 +6,9 @@ Publishes videos (T=16, D=512, float16) as a real artifact and fetches them in r
 a time, to float32. CPU seconds, which other processes do not stretch; the pages are in the page
 cache. The limit is copying as many random rows of one float16 array in RAM.
 
-FIGURES
+Measured on a 2-core machine (no GPU) with 20,000 videos, in videos per CPU second: in RAM 59,700,
+mapped 61,600, limit 160,600, Parquet 1,740; so mapping costs nothing, and 35 times less than
+Parquet. Building the arrays took 1.8 CPU seconds, verifying and opening them 0.27, for 0.33 GB.
 """
 
 import sys

@@ -5,10 +5,13 @@ Run from the repository root: `python tests/benchmarks/training_step.py [videos 
 The step trains MGDM with the whole image tower of a ViT-B/32 (random weights, float32). The plain
 loop decodes every frame with PyAV, transforms pictures one by one with open_clip's PIL transform,
 and trains the same tower on the mean of a clip's frames with cross entropy; the limit is that
-training on pictures which are ready. CPU seconds of this process; those of decoding processes are not
-seen from here.
+training on pictures which are ready. CPU seconds are those of this process: what decoding processes
+take is not seen from here.
 
-FIGURES
+Measured with one thread on a 2-core machine (no GPU), 4 videos and T=4, CPU ms per clip. Reading:
+plain 213, ours in threads 47, in processes 3 (of the process that trains). A whole step: plain
+1,324, ours 1,305, limit 1,142: the tower is nearly all of it, and what reading saves, MGDM's eight
+blocks and its loss take. Wall times were not measured on idle cores.
 """
 
 import statistics

@@ -1,7 +1,5 @@
 """A video that ends the process which decodes it costs that video and no other."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -58,7 +56,7 @@ def test_workers_end_with_the_process_that_started_them():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root) as parent:
         worker = int(parent.stdout.readline())
         assert alive(worker)
-        os.kill(parent.pid, signal.SIGKILL)
+        parent.kill()
     deadline = time.monotonic() + 60
     while alive(worker):
         assert time.monotonic() < deadline, f"process {worker} still lives"
