@@ -10,6 +10,7 @@ Legend: N videos, T frames, D embedding.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from artifacts.draft import LOCK_FILE
 from artifacts.store import Artifact
 from artifacts.tensors import read_tensor
 
@@ -36,7 +38,7 @@ COLUMNS = {"embedding": np.float16, "feature_norms": np.float32}
 """Tensor columns, and the types they are kept in."""
 _INDEX = "index.json"
 """Written last: video ids, their status, and the SHA-256 of the arrays."""
-_LOCK = "lock"
+_LOCK = "building.lock"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +113,15 @@ class _Held:
     def __init__(self, directory: Path) -> None:
         while True:
             directory.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                self._descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue  # removed in between
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-            if directory.exists() and os.path.samestat(
-                directory.stat(), os.fstat(self._descriptor)
-            ):
-                return
-            os.close(self._descriptor)  # removed in between
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat((directory / LOCK_FILE).stat(), os.fstat(self._descriptor)):
+                    return
+            os.close(self._descriptor)
 
     def __del__(self) -> None:
         os.close(self._descriptor)

@@ -68,10 +68,9 @@ def step_of(method, encode=None):
 def inductor(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     config = pytest.importorskip("torch._inductor.config")
-    monkeypatch.setattr(config, "compile_threads", 1)
-    monkeypatch.setattr(config, "fx_graph_cache", False)
     torch._dynamo.reset()
-    yield config
+    with config.patch(compile_threads=1, fx_graph_cache=False):
+        yield config
     torch._dynamo.reset()
 
 
