@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from artifacts.draft import HeldError
 from artifacts.store import Artifact, Store
 from flows.resolve import classes_of, newest_of
-from flows.runners import RunnerSpec, run_job
+from flows.runners import RunnerSpec, Workers, run_job
 from flows.steps import Step, console, progress, step
 from knowledge.clip import ClipSpec, LazyClip
 from knowledge.corpus_file import is_corpus_file
@@ -117,20 +117,21 @@ def mine(store: str, spec: MineSpec) -> list[Step]:
     With `runner.shard`, what other shards have yet to make is printed and left out.
     """
     store, spec = _on_workers(store, spec)
-    runner, shard = spec.runner, {"store": store, "spec": spec}
+    given = {"store": store, "spec": spec}
     texts = _texts(store, spec)
-    what = "decoding and encoding videos"
-    frames = run_job(runner, _frame_job(store, spec), embed_frames_task, what, **shard)
-    if texts is None and frames:
-        texts = _texts(store, spec)
-    if texts is None or frames is None:
-        return [*(texts or []), *([frames] if frames else [])]
-    order = _order(store, spec, frames.ref, texts)
-    try:
-        job = _mining_job(store, order)
-        negatives = run_job(runner, job, mine_task, "mining negatives", order=order, **shard)
-    finally:
-        _mining_job.cache_clear()
+    with Workers(spec.runner) as workers:
+        what = "decoding and encoding videos"
+        frames = run_job(workers, _frame_job(store, spec), embed_frames_task, what, **given)
+        if texts is None and frames:
+            texts = _texts(store, spec)
+        if texts is None or frames is None:
+            return [*(texts or []), *([frames] if frames else [])]
+        order = _order(store, spec, frames.ref, texts)
+        job, what = _mining_job(store, order), "mining negatives"
+        try:
+            negatives = run_job(workers, job, mine_task, what, order=order, **given)
+        finally:
+            _mining_job.cache_clear()
     return [*texts, frames, *([negatives] if negatives else [])]
 
 

@@ -11,7 +11,8 @@ import ipaddress
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -125,32 +126,57 @@ class RunnerSpec(BaseModel):
             )
 
 
+class Workers:
+    """What runs the shards of a flow; a cluster is started when the first shard needs it."""
+
+    def __init__(self, spec: RunnerSpec) -> None:
+        self.spec = spec
+        self._stack = ExitStack()
+        self._runner: TaskRunner[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the cluster, if one was started here."""
+        self._stack.close()
+
+    def run(
+        self, shard_task: Task[..., dict[str, int]], shards: Sequence[Mapping[str, Any]], what: str
+    ) -> Counter[str]:
+        """Run a task with the arguments of each shard; the work that took.
+
+        In this process it is called from the main thread, since a thread of a task runner would not
+        hear Ctrl-C before its end.
+        """
+        work = Counter[str]()
+        if not self.spec.is_cluster:
+            for each in shards:
+                work.update(shard_task(**each))
+            return work
+        if self._runner is None:
+            self._runner = self._stack.enter_context(self.spec.task_runner())
+        futures = [self._runner.submit(shard_task, dict(each)) for each in shards]
+        with progress(what) as advance:
+            for done, future in enumerate(as_completed(futures), start=1):
+                work.update(future.result())
+                advance(done, len(futures))
+        return work
+
+
 def run_job(
-    runner: RunnerSpec, job: Job, shard_task: Task[..., dict[str, int]], what: str, **arguments: Any
+    workers: Workers, job: Job, shard_task: Task[..., dict[str, int]], what: str, **arguments: Any
 ) -> Step | None:
     """Make an artifact, each shard as a task run `shard_task(numbers=..., **arguments)`.
-
-    A cluster is started only if there is something to make. In this process the task is called
-    from the main thread, since a thread of a task runner would not hear Ctrl-C before its end.
 
     Returns:
         What was made or found; None if parts are left to other shards, which is printed.
     """
-    work, started = Counter[str](), time.monotonic()
     if found := job.store.find(job.provenance):
         return step(Outcome(found, made=False))
-    shards = runner.shards(job.num_parts)
-    if runner.is_cluster:
-        with runner.task_runner() as workers, progress(what) as advance:
-            futures = [
-                workers.submit(shard_task, {**arguments, "numbers": each}) for each in shards
-            ]
-            for done, future in enumerate(as_completed(futures), start=1):
-                work.update(future.result())
-                advance(done, len(futures))
-    else:
-        for each in shards:
-            work.update(shard_task(**arguments, numbers=each))
+    started = time.monotonic()
+    shards = [{**arguments, "numbers": each} for each in workers.spec.shards(job.num_parts)]
+    work = workers.run(shard_task, shards, what)
     if outcome := publish(job, work, time.monotonic() - started):
         return step(outcome)
     missing = missing_parts(job)

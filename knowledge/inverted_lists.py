@@ -2,12 +2,13 @@
 
 For corpora too large for the exact search of `knowledge.nearest`. On embeddings without clusters
 recall falls fast, so it is measured against exact search and belongs into the artifact's report.
-Legend: N queries, M corpus rows, D embedding, K neighbours, C candidates.
+Legend: N queries, M corpus rows, D embedding, K neighbours, C candidates, L lists, P probes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -56,7 +57,7 @@ class InvertedLists:
         self.corpus_MD = np.ascontiguousarray(corpus_MD, np.float32)
         width = self.corpus_MD.shape[1]
         self._centroids = faiss.IndexFlatIP(width)
-        self._index = faiss.IndexIVFFlat(
+        self._index: Any = faiss.IndexIVFFlat(
             self._centroids, width, config.num_lists, faiss.METRIC_INNER_PRODUCT
         )
         self._index.cp.seed = config.seed
@@ -64,6 +65,8 @@ class InvertedLists:
         self._index.nprobe = config.num_probes
         self._index.train(self.corpus_MD)
         self._index.add(self.corpus_MD)
+        self.centroids_LD = self._centroids.reconstruct_n(0, config.num_lists)
+        """Compared exactly, so that a query's lists do not depend on the queries beside it."""
 
     def top_k(self, queries_ND: Vectors, k: int) -> tuple[Ids, Products]:
         """As `knowledge.nearest.top_k`, among the probed lists.
@@ -73,7 +76,11 @@ class InvertedLists:
         """
         k = min(k, len(self.corpus_MD))
         queries = np.ascontiguousarray(queries_ND, np.float32)
-        _, candidates_NC = self._index.search(queries, min(k + SLACK, len(self.corpus_MD)))
+        probes_NP, products_NP = top_k(queries, self.centroids_LD, self.config.num_probes)
+        num_candidates = min(k + SLACK, len(self.corpus_MD))
+        _, candidates_NC = self._index.search_preassigned(
+            queries, num_candidates, probes_NP, products_NP.astype(np.float32)
+        )
         found = (candidates_NC >= 0).sum(axis=1)
         if len(found) and found.min() < k:
             raise ValueError(

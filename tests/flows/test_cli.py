@@ -504,6 +504,8 @@ def test_mining_and_export_errors(actionlore, mine_with, tmp_path):
     failed(actionlore(*run, "--frames", "4"), "no effect with --from-run")
     failed(actionlore("inspect", "compare", "videos/tiny"), "compare REF REF")
     failed(actionlore("inspect", "list", "--video", "v"), "--video has no effect")
-    failed(actionlore("export-negatives", "videos/tiny", "--output", "x.parquet"), "is not a negatives")
+    failed(
+        actionlore("export-negatives", "videos/tiny", "--output", "x.parquet"), "is not a negatives"
+    )
     form = ("--output", "x.parquet", "--format", "pairs")
     failed(actionlore("export-negatives", "videos/tiny", *form), "format='pairs'", "triplet")

@@ -59,6 +59,15 @@ def test_lists_depend_on_the_seed_and_not_on_threads(rows):
         faiss.omp_set_num_threads(before)
 
 
+def test_a_query_finds_the_same_whatever_is_beside_it(rows):
+    corpus, queries = rows
+    lists = InvertedLists(corpus, IvfConfig(num_lists=50, num_probes=5))
+    together = lists.top_k(queries, 10)
+    alone = [lists.top_k(queries[i : i + 1], 10) for i in range(len(queries))]
+    for all_at_once, parts in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(all_at_once, np.concatenate(parts))
+
+
 def test_what_cannot_be_is_one_clear_line(rows):
     corpus, queries = rows
     with pytest.raises(ValueError, match="needs a corpus of 3120 texts, this one has 3000; give a"):

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ from artifacts.tensors import append_tensor, read_tensor
 from knowledge import corpus, mining, ranking
 from knowledge.datasets.class_lists import normalised
 from knowledge.filters import MiningConfig, read_filters
-from knowledge.mining import mine
+from knowledge.ivf_config import IvfConfig
+from knowledge.mining import MiningJob, mine
+from knowledge.shards import make_all, make_shard, missing_parts
 
 CLIP = {"arch": "toy", "weights_sha256": "0"}
 
@@ -235,6 +238,132 @@ def test_parts_change_nothing_but_the_memory(tmp_path, monkeypatch):
     timed = ("duration_s", "videos_per_s")
     reports = [{k: v for k, v in m.report.items() if k not in timed} for m in (one, five)]
     assert reports[0] == reports[1]
+
+
+def small_parts(patch, per_part, per_pass):
+    patch.setattr(mining, "VIDEOS_PER_PART", per_part)
+    patch.setattr(mining, "VIDEOS_PER_PASS", per_pass)
+
+
+def job(made, root, **config):
+    texts = tuple(made.texts)
+    return MiningJob(Store(root), made.videos, made.frames, texts, MiningConfig(**config))
+
+
+def test_bytes_do_not_depend_on_grouping_or_shards(tmp_path, monkeypatch):
+    made = rich_world(tmp_path / "world", videos=23)
+    small_parts(monkeypatch, 2, 2)
+    one_by_one = make_all(job(made, tmp_path / "one", max_rejected=2)).artifact
+    assert len(one_by_one.manifest.files) == 12
+    small_parts(monkeypatch, 2, 10)
+    grouped = make_all(job(made, tmp_path / "five", max_rejected=2)).artifact
+    shared = job(made, tmp_path / "shards", max_rejected=2)
+    assert make_shard(shared, [5, 7, 11]) is None
+    assert missing_parts(shared) == [0, 1, 2, 3, 4, 6, 8, 9, 10]
+    assert make_shard(shared, range(5)) is None
+    outcome = make_shard(shared, range(12))
+    assert (outcome.made, outcome.work) == (True, {"videos_mined": 8})
+    assert missing_parts(shared) == []
+    timed = ("duration_s", "videos_per_s")
+    for each in (grouped, outcome.artifact):
+        assert each.manifest.files == one_by_one.manifest.files
+        reports = [x.manifest.report for x in (each, one_by_one)]
+        assert len({str({k: v for k, v in r.items() if k not in timed}) for r in reports}) == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (0, 3), (5, 40), (9, 10), (50, None), (4, 4)]
+)
+def test_some_rows_of_an_artifact_of_many_parts(tmp_path, monkeypatch, start, stop):
+    small_parts(monkeypatch, 4, 8)
+    artifact = make_all(job(rich_world(tmp_path / "world"), tmp_path / "out")).artifact
+    rows = [row for part in artifact.parts(["text_id"], start, stop) for row in part.to_pylist()]
+    assert rows == artifact.read(["text_id"]).to_pylist()[start:stop]
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_mining_goes_on_at_the_first_missing_part(tmp_path, monkeypatch):
+    made = rich_world(tmp_path / "world")
+    small_parts(monkeypatch, 4, 8)
+    seen = []
+
+    def crash(done, total):
+        seen.append((done, total))
+        if done == 12:
+            raise CrashError
+
+    crashed = job(made, tmp_path / "crashed")
+    with pytest.raises(CrashError):
+        make_all(crashed, crash)
+    assert seen == [(4, 30), (8, 30), (12, 30)]
+    [draft] = crashed.store.drafts.iterdir()
+    before = {path.name: path.stat().st_ino for path in draft.glob("part-*")}
+    resumed = make_all(crashed)
+    assert len(before) == 3
+    assert resumed.work == {"videos_mined": 30 - 12}
+    directory = Path(crashed.store.directory(resumed.artifact.ref))
+    assert {name: (directory / name).stat().st_ino for name in before} == before
+    undisturbed = make_all(job(made, tmp_path / "undisturbed")).artifact
+    assert resumed.artifact.manifest.files == undisturbed.manifest.files
+
+
+def test_parts_without_a_wanted_video_are_empty(tmp_path, monkeypatch):
+    made = world(tmp_path)
+    rows = made.videos.read().to_pylist()
+    for row in rows[:7]:
+        row["split"] = "val"
+    made.videos = made.publish("videos", rows, {"labels": "split"}, classes=made.classes)
+    table = made.frames.read()
+    plain = table.select(plain_schema("frame_embeddings").names).to_pylist()
+    tensors = {name: read_tensor(table, name) for name in ("feature_norms", "embedding")}
+    made.frames = made.publish(
+        "frame_embeddings", plain, {"clip": CLIP, "split": 1}, tensors, videos=made.videos
+    )
+    small_parts(monkeypatch, 2, 4)
+    assert [row["video_id"] for row in made.mine(top_k=1, max_rejected=0)] == ["v7", "v8"]
+    report = made.store.get("negatives/toy").manifest.report
+    assert (report["videos"], report["fewest_negatives"], report["videos_short"]) == (2, 1, 0)
+
+
+def many_texts(root):
+    """A corpus large enough for two lists, beside the dataset's classes."""
+    made = rich_world(root)
+    rng = np.random.default_rng(8)
+    texts = [(f"text {i}", None) for i in range(100)]
+    made.texts[2:] = [made.publish_file("many", texts, unit(rng.standard_normal((100, 8))))]
+    return made
+
+
+def test_approximate_search_tells_its_recall(tmp_path, monkeypatch):
+    made = many_texts(tmp_path)
+    small_parts(monkeypatch, 4, 8)
+    exact = made.mine(top_k=5, max_rejected=3)
+    assert made.mine(top_k=5, max_rejected=3, ivf={"num_lists": 2, "num_probes": 2}) == exact
+    assert made.store.get("negatives/toy").manifest.report["recall"] == 1
+    ivf = IvfConfig(num_lists=2, num_probes=1)
+    approximate = made.mine(top_k=5, max_rejected=3, ivf=ivf)
+    assert approximate != exact
+    artifact = made.store.get("negatives/toy")
+    few = IvfConfig(num_lists=2, num_probes=1, num_measured=7)
+    made.mine(ivf=few)
+    assert made.store.get("negatives/toy").manifest.report["recall_videos"] == 8  # 1 of each part
+    all_at_once = job(made, tmp_path / "all", top_k=5, max_rejected=3, ivf=ivf)
+    small_parts(monkeypatch, 4, 100)
+    assert make_all(all_at_once).artifact.manifest.files == artifact.manifest.files
+    small_parts(monkeypatch, 100, 100)
+    whole = job(made, tmp_path / "whole", top_k=5, max_rejected=3, ivf=ivf)
+    [(_, videos, _)] = whole._looked([0])
+    measured = whole.lists.recall(videos.embedding_ND, 5)
+    assert artifact.manifest.report["recall"] == pytest.approx(measured.recall, abs=1e-6)
+    assert artifact.manifest.report["recall_k"] == 5
+    assert artifact.manifest.report["recall_videos"] == 30
+    for row in approximate:
+        assert (row["status"], row["rank"]) != ("kept", None) or row["dataset_rank"]
+    with pytest.raises(ValueError, match="ivf has no effect without a further corpus"):
+        world(tmp_path / "own", foreign=False).mine(ivf=ivf)
 
 
 def without_cosines(row):
