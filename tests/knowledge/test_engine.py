@@ -11,7 +11,7 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.clip import ClipSpec, LazyClip
-from knowledge.encoding.engine_client import EncodingConfig
+from knowledge.encoding.engine_client import EncodingConfig, close_idle
 from knowledge.encoding.part import CANARY, FrameConfig
 from knowledge.frame_embedding import FrameJob, frame_embeddings
 from tests.clip_weights import save_random_clip
@@ -24,6 +24,12 @@ GOOD = [f"{i}.mp4" for i in range(10)]
 
 def settings(**others):
     return EncodingConfig(**{"precision": "fp32", "num_workers": 1} | others)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_other_engines():
+    """Those that earlier tests left idle have workers, too, which are not the ones to kill."""
+    close_idle()
 
 
 @pytest.fixture(scope="module")
