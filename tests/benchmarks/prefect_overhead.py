@@ -4,9 +4,9 @@ Run from the repository root: `python tests/benchmarks/prefect_overhead.py [call
 
 Calls are not Prefect tasks; a kind's questions together are one, and building from the replies is
 another. So the difference does not grow with the calls: it is that of a flow of two empty tasks.
-With heartbeats that took 1.08 s on two idle cores and 1.23 to 1.27 s on busy ones (load 11);
-without, as `flows.server` runs flows now, 0.50 to 1.01 s on the busy ones, 0.05 to 0.07 s of it on
-this process's CPU. d seconds are below 2 % from 50 d seconds of asking: 54 s with heartbeats.
+Measured on two idle cores: 0.13 s (1.08 s with Prefect's heartbeats, which `flows.server` turns off
+on its own server), 2.9 % of a job of 3.3 s; d seconds are below 2 % from 50 d seconds of asking, here
+6.5 s.
 """
 
 import multiprocessing
