@@ -5,8 +5,8 @@ Run from the repository root: `python tests/benchmarks/prefect_overhead.py [call
 Calls are not Prefect tasks; a kind's questions together are one, and building from the replies is
 another. So the difference does not grow with the calls: it is that of a flow of two empty tasks.
 Measured on two idle cores: 0.13 s (1.08 s with Prefect's heartbeats, which `flows.server` turns off
-on its own server), 2.9 % of a job of 3.3 s; d seconds are below 2 % from 50 d seconds of asking, here
-6.5 s.
+on its own server), 2.9 % of a job of 3.3 s; d seconds are below 2 % from 50 d seconds of asking,
+here 6.5 s.
 """
 
 import multiprocessing
