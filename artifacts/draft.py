@@ -121,7 +121,8 @@ class Draft:
     def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
         """Make the artifact visible and end the draft.
 
-        A shared draft waits until the others that hold it let go of it.
+        Files whose name begins with a dot, such as checkpoints of the job, are no part of it and
+        stay until it is published. A shared draft waits until the others that hold it let go of it.
 
         Raises:
             ValueError: the key exists with other content, a key column repeats over the parts, or
@@ -131,9 +132,6 @@ class Draft:
         if self.shared:
             self.close()
             self._lock = _locked(self.directory, self.provenance, shared=False, make=False)
-        for left_over in self.directory.glob(".*"):
-            if left_over.name != LOCK_FILE:
-                left_over.unlink()
         schema = schema_of(self.provenance.kind)
         keys = {name for names in schema.unique for name in names}
         check_unique(self.read([name for name in schema.column_names if name in keys]), schema)

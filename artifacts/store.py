@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from artifacts.draft import LOCK_FILE, Draft, fsync_directory, is_held
+from artifacts.draft import Draft, fsync_directory, is_held
 from artifacts.provenance import (
     KEY_LENGTH,
     ArtifactRef,
@@ -321,8 +321,11 @@ class Store:
 
     def _publish(self, draft: Draft, report: dict[str, Any]) -> Artifact:
         provenance = draft.provenance
-        others = {MANIFEST, LOCK_FILE}
-        members = [path for path in sorted(draft.directory.iterdir()) if path.name not in others]
+        members = [
+            path
+            for path in sorted(draft.directory.iterdir())
+            if path.name != MANIFEST and not path.name.startswith(".")
+        ]
         files = [_entry(path) for path in members]
         manifest = Manifest(
             **provenance.model_dump(),
@@ -358,7 +361,8 @@ class Store:
             if not (Path(target) / MANIFEST).exists():
                 shutil.rmtree(target, ignore_errors=True)  # left by a crash; nobody can read it
                 draft.directory.rename(target)
-                (Path(target) / LOCK_FILE).unlink(missing_ok=True)
+                for left_over in Path(target).glob(".*"):  # the lock, checkpoints, broken writes
+                    left_over.unlink(missing_ok=True)
             fsync_directory(parent)
             fsync_directory(parent.parent)
         else:

@@ -113,7 +113,9 @@ def _read(path: Path) -> pa.Table:
             return pa.table({"text": pa.array(lines, pa.string())})
         if suffix == ".csv":
             strings = dict.fromkeys(_COLUMNS, pa.string())
-            convert = pa_csv.ConvertOptions(column_types=strings, strings_can_be_null=True)
+            convert = pa_csv.ConvertOptions(
+                column_types=strings, strings_can_be_null=True, null_values=[""]
+            )
             parse = pa_csv.ParseOptions(newlines_in_values=True)
             table = pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
         else:

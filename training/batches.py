@@ -93,6 +93,8 @@ class VideoSet:
     class_ids_N: torch.Tensor
     skipped: Counter[str]
     """Videos that cannot be used, by status."""
+    num_not_drawn: int = 0
+    """Usable videos beyond `data.shots`."""
     labels_NK: torch.Tensor | None = None
     """For videos of several classes: True for each of a video's, by position in the class list.
     `class_ids_N` then holds the first of them, -1 without any."""
@@ -103,7 +105,7 @@ class VideoSet:
     @property
     def num_listed(self) -> int:
         """Videos of the split, usable or not."""
-        return len(self) + self.skipped.total()
+        return len(self) + self.num_not_drawn + self.skipped.total()
 
 
 @dataclass(frozen=True)
@@ -231,9 +233,20 @@ def text_features(table: pa.Table) -> torch.Tensor:
 
 
 def read_videos(
-    inputs: TrainInputs, config: RunConfig, split: str, cached: CachedClips | None
+    inputs: TrainInputs,
+    config: RunConfig,
+    split: str,
+    cached: CachedClips | None,
+    training: bool = False,
 ) -> VideoSet:
     """The videos of a split; those without frames are left out and counted by status.
+
+    Args:
+        inputs: the artifacts.
+        config: of the run.
+        split: train, val or test.
+        cached: the frame embeddings; None: clips come from videos.
+        training: whether they are trained on, which is where `data.shots` counts.
 
     Raises:
         ValueError: no video in the split, a video with other than one class where the model wants
@@ -260,7 +273,8 @@ def read_videos(
         else:
             skipped[status] += 1
     check_share(skipped.total(), len(rows), config, f"split {split!r} of {inputs.videos.ref}")
-    if config.data.shots and split == "train":
+    num_usable = len(kept)
+    if config.data.shots and training:
         kept = few_shots(kept, known, config, f"split {split!r} of {inputs.videos.ref}")
     labels_NK = None
     if several:
@@ -271,6 +285,7 @@ def read_videos(
         paths=tuple(row["path"] for row in kept),
         class_ids_N=torch.tensor([(*row["class_ids"], -1)[0] for row in kept], dtype=torch.long),
         skipped=skipped,
+        num_not_drawn=num_usable - len(kept),
         labels_NK=labels_NK,
     )
 

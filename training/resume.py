@@ -119,11 +119,6 @@ class RunCheckpoints:
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as error:
             raise _DamagedError(f"{type(error).__name__}: {error}") from error
 
-    def clear(self) -> None:
-        """Remove them all, and what an interrupted `save` left."""
-        for path in self.directory.glob(f"{_PREFIX}*"):
-            path.unlink()
-
     def _path(self, step: int) -> Path:
         return self.directory / f"{_PREFIX}{step:09d}.json"
 

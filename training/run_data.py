@@ -34,7 +34,7 @@ def read_data(inputs: TrainInputs, config: RunConfig) -> TrainData:
         assert inputs.frames is not None
         cached = CachedClips(inputs.frames)
     classes = read_class_list(inputs, config)
-    videos = read_videos(inputs, config, "train", cached)
+    videos = read_videos(inputs, config, "train", cached, training=True)
     negatives = read_negatives(inputs, config.negatives, videos, classes)
     splits = inputs.videos.read(["split"])["split"].unique().to_pylist()
     val = None

@@ -125,7 +125,7 @@ def train(
         resume(run, checkpoints)
         work = _train(run, checkpoints)
         if draft is not None:
-            _publish(run, draft, checkpoints, clip_identity(inputs.texts))
+            _publish(run, draft, clip_identity(inputs.texts))
         group.wait()
         return Outcome(store.get(provenance.ref), made=True, work=work)
 
@@ -185,8 +185,8 @@ def _train(run: Run, checkpoints: RunCheckpoints) -> dict[str, int]:
     }
 
 
-def _publish(run: Run, draft: Draft, checkpoints: RunCheckpoints, clip: dict[str, str]) -> None:
-    """The run's rows, weights and report."""
+def _publish(run: Run, draft: Draft, clip: dict[str, str]) -> None:
+    """The run's rows, weights and report; its checkpoints go once they are in the store."""
     state = run.state
     facts = {
         "config": run.config.model_dump(mode="json"),
@@ -195,7 +195,6 @@ def _publish(run: Run, draft: Draft, checkpoints: RunCheckpoints, clip: dict[str
     }
     draft.write(pa.Table.from_pylist(state.rows, schema=schema_of("training_run").arrow()))
     draft.write_file(checkpoint.FILE, checkpoint.save(state.published(), facts))
-    checkpoints.clear()
     draft.publish(state.report)
 
 

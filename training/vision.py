@@ -74,6 +74,12 @@ class ImageTower(nn.Module):
         self.trained = config.trainable != "none"
         """Whether weights of CLIP are trained; `time` always is."""
 
+    def train(self, mode: bool = True) -> ImageTower:
+        """CLIP's own modules stay as they are: a ResNet's batch statistics are not trained."""
+        super().train(mode)
+        self.visual.eval()
+        return self
+
     @property
     def frozen_clip(self) -> bool:
         """Whether the features are those of frozen CLIP, frame by frame."""

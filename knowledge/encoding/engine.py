@@ -7,6 +7,7 @@ connected socket; the engine ends when it closes, and its workers end with the e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -152,7 +153,8 @@ class Engine:
             worker = self.workers[seat]
             if worker.part is None:
                 worker.part, worker.num_seen = self.waiting.popleft(), 0
-                worker.channel.send(worker.part)
+                with contextlib.suppress(OSError):  # its death is noticed, and the part kept
+                    worker.channel.send(worker.part)
 
     def _hire(self, seat: int) -> None:
         """Fork a worker."""

@@ -90,7 +90,15 @@ class PartEncoder:
             image_size: pixels S of its images.
             decoding: called with the place of a video before its file is touched, and with None
                 when it is let go.
+
+        Raises:
+            ValueError: frames shorter than the model's images are asked for.
         """
+        if (short_side := part.frames.short_side) is not None and short_side < image_size:
+            raise ValueError(
+                f"frames.short_side={short_side} is less than the {image_size} pixels of the "
+                "model's images; leave it out"
+            )
         self.part, self.encode, self.image_size = part, encode, image_size
         self.decoding = decoding
         self.batches: list[tuple[Rows, Rows]] = []
@@ -186,6 +194,11 @@ class PartEncoder:
             )
             units, norms = self.encode(torch.cat([*self._waiting, filling]))
             self.batches.append((units[:count], norms[:count]))
+
+
+def is_stored(part: Part) -> bool:
+    """Whether the draft has the part already."""
+    return Draft(part.provenance, Path(part.draft)).has(part.number)
 
 
 def store_part(part: Part, table: pa.Table) -> None:

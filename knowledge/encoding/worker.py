@@ -23,7 +23,7 @@ import torch
 
 from knowledge.encoding.channel import Channel
 from knowledge.encoding.encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
-from knowledge.encoding.part import Part, PartEncoder, check_canary, store_part
+from knowledge.encoding.part import Part, PartEncoder, check_canary, is_stored, store_part
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -70,8 +70,10 @@ def make_parts(engine: Channel, encode: Encode, image_size: int) -> None:
             if canary is None:
                 canary = encode(canary_images(image_size))[0]
             check_canary(part, canary)
-            table, num_decoded = PartEncoder(part, encode, image_size, decoding).make()
-            store_part(part, table)
+            num_decoded = 0
+            if not is_stored(part):  # by a worker that died before it could say so
+                table, num_decoded = PartEncoder(part, encode, image_size, decoding).make()
+                store_part(part, table)
         except ValueError as error:
             engine.send({"error": str(error), "kind": "ValueError"})
         except ConnectionError as error:

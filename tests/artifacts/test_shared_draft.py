@@ -78,3 +78,21 @@ def test_held_is_what_somebody_has_locked(tmp_path):
     (draft.directory / LOCK_FILE).unlink()
     assert not is_held(draft.directory)
     assert not list(draft.directory.iterdir())
+
+
+def test_what_a_job_keeps_beside_its_parts_outlives_a_failed_publication(tmp_path):
+    store = Store(tmp_path)
+    draft = store.draft(provenance())
+    draft.write(metrics_table())
+    kept = draft.directory / ".checkpoint"
+    kept.write_text("days of work")
+    in_the_way = tmp_path / "metrics"
+    in_the_way.write_text("a file")
+    with pytest.raises(OSError, match="metrics"):
+        draft.publish()
+    assert kept.exists()
+    in_the_way.unlink()
+    artifact = store.draft(provenance()).publish()
+    assert artifact.read().equals(metrics_table())
+    names = {path.name for path in Path(store.directory(artifact.ref)).iterdir()}
+    assert names == {"manifest.json", "part-00000.parquet"}

@@ -94,3 +94,11 @@ def test_files_that_are_none(tmp_path):
 def test_an_artifact_is_called_like_the_file(tmp_path):
     assert corpus_name(tmp_path / "My texts (2).txt") == "My-texts-2-"
     assert corpus_name(tmp_path / "动作.csv") == "corpus"
+
+
+def test_words_that_mean_nothing_elsewhere_are_texts_here(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text_id,text\nNA,null\nb,NaN\n")
+    found = read_corpus_file(path).table
+    assert found["text_id"].to_pylist() == ["NA", "b"]
+    assert found["text"].to_pylist() == ["null", "NaN"]

@@ -262,3 +262,10 @@ def test_a_dataset_without_a_sound_video(clip, tmp_path):
     made = frame_embeddings(store, clip, videos, tmp_path).artifact
     assert read_tensor(made.read(), "embedding").shape == (1, 4, 64)
     assert made.manifest.report["videos"] == {"unreadable": 1}
+
+
+def test_frames_shorter_than_the_models_images_are_refused(dataset, clip, tmp_path):
+    _, spec, _, videos = dataset
+    short = FrameConfig(num_frames=4, short_side=8)
+    with pytest.raises(ValueError, match=r"\Aframes\.short_side=8 is less than the 32 pixels"):
+        frame_embeddings(Store(tmp_path), clip, videos, spec.videos, short)

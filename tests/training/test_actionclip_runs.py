@@ -126,7 +126,8 @@ def test_shots_are_drawn_by_seed_and_nested(world):
     inputs = world.inputs(templates=world.publish_templates())
 
     def drawn(*settings, split="train"):
-        found = read_videos(inputs, config_of(*settings), split, _cached(inputs))
+        config = config_of(*settings)
+        found = read_videos(inputs, config, split, _cached(inputs), split == "train")
         return set(found.video_ids), found.class_ids_N
 
     sets = {k: drawn(f"data.shots={k}")[0] for k in (1, 2, 4, 12)}
@@ -135,6 +136,8 @@ def test_shots_are_drawn_by_seed_and_nested(world):
     assert drawn("data.shots=4", "seed=1")[0] != sets[4]
     assert drawn("data.shots=4")[0] == sets[4]
     assert len(drawn("data.shots=1", split="test")[0]) == 30
+    scored = read_videos(inputs, config_of("data.shots=1"), "train", _cached(inputs))
+    assert set(scored.video_ids) == drawn()[0]
     with pytest.raises(ValueError, match=r"has 12 usable videos of class 0, fewer than .*=13"):
         drawn("data.shots=13")
     run = train(world.store, inputs, config_of("data.shots=2"), "toy").artifact

@@ -206,3 +206,12 @@ def test_towers_start_from_clip_or_not(weights):
     where, names = changed("scratch")
     assert where == {False, True}
     assert {"visual.proj", "visual.conv1.weight", "positional_embedding"} <= set(names)
+
+
+def test_the_tower_keeps_evaluation_mode(weights):
+    """A ResNet in training mode would move its batch statistics, frozen or not."""
+    tower = build(weights)
+    tower.eval()
+    tower.train()
+    assert tower.training
+    assert not any(module.training for module in tower.visual.modules())
