@@ -25,7 +25,7 @@ from training.config import RunConfig, RuntimeConfig, override, parse
 from training.distributed import Group, current_group, started_by_torchrun
 from training.inputs import TrainInputs, check_inputs, clip_identity, wanted_templates
 from training.metrics import accuracies, multilabel_metrics
-from training.scoring import Pass, Scored, scored, zero_shot_classifier
+from training.scoring import Pass, Scored, check_readable, scored, zero_shot_classifier
 
 NUM_TOP = 5
 """Classes stored per prediction of a video with one class; where there may be several, all are."""
@@ -174,6 +174,7 @@ def _score(
         several = each.videos.labels_NK is not None
         num_top = len(classes.class_ids) if several else min(NUM_TOP, len(classes.class_ids))
         found = scored(each, num_top, config.eval.videos_per_pass, group, told)
+        check_readable(each, found, config)
         for protocol in each.classifiers:
             rows += _rows(protocol, each.videos, found, classes)
         done += len(each.videos)

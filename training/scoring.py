@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.batches import ClassList, ClipSource, Ints, VideoSet, chunks
+from training.batches import ClassList, ClipSource, Ints, VideoSet, check_share, chunks
 from training.config import RunConfig
 from training.distributed import Group
 from training.losses import full_precision
@@ -65,12 +65,23 @@ def validate(
     each = Pass(method, source, videos, {"": classify})
     num_top = 1 if videos.labels_NK is None else len(classes.class_ids)
     found = scored(each, num_top, config.eval.videos_per_pass, group)
+    check_readable(each, found, config)
     index_N, order = torch.from_numpy(found.index_N), found.top_positions[""]
     if videos.labels_NK is None:
         hits = order[:, 0] == classes.positions(videos.class_ids_N[index_N])
         return "top1", float(hits.float().mean()) if len(hits) else 0.0
     by_class = by_position(order, found.top_probabilities[""])
     return "map", multilabel_metrics(by_class, videos.labels_NK[index_N])["map"]
+
+
+def check_readable(each: Pass, found: Scored, config: RunConfig) -> None:
+    """Refuse a score of too few videos; one process sees only its own share of the unreadable.
+
+    Raises:
+        ValueError: more of the split's videos are unusable than the config allows.
+    """
+    unusable = each.videos.num_listed - each.videos.num_not_drawn - len(found.index_N)
+    check_share(unusable, each.videos.num_listed, config, f"split {each.videos.split!r}")
 
 
 def by_position(order_NK: torch.Tensor, sorted_NK: torch.Tensor) -> torch.Tensor:

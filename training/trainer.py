@@ -27,7 +27,15 @@ from artifacts.schemas import schema_of
 from artifacts.store import Outcome, Store
 from training import checkpoint
 from training.assembly import assemble, default_device
-from training.batches import Batch, ClipSource, Draw, chunks, epoch_order, make_batch
+from training.batches import (
+    Batch,
+    ClipSource,
+    Draw,
+    check_share,
+    chunks,
+    epoch_order,
+    make_batch,
+)
 from training.board import Board
 from training.config import RunConfig, RuntimeConfig
 from training.distributed import Group, current_group, started_by_torchrun
@@ -218,6 +226,7 @@ def train_epoch(run: Run, checkpoints: RunCheckpoints | None = None) -> None:
         state.batch += 1
         if checkpoints is not None:
             _save_where_due(run, checkpoints)
+    _check_readable(run)
     mean = float(state.loss_sum) / state.clips if state.clips else math.nan
     if not math.isfinite(mean):
         raise ValueError(
@@ -275,6 +284,19 @@ def train_step(run: Run, batch: Batch | None) -> torch.Tensor | None:
     if run.progress:
         run.progress(state.step, run.steps_per_epoch * config.epochs)
     return losses["loss"]
+
+
+def _check_readable(run: Run) -> None:
+    """Let every process know all unreadable videos, and refuse to go on with too many.
+
+    Raises:
+        ValueError: more of the training videos are unusable than the config allows.
+    """
+    videos, known = run.data.videos, run.source.unreadable
+    for said in run.group.all_say(known):
+        known.update(said)
+    unusable = videos.skipped.total() + len(known.keys() & set(videos.video_ids))
+    check_share(unusable, videos.num_listed, run.config, f"split {videos.split!r}")
 
 
 _END = object()

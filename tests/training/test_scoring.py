@@ -1,15 +1,18 @@
 """Probabilities of views are averaged, parts of a split are the split, metrics are definitions."""
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.training.runs import config_of, start
+from tests.training.two_processes import Leaky
 from training.distributed import Group
 from training.metrics import multilabel_metrics
-from training.scoring import Pass, by_position, scored
+from training.scoring import Pass, by_position, scored, validate
+from training.trainer import train_epoch
 
 
 def test_parts_of_the_processes_are_the_whole_in_order():
@@ -56,6 +59,20 @@ def test_probabilities_of_views_are_averaged_not_logits(world):
     logits = torch.stack(views).log().mean(dim=0).softmax(1)
     assert (logits - expected).abs().max() > 1e-2, "averaged logits would look the same here"
     torch.testing.assert_close(by_class.sum(dim=1), torch.ones(len(videos)))
+
+
+def test_too_few_readable_videos_are_neither_scored_nor_trained_on(world):
+    """A source sees only its process's share; what counts is the split."""
+    run = start(world.inputs(), config_of("model.video_blocks=1"))
+    data, config = run.data, run.config
+    ids = data.val.video_ids
+    for lost, refused in ((ids[: len(ids) // 5], False), (ids[: len(ids) // 5 + 1], True)):
+        source = Leaky(run.source, lost)
+        with pytest.raises(ValueError, match="cannot be used") if refused else nullcontext():
+            validate(run.state.method.eval(), source, data.val, data.classes, config, Group())
+    run = replace(run, source=Leaky(run.source, data.videos.video_ids))
+    with pytest.raises(ValueError, match=r"split 'train': \d+ of \d+ videos cannot be used"):
+        train_epoch(run)
 
 
 def average_precision(probabilities, labels):
