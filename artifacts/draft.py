@@ -106,8 +106,16 @@ class Draft:
                 write_page_checksum=True,
             )
 
-    def write_file(self, name: str, data: bytes) -> None:
+    def write_file(self, name: str, data: bytes, *, first: bool = False) -> bool:
         """Store a file beside the table.
+
+        Args:
+            name: of the file.
+            data: its content.
+            first: only if there is none yet, also where several processes try at once.
+
+        Returns:
+            Whether it was stored.
 
         Raises:
             ValueError: the kind has no such file.
@@ -115,8 +123,21 @@ class Draft:
         allowed = schema_of(self.provenance.kind).files
         if name not in allowed:
             raise ValueError(f"{self.provenance.kind} has no file {name!r}; allowed: {allowed}")
-        with self.replacing(name) as file:
-            file.write(data)
+        if not first:
+            with self.replacing(name) as file:
+                file.write(data)
+            return True
+        temporary = f".{name}.{uuid.uuid4().hex}"
+        try:
+            with self.replacing(temporary) as file:
+                file.write(data)
+            os.link(self.directory / temporary, self.directory / name)
+        except FileExistsError:
+            return False
+        finally:
+            (self.directory / temporary).unlink(missing_ok=True)
+        fsync_directory(self.directory)
+        return True
 
     def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
         """Make the artifact visible and end the draft.

@@ -23,6 +23,7 @@ from flows.options import (
     ClusterWorkersOption,
     CorpusOption,
     CorpusTemplateOption,
+    CorpusUnusableOption,
     DatasetOption,
     DecodeLimitOption,
     DeviceOption,
@@ -168,6 +169,7 @@ def mine(
     ] = None,
     corpus: CorpusOption = "",
     corpus_template: CorpusTemplateOption = None,
+    corpus_max_unusable: CorpusUnusableOption = None,
     frames: FramesOption = None,
     offset: Annotated[
         str | None, typer.Option(help="Frame of each segment: center (if omitted), start.")
@@ -201,16 +203,14 @@ def mine(
         }
         where = _runner(runner, address, num_workers, shard)
         frame_options = _given({"num_frames": frames, "offset": offset})
-        template = _given({"template": corpus_template})
-        encoding = _given(
-            {"precision": precision, "num_workers": workers, "deadline_s": decode_limit}
-        )
+        texts = _corpus_texts(corpus_template, corpus_max_unusable)
+        encoding = _encoding(precision, workers, decode_limit)
         if from_run is not None:
-            if frame_options or template or corpus or encoding or where:
+            if frame_options or texts or corpus or encoding or where:
                 raise ValueError(
-                    "--corpus, --corpus-template, --frames, --offset, --precision, --workers, "
-                    "--decode-limit, --runner and --shard have no effect with --from-run: texts "
-                    "and frames are those the run was trained on"
+                    "--corpus, --corpus-template, --corpus-max-unusable, --frames, --offset, "
+                    "--precision, --workers, --decode-limit, --runner and --shard have no effect "
+                    "with --from-run: texts and frames are those the run was trained on"
                 )
             from flows.remine_negatives import RemineSpec, remine
 
@@ -219,11 +219,11 @@ def mine(
             raise ValueError("give --videos, --clip and --clip-weights, or --from-run")
         from flows.mine_negatives import MineSpec, mine
 
-        more = {"corpus": _names(corpus), "corpus_texts": template, "frames": frame_options}
+        more = {"corpus": _names(corpus), "corpus_texts": texts, "frames": frame_options}
         more |= {"encoding": encoding, "runner": where}
         return mine(store, MineSpec.model_validate(given | more))
 
-    _run(flow, store)
+    _run(flow, store, wanted="negatives")
 
 
 @app.command()
@@ -421,10 +421,15 @@ def pipeline(
     split_number: SplitNumberOption = None,
     name: NameOption = None,
     corpus: CorpusOption = "",
+    corpus_template: CorpusTemplateOption = None,
+    corpus_max_unusable: CorpusUnusableOption = None,
     kind_settings: PipelineKindSetOption = [],  # noqa: B006
     top_k: TopKOption = None,
     filters: FilterOption = [],  # noqa: B006
     ivf: IvfOption = None,
+    precision: PrecisionOption = None,
+    workers: WorkersOption = None,
+    decode_limit: DecodeLimitOption = None,
     runner: RunnerOption = None,
     address: AddressOption = None,
     num_workers: ClusterWorkersOption = None,
@@ -450,6 +455,8 @@ def pipeline(
                     "clip": _clip(clip, clip_weights),
                     "knowledge": TrainedKnowledgeSpec.model_validate(knowledge),
                     "corpus": _names(corpus),
+                    "corpus_texts": _corpus_texts(corpus_template, corpus_max_unusable),
+                    "encoding": _encoding(precision, workers, decode_limit),
                     "mining": _mining(top_k, filters, ivf),
                     "runner": _runner(runner, address, num_workers),
                     "recipe": recipe,
@@ -655,8 +662,15 @@ def main() -> None:
     app()
 
 
-def _run(flow: Callable[[], Sequence[Step]], store: str) -> None:
-    """Run a flow with a server of its own and print what it made."""
+def _run(flow: Callable[[], Sequence[Step]], store: str, wanted: str | None = None) -> None:
+    """Run a flow with a server of its own and print what it made.
+
+    Args:
+        flow: what to run.
+        store: where it publishes.
+        wanted: kind of artifact without which the command must be run again: exit status
+            `RESUMABLE`.
+    """
 
     def run() -> None:
         from flows.server import prefect_server
@@ -664,7 +678,10 @@ def _run(flow: Callable[[], Sequence[Step]], store: str) -> None:
         with prefect_server():
             from flows.steps import show_steps
 
-            show_steps(flow(), store)
+            steps = flow()
+            show_steps(steps, store)
+        if wanted and not any(each.kind == wanted for each in steps):
+            sys.exit(RESUMABLE)
 
     _guarded(run)
 
@@ -748,6 +765,19 @@ def _mining(top_k: int | None, filters: list[str], ivf: str | None) -> MiningCon
         first, second = _two_numbers(ivf, ":", "--ivf", "NUM_LISTS:NUM_PROBES, such as 1000:32")
         lines.append(f'ivf={{"num_lists": {first}, "num_probes": {second}}}')
     return read_filters(lines, "--filter")
+
+
+def _corpus_texts(template: str | None, max_unusable: float | None) -> dict[str, Any]:
+    """Fields of a `CorpusConfig`."""
+    return _given({"template": template, "max_unusable": max_unusable})
+
+
+def _encoding(
+    precision: str | None, workers: int | None, decode_limit: float | None
+) -> dict[str, Any]:
+    """Fields of an `EncodingConfig`."""
+    given = {"precision": precision, "num_workers": workers, "deadline_s": decode_limit}
+    return _given(given)
 
 
 def _runner(

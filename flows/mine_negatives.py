@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from artifacts.draft import HeldError
 from artifacts.store import Artifact, Store
@@ -58,6 +59,11 @@ class MineSpec(BaseModel):
     runner: RunnerSpec = RunnerSpec()
     """Where videos are embedded and mined."""
 
+    @model_validator(mode="after")
+    def _every_setting_has_an_effect(self) -> Self:
+        check_corpus_texts(self.corpus, self.corpus_texts)
+        return self
+
 
 class MiningOrder(BaseModel):
     """What a `MiningJob` is made of, by ref."""
@@ -69,6 +75,13 @@ class MiningOrder(BaseModel):
     texts: tuple[str, ...]
     cooccurrence: str | None
     config: MiningConfig
+    device: str
+
+
+def check_corpus_texts(corpus: tuple[str, ...], texts: CorpusConfig) -> None:
+    """Refuse settings for files of texts where there is none."""
+    if texts != CorpusConfig() and not any(map(is_corpus_file, corpus)):
+        raise ValueError("corpus_texts has no effect: no corpus is a file of texts; leave it out")
 
 
 @task(cache_policy=NO_CACHE)
@@ -77,8 +90,6 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
     target = Store(store)
     clip = LazyClip(spec.clip, spec.device)
     own = _own_classes(target, spec)
-    if spec.corpus_texts != CorpusConfig() and not any(map(is_corpus_file, spec.corpus)):
-        raise ValueError("corpus_texts has no effect: no corpus is a file of texts; leave it out")
     descriptions = _knowledge(target, "descriptions", spec, own)
     made = [text_embeddings(target, clip, own, descriptions, spec.template)]
     for name in spec.corpus:
@@ -114,7 +125,8 @@ def mine_task(store: str, order: MiningOrder, spec: MineSpec, numbers: list[int]
 def mine(store: str, spec: MineSpec) -> list[Step]:
     """Mine hard negatives: `text_embeddings`, `frame_embeddings` and `negatives` of the dataset.
 
-    With `runner.shard`, what other shards have yet to make is printed and left out.
+    With `runner.shard`, what other shards have yet to make is printed and left out; the last step
+    is the `negatives` only when they are made.
     """
     store, spec = _on_workers(store, spec)
     given = {"store": store, "spec": spec}
@@ -144,6 +156,7 @@ def _order(store: str, spec: MineSpec, frames: str, texts: list[Step]) -> Mining
         texts=tuple(each.ref for each in texts),
         cooccurrence=found and str(found.ref),
         config=spec.mining,
+        device=spec.device,
     )
 
 
@@ -158,6 +171,7 @@ def _mining_job(store: str, order: MiningOrder) -> MiningJob:
         tuple(map(target.get, order.texts)),
         order.config,
         target.get(order.cooccurrence) if order.cooccurrence else None,
+        order.device,
     )
 
 

@@ -59,6 +59,13 @@ CorpusTemplateOption = Annotated[
         "--corpus-template", help="Wraps each text of such a file, with {label} for the text."
     ),
 ]
+CorpusUnusableOption = Annotated[
+    float | None,
+    typer.Option(
+        "--corpus-max-unusable",
+        help="Share of such a file's rows that may be unusable; 0.01 if omitted.",
+    ),
+]
 FilterOption = Annotated[
     list[str],
     typer.Option(

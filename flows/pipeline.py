@@ -11,17 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
-from flows.mine_negatives import MineSpec, mine
+from flows.mine_negatives import MineSpec, check_corpus_texts, mine
 from flows.register_dataset import register
 from flows.resolve import classes_of
 from flows.runners import RunnerSpec
 from flows.steps import Step, name_of
 from flows.train_model import TrainSpec, scored_split, train
 from knowledge.clip import ClipSpec, weights_path
-from knowledge.corpus_file import file_sha256, is_corpus_file
+from knowledge.corpus_file import is_corpus_file
 from knowledge.datasets.listing import DatasetSpec
+from knowledge.encoding.engine_client import EncodingConfig
 from knowledge.encoding.part import FrameConfig
 from knowledge.filters import MiningConfig
+from knowledge.text_embedding import CorpusConfig, usable_texts
 from training.config import RuntimeConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
@@ -46,6 +48,9 @@ class PipelineSpec(BaseModel):
     """What to ask for, whom and how."""
     corpus: tuple[str, ...] = ()
     """Further class lists and files of texts to take negatives from."""
+    corpus_texts: CorpusConfig = CorpusConfig()
+    """How the texts of such files are encoded."""
+    encoding: EncodingConfig = EncodingConfig()
     mining: MiningConfig = MiningConfig()
     runner: RunnerSpec = RunnerSpec()
     """Where videos are embedded and mined."""
@@ -58,6 +63,7 @@ class PipelineSpec(BaseModel):
 
     @model_validator(mode="after")
     def _all_is_mined(self) -> Self:
+        check_corpus_texts(self.corpus, self.corpus_texts)
         if self.runner.shard:
             raise ValueError("a shard is no whole to train on; use it in `actionlore mine`")
         return self
@@ -69,7 +75,7 @@ def check_task(store: str, spec: PipelineSpec) -> None:
     target = Store(store)
     for name in spec.corpus:
         if is_corpus_file(name):
-            file_sha256(Path(name).expanduser())
+            usable_texts(Path(name).expanduser(), spec.corpus_texts)
         else:
             classes_of(target, name)
     weights_path(spec.clip)
@@ -104,6 +110,8 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
         videos=spec.dataset.videos,
         clip=spec.clip,
         corpus=spec.corpus,
+        corpus_texts=spec.corpus_texts,
+        encoding=spec.encoding,
         knowledge={each.kind: each.ref for each in known},
         frames=FrameConfig(num_frames=data.num_frames, offset=data.test_offset),
         mining=spec.mining,

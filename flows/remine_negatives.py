@@ -13,7 +13,8 @@ from flows.resolve import newest_of
 from flows.steps import Step, progress, step
 from knowledge.clip import ClipSpec
 from knowledge.filters import MiningConfig
-from knowledge.mining import mine as mine_job
+from knowledge.mining import MiningJob
+from knowledge.shards import make_all
 from training.inputs import TrainInputs
 from training.reembedding import reembed
 
@@ -59,9 +60,9 @@ def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> 
     videos = target.get(f"videos/{spec.dataset}")
     classes = target.get(videos.manifest.inputs["classes"].ref)
     cooccurrence = newest_of(target, "cooccurrence", classes.manifest.name, classes=classes)
-    corpora = [target.get(ref) for ref in texts]
-    outcome = mine_job(target, videos, target.get(frames), corpora, spec.mining, cooccurrence)
-    return step(outcome)
+    corpora = tuple(target.get(ref) for ref in texts)
+    given = (target, videos, target.get(frames), corpora, spec.mining, cooccurrence, spec.device)
+    return step(make_all(MiningJob(*given)))
 
 
 @flow(name="remine")

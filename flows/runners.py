@@ -22,6 +22,7 @@ from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from artifacts.draft import HeldError
 from artifacts.store import Outcome, Store
 from flows.steps import Step, console, progress, step
 from knowledge.shards import Job, missing_parts, publish
@@ -170,15 +171,22 @@ def run_job(
     """Make an artifact, each shard as a task run `shard_task(numbers=..., **arguments)`.
 
     Returns:
-        What was made or found; None if parts are left to other shards, which is printed.
+        What was made or found; None if other shards have yet to make parts or are just publishing,
+        which is printed.
     """
     if found := job.store.find(job.provenance):
         return step(Outcome(found, made=False))
     started = time.monotonic()
     shards = [{**arguments, "numbers": each} for each in workers.spec.shards(job.num_parts)]
     work = workers.run(shard_task, shards, what)
-    if outcome := publish(job, work, time.monotonic() - started):
-        return step(outcome)
+    try:
+        if outcome := publish(job, work, time.monotonic() - started):
+            return step(outcome)
+    except HeldError as error:
+        if workers.spec.is_alone:
+            raise
+        console.print(str(error))
+        return None
     missing = missing_parts(job)
     console.print(
         f"{job.provenance.ref}: {len(missing)} of {job.num_parts} parts are missing "

@@ -13,7 +13,7 @@ from artifacts.store import Artifact, Store
 from flows.steps import console
 from flows.train_inputs import bundled_clip
 from knowledge.clip import ClipSpec
-from knowledge.video import VideoError
+from knowledge.decoding import VideoError
 from training.config import EvalConfig
 from training.export import export as export_job
 from training.prediction import classifier

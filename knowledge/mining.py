@@ -59,6 +59,8 @@ class MiningJob:
     config: MiningConfig
     cooccurrence: Artifact | None = None
     """LLM votes on the dataset's class pairs, noted beside each negative."""
+    device: str | None = None
+    """Where exact search multiplies, which changes no result; a GPU if there is one when None."""
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -189,7 +191,7 @@ class MiningJob:
             ]
         except ValueError as error:
             raise ValueError(f"{self.videos.ref}: {error}") from error
-        found = look(MinedVideos.joined(parts), self.corpus, self.judge, self.lists)
+        found = look(MinedVideos.joined(parts), self.corpus, self.judge, self.lists, self.device)
         start = 0
         for number, videos in zip(group, parts, strict=True):
             yield number, videos, found.of_videos(start, start + len(videos))
@@ -199,11 +201,12 @@ class MiningJob:
         """A part, with what it adds to the report."""
         listed = _nearest_rejected(looked, self.config.max_rejected)
         kept_N = np.bincount(looked.video[looked.rank > 0], minlength=len(videos))
-        statuses = np.bincount(looked.code, minlength=len(NEGATIVE_STATUS)).tolist()
+        statuses = np.bincount(looked.code, minlength=len(NEGATIVE_STATUS))
+        statuses += looked.left_out_NS.sum(axis=0)
         counts = {
             "videos": len(videos),
-            "candidates": dict(zip(NEGATIVE_STATUS, statuses, strict=True)),
-            "rejected_unlisted": int((~listed).sum()),
+            "candidates": dict(zip(NEGATIVE_STATUS, statuses.tolist(), strict=True)),
+            "rejected_unlisted": int((~listed).sum() + looked.left_out_NS.sum()),
             "fewest_negatives": int(kept_N.min(initial=self.config.top_k)),
             "videos_short": int((kept_N < self.config.top_k).sum()),
             **self._measured(videos),

@@ -23,7 +23,7 @@ from artifacts.store import Artifact, Outcome, Store
 from artifacts.tensors import append_tensor
 from knowledge.clip import LazyClip, encode_texts
 from knowledge.corpus_file import CorpusTexts, corpus_name, file_sha256, read_corpus_file
-from knowledge.tokens import MAX_TOKENS, clip_tokens
+from knowledge.tokens import MAX_TOKENS, is_read_whole
 
 PROMPT = "This is a video about {label}"
 """Source: MGDM, section 2.4."""
@@ -119,28 +119,20 @@ def corpus_embeddings(
     if found := store.find(provenance):
         return Outcome(found, made=False)
     started = time.monotonic()
-    texts = read_corpus_file(path)
-    total, encoded, parts = texts.table.num_rows, 0, 0
-    _check_share(path, config, texts, 0)
+    texts = usable_texts(path, config)
+    total, encoded = texts.table.num_rows, 0
     with closing(store.draft(provenance)) as draft:
         for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
-            chunk = texts.table.slice(start, TEXTS_PER_PART)
-            if draft.has(part):
-                parts += 1
-            elif made := _corpus_part(clip, name, chunk, config.template):
-                draft.write(made, part)
-                parts += 1
-                encoded += made.num_rows
+            if not draft.has(part):
+                chunk = texts.table.slice(start, TEXTS_PER_PART)
+                draft.write(_corpus_part(clip, name, chunk, config.template), part)
+                encoded += chunk.num_rows
             if progress:
                 progress(min(start + TEXTS_PER_PART, total), total)
-        if not parts:
-            raise ValueError(f"corpus file {path}: no text fits into CLIP's {MAX_TOKENS} tokens")
-        kept = draft.read(["text_id"]).num_rows
-        _check_share(path, config, texts, total - kept)
         report = {
-            "texts": {"text": kept},
+            "texts": {"text": total},
             "rows": texts.num_rows,
-            "left_out": texts.left_out | ({"too long": total - kept} if total > kept else {}),
+            "left_out": texts.left_out,
             "logit_scale": clip.clip.logit_scale,
             "duration_s": round(time.monotonic() - started, 3),
         }
@@ -148,14 +140,35 @@ def corpus_embeddings(
     return Outcome(artifact, made=True, work={"texts_encoded": encoded})
 
 
-def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) -> pa.Table | None:
-    """Rows of the texts that CLIP can take; None where there is none."""
+def usable_texts(path: Path, config: CorpusConfig) -> CorpusTexts:
+    """The texts of a file that CLIP can take; nothing is encoded for that.
+
+    Raises:
+        ValueError: the file cannot be used, or too many of its rows cannot.
+    """
+    texts = read_corpus_file(path)
+    fits = [
+        is_read_whole(config.template.replace("{label}", text))
+        for text in texts.table["text"].to_pylist()
+    ]
+    table = texts.table.filter(pa.array(fits, pa.bool_()))
+    if not table.num_rows:
+        raise ValueError(f"corpus file {path}: no text fits into CLIP's {MAX_TOKENS} tokens")
+    too_long = texts.table.num_rows - table.num_rows
+    left_out = texts.left_out | ({"too long": too_long} if too_long else {})
+    unusable = {why: count for why, count in left_out.items() if why != "repeated"}
+    if sum(unusable.values()) > config.max_unusable * texts.num_rows:
+        listed = ", ".join(f"{count} {why}" for why, count in unusable.items())
+        raise ValueError(
+            f"corpus file {path}: of {texts.num_rows} rows {listed}, more than "
+            f"max_unusable={config.max_unusable:g} allows; mend the file, or raise the limit"
+        )
+    return CorpusTexts(table, texts.num_rows, left_out)
+
+
+def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) -> pa.Table:
+    """The rows of some texts."""
     texts = [template.replace("{label}", text) for text in chunk["text"].to_pylist()]
-    fits = [clip_tokens(text) <= MAX_TOKENS for text in texts]
-    chunk = chunk.filter(pa.array(fits, pa.bool_()))
-    texts = [text for text, fit in zip(texts, fits, strict=True) if fit]
-    if not texts:
-        return None
     units_MD, norms_M = encode_texts(clip.clip, texts)
     prefix = pa.scalar(f"{corpus}/")
     table = pa.table(
@@ -171,17 +184,6 @@ def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) ->
         schema=_plain_schema(),
     )
     return append_tensor(table, "embedding", units_MD.numpy())
-
-
-def _check_share(path: Path, config: CorpusConfig, texts: CorpusTexts, too_long: int) -> None:
-    reasons = {why: n for why, n in texts.left_out.items() if why != "repeated"}
-    reasons |= {"too long": too_long} if too_long else {}
-    if sum(reasons.values()) > config.max_unusable * texts.num_rows:
-        listed = ", ".join(f"{count} {why}" for why, count in reasons.items())
-        raise ValueError(
-            f"corpus file {path}: of {texts.num_rows} rows {listed}, more than "
-            f"max_unusable={config.max_unusable:g} allows; mend the file, or raise the limit"
-        )
 
 
 def _class_rows(

@@ -19,6 +19,13 @@ def clip_tokens(text: str) -> int:
     return len(_tokenizer().encode(text)) + 2
 
 
+def is_read_whole(text: str) -> bool:
+    """Whether CLIP reads all of a text."""
+    # Of plain characters a token takes one at least, which spares most texts the tokenizer.
+    is_short = len(text) <= MAX_TOKENS - 2 and text.isascii() and "&" not in text
+    return is_short or clip_tokens(text) <= MAX_TOKENS
+
+
 @cache
 def _tokenizer() -> Any:
     with warnings.catch_warnings():

@@ -13,21 +13,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from knowledge.video import VideoError, read_frames
+from knowledge.decoding import VideoError
+from knowledge.video import read_frames
+from knowledge.video_workers import VideoWorkers, Waiting
 from training.augmentation import augment
 from training.batches import Draw, Ints, VideoSet, check_share
 from training.config import DataConfig, RunConfig
-from training.decoders import Clip, Decoders, Waiting
 from training.views import crops, fixed_frames, random_frames
+
+Clip = npt.NDArray[np.uint8]
+ClipWorkers = VideoWorkers[Clip]
 
 
 class VideoClips:
     """Clips decoded from videos by workers, one batch ahead of the model.
 
     At most two batches of clips are held. A video that cannot be read is left out of its batch and
-    noted with its reason, never replaced; so is one at which the process that decodes it dies.
+    noted with its reason, never replaced; so is one at which the process that decodes it dies or
+    exceeds the deadline.
     """
 
     def __init__(self, root: Path, config: RunConfig, size: int, workers: int = 0) -> None:
@@ -66,32 +72,31 @@ class VideoClips:
         Raises:
             ValueError: more videos are unusable than the config allows.
         """
-        with Decoders(self.workers, read_clip) as decoders:
-            ahead: deque[tuple[Ints, list[Waiting]]] = deque()
+        with VideoWorkers(self.workers, read_clip, preload=__name__) as workers:
+            ahead: deque[tuple[Ints, list[Waiting[Clip]]]] = deque()
             for index_B in order:
-                ahead.append((index_B, [self._start(decoders, videos, i, draw) for i in index_B]))
+                ahead.append((index_B, [self._start(workers, videos, i, draw) for i in index_B]))
                 if len(ahead) > 1:
-                    yield from self._collect(decoders, videos, *ahead.popleft())
+                    yield from self._collect(workers, videos, *ahead.popleft())
             while ahead:
-                yield from self._collect(decoders, videos, *ahead.popleft())
+                yield from self._collect(workers, videos, *ahead.popleft())
 
     def _start(
-        self, decoders: Decoders, videos: VideoSet, i: np.int64, draw: Draw | None
-    ) -> Waiting:
+        self, workers: ClipWorkers, videos: VideoSet, i: np.int64, draw: Draw | None
+    ) -> Waiting[Clip]:
         video_id = videos.video_ids[i]
-        known = self.unreadable.get(video_id)
-        path = self.root / videos.paths[i]
-        views = self.config.eval.num_views
-        return decoders.start(path, known, video_id, self.config.data, self.size, draw, views)
+        path, views = self.root / videos.paths[i], self.config.eval.num_views
+        given = (video_id, self.config.data, self.size, draw, views)
+        return workers.start(path, *given, known=self.unreadable.get(video_id))
 
     def _collect(
-        self, decoders: Decoders, videos: VideoSet, index_B: Ints, waiting: list[Waiting]
+        self, workers: ClipWorkers, videos: VideoSet, index_B: Ints, waiting: list[Waiting[Clip]]
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
         kept: list[int] = []
         clips: list[Clip] = []
         for i, each in zip(index_B.tolist(), waiting, strict=True):
             try:
-                clips.append(decoders.result(each))
+                clips.append(workers.result(each))
             except VideoError as error:
                 self.unreadable[videos.video_ids[i]] = error.reason
             else:

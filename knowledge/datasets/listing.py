@@ -24,11 +24,17 @@ from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
 from knowledge.datasets.class_lists import base_flags, prompt_name
+from knowledge.decoding import VideoError
+from knowledge.probing import VideoInfo, probe
+from knowledge.video_workers import DEADLINE_S, VideoWorkers
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 PART_ROWS = 16_384
 """Rows of a Parquet part: what is held in memory, and lost when the process dies."""
+
+VIDEOS_PER_PROCESS = 200
+"""Probed in the time that it takes to start a process."""
 
 _NOT_READERS = {"listing", "class_lists", "list_files", "clip_groups", "video_files"}
 _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_number": "split-number"}
@@ -195,6 +201,7 @@ def register_videos(
     progress: Progress | None = None,
     prints: Sequence[str | None] | None = None,
     max_workers: int = 8,
+    deadline_s: float = DEADLINE_S,
 ) -> Outcome:
     """Probe every listed video and publish the list; an unusable one is a row with its reason.
 
@@ -210,10 +217,11 @@ def register_videos(
         classes: artifact of their classes.
         progress: told after each video.
         prints: what `fingerprints` gave for this listing; taken here when None.
-        max_workers: threads. A probe holds the interpreter's lock for 35 % of its time on an mp4
-            file of 300 frames with sound, 56 % on avi, 19 % on webm (sampled), so threads gain at
-            most 2.8, 1.8 and 5 times, however many cores there are. A crash of FFmpeg ends the
-            process; the parts completed before it are kept.
+        max_workers: processes at most, one per `VIDEOS_PER_PROCESS` videos.
+        deadline_s: a video that takes longer is unreadable.
+
+    Raises:
+        RuntimeError: no process can be started.
     """
     started = time.monotonic()
     videos = _by_path(listing)
@@ -232,8 +240,12 @@ def register_videos(
     del entries
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    with closing(store.draft(provenance)) as draft:
-        num_probed = _probe_all(draft, spec.videos, videos, prints, progress, max_workers)
+    num_workers = min(max_workers, 1 + len(videos) // VIDEOS_PER_PROCESS)
+    with (
+        closing(store.draft(provenance)) as draft,
+        VideoWorkers(num_workers, probe, deadline_s=deadline_s) as workers,
+    ):
+        num_probed = _probe_all(draft, spec.videos, videos, prints, workers, progress)
         table = draft.read(["status", "reason"])
         duration_s = time.monotonic() - started
         report = {
@@ -254,19 +266,19 @@ def _probe_all(
     root: Path,
     videos: Sequence[ListedVideo],
     prints: Sequence[str | None],
+    workers: VideoWorkers[VideoInfo],
     progress: Progress | None,
-    max_workers: int,
 ) -> int:
     """Write the parts that the draft lacks; the number of videos probed for that."""
     num_probed = 0
     for part, start in enumerate(range(0, len(videos), PART_ROWS)):
         if draft.has(part):
             continue
-        stop = start + PART_ROWS
-        items = list(zip(videos[start:stop], prints[start:stop], strict=True))
+        here = slice(start, start + PART_ROWS)
+        infos = workers.map((root / video.path for video in videos[here]), _NUM_QUEUED)
         rows = []
-        for row in _mapped(lambda item: _row(root, *item), items, max_workers):
-            rows.append(row)
+        for each in zip(videos[here], prints[here], infos, strict=True):
+            rows.append(_row(root, *each))
             if progress:
                 progress(start + len(rows), len(videos))
         draft.write(pa.Table.from_pylist(rows, schema=schema_of("videos").arrow()), part)
@@ -317,9 +329,9 @@ def _mapped(
             yield from pool.map(function, items[start : start + _NUM_QUEUED])
 
 
-def _row(root: Path, video: ListedVideo, fingerprint: str | None) -> dict[str, object]:
-    from knowledge.video import VideoError, probe
-
+def _row(
+    root: Path, video: ListedVideo, fingerprint: str | None, info: VideoInfo | VideoError
+) -> dict[str, object]:
     row: dict[str, object] = {
         "video_id": video.video_id,
         "path": video.path,
@@ -328,11 +340,9 @@ def _row(root: Path, video: ListedVideo, fingerprint: str | None) -> dict[str, o
         "fingerprint": fingerprint,
         "status": "ok",
     }
-    try:
-        info = probe(root / video.path)
-    except VideoError as error:
+    if isinstance(info, VideoError):
         status = "unreadable" if fingerprint or _exists(root / video.path) else "missing"
-        return row | {"status": status, "reason": error.reason}
+        return row | {"status": status, "reason": info.reason}
     return row | vars(info)
 
 

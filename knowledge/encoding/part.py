@@ -20,8 +20,9 @@ from artifacts.provenance import Provenance
 from artifacts.schemas import schema_of
 from artifacts.tensors import append_tensor
 from knowledge.datasets.listing import file_fingerprint
+from knowledge.decoding import VideoError
 from knowledge.encoding.encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
-from knowledge.video import VideoError, read_clip, segment_centres, segment_starts
+from knowledge.video import read_clip, segment_centres, segment_starts
 
 CANARY = "canary.npy"
 CANARY_COSINE = 0.999
@@ -216,8 +217,9 @@ def check_canary(part: Part, units_ND: Rows) -> None:
     if not path.exists():
         data = io.BytesIO()
         np.save(data, units_ND, allow_pickle=False)
-        Draft(part.provenance, Path(part.draft)).write_file(CANARY, data.getvalue())
-        return
+        draft = Draft(part.provenance, Path(part.draft))
+        if draft.write_file(CANARY, data.getvalue(), first=True):
+            return
     stored = np.load(path, allow_pickle=False)
     cosine = float((stored * units_ND).sum(axis=1).min()) if stored.shape == units_ND.shape else 0.0
     if not cosine >= CANARY_COSINE:

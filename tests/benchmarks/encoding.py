@@ -38,7 +38,8 @@ from knowledge.encoding.engine_client import EncodingConfig, close_idle
 from knowledge.encoding.part import FrameConfig
 from knowledge.frame_embedding import frame_embeddings
 from knowledge.nearest import top_k
-from knowledge.video import probe, read_clip, segment_centres
+from knowledge.probing import probe
+from knowledge.video import read_clip, segment_centres
 from tests.clip_weights import save_random_clip
 from tests.video_rows import listed
 

@@ -146,8 +146,11 @@ def test_shards_in_processes_of_ones_own_give_the_same_bytes(
             for shard in shards
         ]
         printed = [each.communicate() for each in started]
-        assert [each.returncode for each in started] == [0] * len(shards), printed
-        return [" ".join(out.split()) for out, _ in printed]
+        texts = [" ".join(out.split()) for out, _ in printed]
+        for each, text in zip(started, texts, strict=True):  # 75: again, when the others are done
+            waits = "run the other shards" in text or "another process is making" in text
+            assert each.returncode == (75 if waits else 0), printed
+        return texts
 
     printed = run("1/2", "2/2")
     decoded = sum(int(re.search(r"(\d+) videos decoded", each)[1]) for each in printed)

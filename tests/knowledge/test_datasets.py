@@ -14,6 +14,7 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
+from tests.knowledge.deadly import probe
 from tests.video_files import write_video
 
 
@@ -149,6 +150,24 @@ def register(store, given, progress=None):
     listing = read_listing(given)
     classes = register_classes(store, given.artifact_name, listing.classes)
     return classes, register_videos(store, given, listing, classes.artifact, progress)
+
+
+def test_a_file_that_ends_or_holds_up_the_process_costs_itself_only(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(listing_module, "probe", probe)
+    for name in ("kills", "hangs"):
+        shutil.copy(root / "walk/a.mp4", root / f"walk/{name}.mp4")
+    store = Store(tmp_path / "store")
+    listing = read_listing(spec(root))
+    classes = register_classes(store, "folder", listing.classes)
+    videos = register_videos(store, spec(root), listing, classes.artifact, deadline_s=3).artifact
+    found = {row["path"]: (row["status"], row["reason"]) for row in videos.read().to_pylist()}
+    assert found == {
+        "walk/a.mp4": ("ok", None),
+        "walk/b.mp4": ("ok", None),
+        "wave a hand/c.mp4": ("ok", None),
+        "walk/hangs.mp4": ("unreadable", "reading took longer than 3 s"),
+        "walk/kills.mp4": ("unreadable", "the process that read it died"),
+    }
 
 
 def test_registration_lists_every_file_with_its_status(root, tmp_path):

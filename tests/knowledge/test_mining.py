@@ -366,6 +366,18 @@ def test_approximate_search_tells_its_recall(tmp_path, monkeypatch):
         world(tmp_path / "own", foreign=False).mine(ivf=ivf)
 
 
+def test_lists_that_hold_too_few_texts_leave_videos_short(tmp_path):
+    made = many_texts(tmp_path)
+    rows = made.mine(top_k=90, ivf=IvfConfig(num_lists=2, num_probes=1))
+    kept = Counter(row["video_id"] for row in rows if row["rank"])
+    assert len(kept) == 30
+    assert max(kept.values()) < 90
+    report = made.store.get("negatives/toy").manifest.report
+    assert (report["fewest_negatives"], report["videos_short"]) == (min(kept.values()), 30)
+    ranks = [row["rank"] for row in rows if row["video_id"] == "v0" and row["rank"]]
+    assert ranks == list(range(1, kept["v0"] + 1))
+
+
 def without_cosines(row):
     return {name: row[name] for name in row if name not in ("cosine", "margin", "reason")}
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowledge.probing import probe
 from knowledge.video import (
-    probe,
     read_frames,
     resize_and_crop,
     segment_centres,

@@ -16,6 +16,7 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
+from knowledge.decoding import VideoError
 from knowledge.encoding.engine_client import EncodingConfig
 from knowledge.encoding.part import FrameConfig
 from knowledge.filters import MiningConfig
@@ -23,7 +24,6 @@ from knowledge.frame_embedding import frame_embeddings
 from knowledge.mining import mine
 from knowledge.template_embedding import template_embeddings
 from knowledge.text_embedding import text_embeddings
-from knowledge.video import VideoError
 from tests.clip_weights import save_random_clip
 from tests.video_files import write_video
 from training.config import RunConfig, override
