@@ -16,14 +16,15 @@ from knowledge.clip import BUNDLED, ClipSpec
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.stickworld.generate import StickworldConfig, generate
 
+WORLD_CLIP = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
+
 
 def mined_world(store: str, videos: Path, world: StickworldConfig) -> list[Step]:
     """Render, register, extract from the recorded replies, and mine; the negatives come last."""
     generate_task(videos, world)
     classes, clips = register(store, DatasetSpec(dataset="stickworld", videos=videos))
     known = extract(store, ExtractSpec(classes=name_of(classes)))
-    clip = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
-    mined = mine(store, MineSpec(dataset=name_of(clips), videos=videos, clip=clip))
+    mined = mine(store, MineSpec(dataset=name_of(clips), videos=videos, clip=WORLD_CLIP))
     return [classes, clips, *known, *mined]
 
 

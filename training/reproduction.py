@@ -17,6 +17,9 @@ from training.pairs import Pair, mean_told_apart
 Runs = Mapping[str, Sequence[Artifact]]
 """`metrics` artifacts of each variant, one per seed."""
 
+Expected = Mapping[str, Mapping[str, float | None]]
+"""Per variant the paper's top-1 by column title, in [0, 1]."""
+
 
 def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pair]]) -> Outcome:
     """Publish mean and sample standard deviation of every metric of every variant.
@@ -57,16 +60,16 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
     return Outcome(store.publish(provenance, table, counts), made=True)
 
 
-def markdown(comparison: Artifact, expected: Mapping[str, Mapping[str, float | None]]) -> str:
+def markdown(comparison: Artifact, expected: Expected) -> str:
     """The comparison as a Markdown table, all metrics but `unreadable` in per cent.
 
     Args:
         comparison: the artifact.
-        expected: per variant the paper's top-1 by column title, in [0, 1].
+        expected: shown beside.
 
     Returns:
-        One line per variant and, first, frozen CLIP. Without an inference context in its name the
-        protocol is that of the paper: all classes together.
+        One line per variant and, first, frozen CLIP. Of several inference contexts it is that of
+        the paper: all classes together.
     """
     found = {
         (row["variant"], row["protocol"], row["metric"]): row
@@ -86,7 +89,12 @@ def markdown(comparison: Artifact, expected: Mapping[str, Mapping[str, float | N
             title = protocol.replace("zero_shot/", "frozen CLIP, ")
             lines.append(line(title, variants[0], protocol, [""] * len(papers)))
     for variant in variants:
-        protocol = "mgdm/all" if (variant, "mgdm/all", "top1") in found else "mgdm"
+        own = {
+            each
+            for of, each, metric in found
+            if (of, metric) == (variant, metrics[0]) and not each.startswith("zero_shot")
+        }
+        protocol = next((each for each in own if each.endswith("/all")), min(own))
         values = expected.get(variant, {})
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
         lines.append(line(variant.replace("_", " "), variant, protocol, known))
