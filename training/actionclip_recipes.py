@@ -65,6 +65,7 @@ def actionclip_config(
 ) -> RunConfig:
     """Full fine-tuning as in ActionCLIP's code: both towers at a tenth of the head's rate."""
     text = changes.pop("text", TextPromptConfig()).model_copy(update={"trainable": True})
+    loss = LossConfig() if multilabel else LossConfig(target="softmax10")
     return RunConfig(
         data=DataConfig(
             features="videos",
@@ -72,9 +73,7 @@ def actionclip_config(
             augmentation="tsn_color",
             rand_augment=rand_augment,
         ),
-        model=ActionClipConfig(
-            text=text, loss=LossConfig(target="softmax10"), multilabel=multilabel, **changes
-        ),
+        model=ActionClipConfig(text=text, loss=loss, multilabel=multilabel, **changes),
         vision=VisionConfig(trainable="all"),
         optim=OptimConfig(betas=(0.9, 0.98), epochs=50, batch_size=128),
         eval=EvalConfig(views=views),

@@ -48,8 +48,13 @@ def assemble(
         workers: processes that decode videos; 0: threads of this one.
 
     Raises:
-        ValueError: the config does not fit the CLIP model, or the videos' directory is not there.
+        ValueError: the config does not fit the CLIP model, the videos' directory is not there, or
+            there are workers and no videos to decode.
     """
+    if workers and cached is not None:
+        raise ValueError(
+            f"workers={workers} has no effect: data.features=cached reads no videos; leave it out"
+        )
     source: ClipSource
     towers = Towers()
     if needs_clip(config):

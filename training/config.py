@@ -140,7 +140,8 @@ class EvalConfig(Settings):
     patience: PositiveInt | None = None
     """Stop after this many validations without improvement. None: never."""
     views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"
-    """Clips in time x crops in space that a test video is seen in; probabilities are averaged."""
+    """Clips in time x crops in space that a test video is seen in; probabilities are averaged.
+    Validation during training sees one."""
     batch_size: PositiveInt = 256
     """Clips per forward pass."""
 
@@ -189,6 +190,16 @@ class RuntimeConfig(Settings):
     """Compile the model with torch.compile."""
     tensorboard: Path | None = None
     """Directory for TensorBoard; needs the extra `tensorboard`."""
+
+    @model_validator(mode="after")
+    def _every_process_has_a_gpu(self) -> Self:
+        if self.processes > 1 and self.device and ":" in self.device:
+            kind = self.device.split(":")[0]
+            raise ValueError(
+                f"device={self.device} is one device, processes={self.processes} need one each; "
+                f"write device={kind}"
+            )
+        return self
 
 
 class RunConfig(Settings):

@@ -120,9 +120,18 @@ class Group:
 
 
 def current_group(device: torch.device) -> Group:
-    """The processes torchrun started, once `joined`; otherwise this one alone."""
+    """The processes torchrun started, once `joined`; otherwise this one alone.
+
+    Raises:
+        ValueError: torchrun started several, and they have not joined.
+    """
     if dist.is_available() and dist.is_initialized():
         return Group(dist.get_rank(), dist.get_world_size(), device)
+    if started_by_torchrun() and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ValueError(
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, each of which would do "
+            "everything; call this within `with training.distributed.joined(device):`"
+        )
     return Group(device=device)
 
 
@@ -131,11 +140,18 @@ def joined(device: str | None) -> Iterator[torch.device]:
     """Join the processes that torchrun started (gloo, or NCCL on GPUs); gives this one's device.
 
     Args:
-        device: `cpu`, `cuda` (the GPU of this process's place) or a single device; CUDA if there is
-            any when None.
+        device: `cpu`, or `cuda`: the GPU of this process's place; CUDA if there is any when None.
+
+    Raises:
+        ValueError: there are fewer GPUs than processes.
     """
     local = int(os.environ["LOCAL_RANK"])
     on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
+    if on_gpu and local >= torch.cuda.device_count():
+        raise ValueError(
+            f"there are fewer GPUs ({torch.cuda.device_count()}) than processes "
+            f"({os.environ['LOCAL_WORLD_SIZE']}), and each needs its own; start fewer processes"
+        )
     target = torch.device("cuda", local) if on_gpu else torch.device(device or "cpu")
     if on_gpu:
         torch.cuda.set_device(target)

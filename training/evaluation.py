@@ -91,7 +91,9 @@ def evaluate(
     classes = read_class_list(inputs, config)
     passes = _passes(inputs, config, saved, split, classes, group.device, runtime.workers)
     rows = _score(passes, classes, config, group, progress)
-    counts = _counts(passes, classes, group)
+    same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
+    chosen_on = config.eval.select == split and same_videos
+    counts = _counts(passes, classes, group, chosen_on)
     decoded = sum(sum(group.counts(each.source.num_decoded)) for each in passes)
     if group.is_first:
         table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
@@ -203,10 +205,13 @@ def _rows(
         }
 
 
-def _counts(passes: list[Pass], classes: ClassList, group: Group) -> dict[str, Any]:
+def _counts(
+    passes: list[Pass], classes: ClassList, group: Group, chosen_on: bool
+) -> dict[str, Any]:
     videos = passes[0].videos
     said = group.all_say(passes[0].source.unreadable)
     return {
+        "weights_chosen_on_these_videos": chosen_on,
         "protocols": [name for each in passes for name in each.classifiers],
         "videos_listed": videos.num_listed,
         "videos_skipped": dict(videos.skipped),
@@ -247,7 +252,9 @@ def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outc
             for metric, (value, n) in counted.items()
         ]
     rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
-    report = {f"{row['protocol']} {row['metric']}": row["value"] for row in rows}
+    chosen_on = "weights_chosen_on_these_videos"
+    report = {chosen_on: predictions.manifest.report.get(chosen_on, False)}
+    report |= {f"{row['protocol']} {row['metric']}": row["value"] for row in rows}
     report |= {
         name: predictions.manifest.report[name]
         for name in (

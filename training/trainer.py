@@ -147,7 +147,9 @@ def _begin(
 ) -> Run:
     """The run before its first step."""
     data = read_data(inputs, config)
-    method, source = assemble(inputs, config, data.cached, group.device, runtime.workers)
+    one_view = config.eval.model_copy(update={"views": "1x1"})
+    reading = config.model_copy(update={"eval": one_view})
+    method, source = assemble(inputs, reading, data.cached, group.device, runtime.workers)
     group.broadcast(list(method.state_dict().values()))
     average = WeightAverage(method, config.optim.ema) if config.optim.ema else None
     state = TrainState(method, make_optimizer(method, config.optim), average)

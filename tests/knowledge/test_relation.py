@@ -13,7 +13,7 @@ from tests.class_rows import make_actions
 
 
 def literal_matrix(actions, replies, videos, config):
-    """METHODS 1.4 word by word: sets of ids, one decision at a time."""
+    """The co-occurrence relation word by word: sets of ids, one decision at a time."""
     flag = {"base75": "is_base_75", "base50": "is_base_50"}.get(config.split)
     base = {a.class_id for a in actions if flag is None or getattr(a, flag)}
     novel = {a.class_id for a in actions} - base

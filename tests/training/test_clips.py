@@ -14,8 +14,9 @@ from training.assembly import assemble
 from training.batches import Draw, chunks, read_classes, read_videos
 from training.clips import VideoClips, read_clip
 from training.config import DataConfig, RunConfig, RuntimeConfig, VisionConfig, override
+from training.distributed import Group
 from training.evaluation import evaluate
-from training.trainer import make_optimizer, read_data, train
+from training.trainer import _begin, make_optimizer, read_data, train
 from training.vision import ImageTower
 
 VIDEOS = [
@@ -189,6 +190,14 @@ def test_probabilities_of_views_are_averaged(videos):
                 expected = torch.cat(each).mean(dim=0)
                 found = torch.tensor(row["top_probabilities"])
                 torch.testing.assert_close(found, expected[row["top_class_ids"]])
+
+
+def test_validation_sees_one_view(videos):
+    _, inputs = videos
+    config = override(RunConfig(), [*VIDEOS, "eval.views=2x3"])
+    run = _begin(inputs, config, Group(), RuntimeConfig(), None)
+    assert run.source.config.eval.num_views == (1, 1)
+    assert run.config.eval.num_views == (2, 3), "what is published"
 
 
 def test_too_many_unreadable_videos_stop_the_run(videos):

@@ -12,7 +12,7 @@ from training.batches import Batch
 from training.board import Board
 from training.compiling import compiled
 from training.config import RunConfig, RuntimeConfig
-from training.distributed import Group
+from training.distributed import Group, joined
 from training.method import Method
 from training.steps import Draws, backward
 from training.trainer import train
@@ -30,6 +30,32 @@ def test_runtime_options_are_no_part_of_the_key(world, tmp_path):
     shutil.rmtree(world.store.directory(made.artifact.ref))
     again = train(world.store, world.inputs(), config_of(), "t")
     assert again.artifact.read_file(checkpoint.FILE) == data
+
+
+def test_settings_without_effect_are_refused(world):
+    with pytest.raises(ValueError, match="device=cuda:1 is one device, processes=2 need one each"):
+        RuntimeConfig(device="cuda:1", processes=2)
+    with pytest.raises(ValueError, match="workers=2 has no effect: "):
+        train(world.store, world.inputs(), config_of(), "t", None, RuntimeConfig(workers=2))
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    refused = r"fewer GPUs \(2\) than processes \(3\)"
+    with pytest.raises(ValueError, match=refused), joined("cuda"):
+        pass
+
+
+def test_processes_that_have_not_joined_do_not_all_do_everything(world, monkeypatch):
+    monkeypatch.setattr("training.distributed.started_by_torchrun", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="torchrun started 2 processes, each of which would"):
+        train(world.store, world.inputs(), config_of(), "t")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert train(world.store, world.inputs(), config_of(), "t").made
 
 
 class Tiny(Method):

@@ -16,6 +16,22 @@ def weights(run):
     return checkpoint.load(run.read_file(checkpoint.FILE), "t").tensors
 
 
+def test_a_score_on_the_videos_that_chose_the_weights_says_so(world):
+    said = {}
+    for select in ("val", "null"):
+        config = config_of(*LONG, "optim.epochs=2", f"eval.select={select}")
+        run = train(world.store, world.inputs(), config, "t").artifact
+        for split in ("val", "test"):
+            metrics = evaluate(world.store, run, world.inputs(), split)[1].artifact
+            said[select, split] = metrics.manifest.report["weights_chosen_on_these_videos"]
+    assert said == {
+        ("val", "val"): True,
+        ("val", "test"): False,
+        ("null", "val"): False,
+        ("null", "test"): False,
+    }
+
+
 def val_top1(world, run):
     rows = evaluate(world.store, run, world.inputs(), "val")[1].artifact.read().to_pylist()
     return next(r["value"] for r in rows if (r["protocol"], r["metric"]) == ("mgdm/all", "top1"))
