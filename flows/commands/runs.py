@@ -1,0 +1,201 @@
+"""Commands about trained models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.app import app, guarded, run_flow
+from flows.commands.build import optional_clip_spec
+from flows.commands.options import (
+    ClipWorkersOption,
+    DeviceOption,
+    RecipeOption,
+    RunArgument,
+    RunClipOption,
+    RunWeightsOption,
+    SetOption,
+    SplitOption,
+    StoreOption,
+)
+
+if TYPE_CHECKING:
+    from flows.steps import Step
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="Name of the mined dataset.")],
+    recipe: RecipeOption = "mgdm_small",
+    settings: SetOption = [],  # noqa: B006
+    videos: Annotated[Path | None, typer.Option(help="For data.features=videos.")] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="For data.features=videos and actionclip; the bundled one if that fits."),
+    ] = None,
+    clip_weights: Annotated[str | None, typer.Option(help="Of --clip.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="stickworld: the recipe's method at the scale of the demo world."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    split: SplitOption = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    processes: Annotated[int, typer.Option(help="Share each batch, one process per GPU.")] = 1,
+    workers: ClipWorkersOption = 0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Directory for its curves.")] = None,
+    store: StoreOption = "store",
+) -> None:
+    """Train a recipe on mined artifacts and score it. A stopped run goes on where it was."""
+
+    def flow() -> list[Step]:
+        from flows.train_model import TrainSpec, train
+        from training.config import RuntimeConfig
+        from training.inputs import needs_clip, wanted_templates
+
+        if data not in (None, "stickworld"):
+            raise ValueError(f"--data {data} is unknown; the only value is stickworld")
+        spec = TrainSpec(
+            dataset=dataset,
+            recipe=recipe,
+            data="stickworld" if data else None,
+            settings=tuple(settings),
+            videos=videos,
+            clip=optional_clip_spec(clip, clip_weights),
+            name=name,
+            split=split,
+            runtime=RuntimeConfig(
+                device=device,
+                processes=processes,
+                workers=workers,
+                compile=compiled,
+                tensorboard=tensorboard,
+            ),
+        )
+        if videos and spec.config.data.features == "cached":
+            raise ValueError("--videos has no effect with data.features=cached")
+        if clip and not (needs_clip(spec.config) or wanted_templates(spec.config)):
+            raise ValueError(f"--clip has no effect: {recipe} takes the embeddings that are mined")
+        return train(store, spec)
+
+    run_flow(flow, store)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Mined dataset, also another one; the run's own if omitted.")
+    ] = None,
+    split: SplitOption = None,
+    views: Annotated[
+        str | None, typer.Option(help="Clips x crops of a video, e.g. 4x3; the run's if omitted.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="For a run that takes videos.")] = None,
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    processes: Annotated[int, typer.Option(help="Share the videos, one process per GPU.")] = 1,
+    workers: ClipWorkersOption = 0,
+    store: StoreOption = "store",
+) -> None:
+    """Score a trained run: on its dataset, or zero-shot on another one."""
+
+    def flow() -> list[Step]:
+        from flows.evaluate_run import EvaluateSpec, evaluate
+        from training.config import RuntimeConfig
+
+        spec = EvaluateSpec(
+            run=run,
+            data=data,
+            split=split,
+            views=views,
+            videos=videos,
+            clip=optional_clip_spec(clip, clip_weights),
+            runtime=RuntimeConfig(device=device, processes=processes, workers=workers),
+        )
+        return evaluate(store, spec)
+
+    run_flow(flow, store)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes shown per video.")] = 5,
+    views: Annotated[str, typer.Option(help="Clips x crops that are averaged.")] = "1x1",
+    protocol: Annotated[
+        str | None, typer.Option(help="Way to classify; the one of validation if omitted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    device: DeviceOption = "cpu",
+    store: StoreOption = "store",
+) -> None:
+    """Name the actions in video files with a trained run."""
+
+    def show() -> None:
+        from flows.use_run import predict
+
+        model = optional_clip_spec(clip, clip_weights)
+        predict(store, run, videos, model, top, views, protocol, device, as_json)
+
+    guarded(show)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option(help="New directory.")],
+    clip: RunClipOption = None,
+    clip_weights: RunWeightsOption = None,
+    store: StoreOption = "store",
+) -> None:
+    """Write a trained run as weights that need neither store nor dataset."""
+
+    def write() -> None:
+        from flows.use_run import export
+
+        export(store, run, output, optional_clip_spec(clip, clip_weights))
+
+    guarded(write)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes with what they should reach."""
+
+    def look() -> None:
+        from flows import inspect
+
+        inspect.recipes()
+
+    guarded(look)
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="mgdm, actionclip.")],
+    world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
+    seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
+    settings: SetOption = [],  # noqa: B006
+    directory: Annotated[Path, typer.Option(help="Where all goes.")] = Path("store/reproduce"),
+) -> None:
+    """Repeat a paper's tables on the demo world, unattended."""
+
+    def run() -> None:
+        if world != "stickworld":
+            raise ValueError(f"nothing to reproduce on {world!r}; there is stickworld")
+        from flows.server import prefect_server
+
+        with prefect_server():
+            from flows.reproduce import reproduce
+
+            reproduce(directory, paper, seeds, tuple(settings))
+
+    guarded(run)

@@ -1,0 +1,67 @@
+"""Commands about what is in the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.app import app, guarded
+from flows.commands.options import (
+    StoreOption,
+)
+
+
+@app.command()
+def inspect(
+    what: Annotated[str, typer.Argument(help="list, show, lineage, verify, compare, or a ref.")],
+    ref: Annotated[str | None, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")] = None,
+    other: Annotated[str | None, typer.Argument(help="The later ref, for compare.")] = None,
+    video: Annotated[str | None, typer.Option(help="Video whose negatives are shown.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    store: StoreOption = "store",
+) -> None:
+    """Look at artifacts: list, show, lineage, verify, compare."""
+
+    def look() -> None:
+        from flows import inspect
+
+        if video is not None and what in ("list", "lineage", "verify", "compare"):
+            raise ValueError(f"--video has no effect with inspect {what}")
+        if "/" in what and ref is None:
+            inspect.show(store, what, video, limit)
+        elif what == "compare" and ref and other:
+            inspect.compare(store, ref, other, limit)
+        elif what == "list" and not other:
+            inspect.list_artifacts(store, ref)
+        elif what == "verify" and not other:
+            inspect.verify(store, ref)
+        elif what == "show" and ref and not other:
+            inspect.show(store, ref, video, limit)
+        elif what == "lineage" and ref and not other:
+            inspect.lineage(store, ref)
+        else:
+            raise ValueError(
+                f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF, "
+                "compare REF REF or REF"
+            )
+
+    guarded(look)
+
+
+@app.command()
+def gc(
+    hours: Annotated[float, typer.Option(help="Spare what was touched in the last hours.")] = 24,
+    store: StoreOption = "store",
+) -> None:
+    """Remove what crashed jobs left behind."""
+
+    def collect() -> None:
+        from artifacts.store import Store
+
+        removed = Store(store).gc(hours * 3600)
+        for path in removed:
+            typer.echo(f"removed {path}")
+        typer.echo(f"{len(removed)} orphans removed")
+
+    guarded(collect)
