@@ -116,7 +116,6 @@ def test_without_a_compiler_the_remedy_is_named(inductor, monkeypatch):
 
 
 def test_curves_are_written_where_tensorboard_is(world, tmp_path):
-    pytest.importorskip("tensorboard")
     runtime = RuntimeConfig(device="cpu", tensorboard=tmp_path / "curves")
     train(world.store, world.inputs(), config_of(*SMALL, "optim.max_norm=1.0"), "t", None, runtime)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
