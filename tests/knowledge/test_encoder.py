@@ -3,8 +3,10 @@
 import open_clip
 import pytest
 import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 
 from knowledge.clip import BUNDLED, ClipSpec, load_clip
+from knowledge.encoding.blocks import Block, is_known
 from knowledge.encoding.encoder import ImageEncoder, canary_images, resolve_precision
 from tests.clip_weights import TINY
 
@@ -63,6 +65,29 @@ def test_other_towers_equal_open_clip_too(clip, images, vision):
     torch.testing.assert_close(
         torch.from_numpy(ours), embedded(other, images)[0], atol=2e-6, rtol=0
     )
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-6), (torch.bfloat16, 0.06)])
+def test_blocks_equal_those_of_open_clip(quick, dtype, atol):
+    torch.manual_seed(0)
+    kind = QuickGELU if quick else torch.nn.GELU
+    theirs = ResidualAttentionBlock(64, 4, act_layer=kind).eval().requires_grad_(False)
+    for bias in (theirs.attn.in_proj_bias, theirs.attn.out_proj.bias):
+        torch.nn.init.normal_(bias)
+    ours = Block(theirs, dtype, 3 * 7)
+    assert is_known(theirs)
+    if dtype == torch.bfloat16:
+        assert ours.fc.weight.is_mkldnn
+    x = torch.randn(3, 7, 64)
+    expected = theirs(x)
+    torch.testing.assert_close(ours(x.to(dtype)).float(), expected, atol=atol, rtol=0)
+    first = ours(x.to(dtype), queries=1).float()
+    torch.testing.assert_close(first, expected[:, :1], atol=atol, rtol=0)
+    ours.moved(torch.device("meta"))
+    assert ours.fc.weight.shape == (256, 64)
+    assert not ours.fc.weight.is_mkldnn
+    assert ours(x.to("meta", dtype)).shape == x.shape
 
 
 def test_a_row_does_not_depend_on_its_neighbours(clip, images):
