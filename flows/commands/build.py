@@ -126,7 +126,7 @@ def knowledge_fields(
     return {
         **given_only({"kinds": tuple(asked.kind) or None}),
         "settings": read_settings(settings, option),
-        "llm": _llm(asked.base_url, asked.model, asked.timeout),
+        "llm": _llm(asked),
         "asking": {
             "send": {"limits": given_only(limits), "retry": given_only(retry), "cap": cap},
             "prices": asked.prices,
@@ -137,14 +137,18 @@ def knowledge_fields(
     }
 
 
-def _llm(base_url: str | None, model: str | None, timeout_s: float | None) -> dict[str, Any] | None:
-    if base_url is None and model is None:
-        if timeout_s is not None:
-            raise ValueError("--timeout has no effect without --base-url and --model")
+def _llm(asked: AskOptions) -> dict[str, Any] | None:
+    url, model = asked.base_url, asked.model
+    limits = given_only({"timeout_s": asked.timeout, "deadline_s": asked.deadline})
+    if url is None and model is None:
+        if limits:
+            raise ValueError(
+                "--timeout and --deadline have no effect without --base-url and --model"
+            )
         return None
-    if base_url is None or model is None:
+    if url is None or model is None:
         raise ValueError("--base-url and --model belong together")
-    return {"base_url": base_url, "model": model, **given_only({"timeout_s": timeout_s})}
+    return {"base_url": url, "model": model, **limits}
 
 
 def given_only(options: dict[str, Any]) -> dict[str, Any]:

@@ -162,6 +162,10 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", help="Longest silence of the endpoint in s; 120 if omitted."),
 ]
+DeadlineOption = Annotated[
+    float | None,
+    typer.Option("--deadline", help="Longest time to the end of a reply in s; 1200 if omitted."),
+]
 CoverageOption = Annotated[
     float | None,
     typer.Option(
@@ -212,6 +216,7 @@ class AskOptions:
     base_url: BaseUrlOption = None
     model: ModelOption = None
     timeout: TimeoutOption = None
+    deadline: DeadlineOption = None
     concurrency: ConcurrencyOption = None
     rpm: RpmOption = None
     tpm: TpmOption = None

@@ -191,7 +191,7 @@ class OpenAiChat:
         problem, remedy = {
             "connection": (f"no connection ({error})", "start the server or correct the base URL"),
             "silence": (f"no answer within {self._timeout_s:g} s", "raise the timeout"),
-            "deadline": (str(error), "ask for shorter replies"),
+            "deadline": (str(error), "raise the deadline, or ask for shorter replies"),
             "header": (
                 "a header that HTTP does not allow, so nothing was sent",
                 "check the API key for odd characters",

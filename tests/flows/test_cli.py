@@ -311,7 +311,8 @@ def test_extraction_errors_come_before_anything_is_asked(actionlore, endpoint, t
     fails("--prices", "none.json", words=("price table none.json",))
     fails("--min-coverage", 2, words=("min_coverage=2",))
     failed(actionlore(*ASKED, "--max-tokens", 9), "no effect on recorded replies")
-    failed(actionlore(*ASKED, "--timeout", 9), "--timeout has no effect")
+    for option in ("--timeout", "--deadline"):
+        failed(actionlore(*ASKED, option, 9), "--timeout and --deadline have no effect")
     assert endpoint.num_requests == 0
     assert not Store(tmp_path / "store").published("llm_calls")
 
