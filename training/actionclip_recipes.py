@@ -140,22 +140,16 @@ def actionclip_stickworld(variant: str) -> Recipe:
     `joint`, `shift` and the starts from random weights train both towers on videos: hours.
     """
     changes, what = _STICKWORLD[variant]
-    demo = on_stickworld(
-        Recipe(
-            name=f"actionclip_stickworld_{variant}",
-            config=actionclip_config(8, **changes),
-            about="",
-        )
-    )
-    model, data = demo.config.model, demo.config.data
-    assert isinstance(model, ActionClipConfig)
+    base = actionclip_config(8, **changes)
     if variant == "text_frozen":
-        frozen = model.text.model_copy(update={"trainable": False})
-        model = model.model_copy(update={"text": frozen})
+        assert isinstance(base.model, ActionClipConfig)
+        text = base.model.text.model_copy(update={"trainable": False})
+        base = base.model_copy(update={"model": base.model.model_copy(update={"text": text})})
     if variant.startswith("shots"):
-        data = data.model_copy(update={"shots": int(variant.removeprefix("shots"))})
-    config = demo.config.model_copy(update={"model": model, "data": data})
-    return replace(demo, config=config, about=f"ActionCLIP on the demo world: {what}")
+        shots = {"shots": int(variant.removeprefix("shots"))}
+        base = base.model_copy(update={"data": base.data.model_copy(update=shots)})
+    demo = on_stickworld(Recipe(f"actionclip_stickworld_{variant}", base, about=""))
+    return replace(demo, about=f"ActionCLIP on the demo world: {what}")
 
 
 _STICKWORLD: dict[str, tuple[dict[str, Any], str]] = {

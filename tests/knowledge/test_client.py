@@ -248,7 +248,7 @@ def test_a_body_that_dribbles_for_too_long(server, monkeypatch, through_proxy):
     server.behave = lambda number, body: "slow_body"
     url = "http://nowhere.invalid/v1" if through_proxy else server.url
     client = OpenAiChat(url, "test-model", deadline_s=4 * DRIBBLE_S)
-    with pytest.raises(LlmError, match=r"no whole answer within 0\.2 s; raise the deadline") as caught:
+    with pytest.raises(LlmError, match=r"no whole answer within 0\.2 s; raise the dead") as caught:
         client.complete(request(), Dialect())
     assert caught.value.is_transient
     assert caught.value.may_be_billed
