@@ -89,7 +89,8 @@ def on_stickworld(recipe: Recipe) -> Recipe:
     The method stays, but for the start of position embeddings (1, as long as the features). What
     changes is the scale: cached embeddings of 16 frames and 40 epochs (20 where all videos train
     the text tower, too, which doubles the time of a step); or, where time enters the image tower or
-    it starts from random weights, videos of 8 frames and 4 epochs. Batches are 64 and 32, learning rates those for some hundred videos, and one view is scored.
+    it starts from random weights, videos of 8 frames and 4 epochs. Batches are 64 and 32,
+    learning rates those for some hundred videos, and one view is scored.
     """
     config, model = recipe.config, recipe.config.model
     pictures = isinstance(model, ActionClipConfig) and (
