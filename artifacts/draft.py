@@ -127,15 +127,17 @@ class Draft:
             with self.replacing(name) as file:
                 file.write(data)
             return True
-        temporary = f".{name}.{uuid.uuid4().hex}"
+        temporary = self.directory / f".{name}.{uuid.uuid4().hex}"
         try:
-            with self.replacing(temporary) as file:
+            with temporary.open("wb") as file:
                 file.write(data)
-            os.link(self.directory / temporary, self.directory / name)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, self.directory / name)
         except FileExistsError:
             return False
         finally:
-            (self.directory / temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         fsync_directory(self.directory)
         return True
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
+# Their import adds their commands.
+from flows.commands import chain, datasets, knowledge, mining, runs, store  # noqa: F401
 from flows.commands.app import app
-
-for name in ("datasets", "knowledge", "mining", "runs", "chain", "store"):
-    import_module(f"flows.commands.{name}")  # which adds its commands, shown in this order
 
 
 def main() -> None:

@@ -81,7 +81,10 @@ class MiningOrder(BaseModel):
 def check_corpus_texts(corpus: tuple[str, ...], texts: CorpusConfig) -> None:
     """Refuse settings for files of texts where there is none."""
     if texts != CorpusConfig() and not any(map(is_corpus_file, corpus)):
-        raise ValueError("corpus_texts has no effect: no corpus is a file of texts; leave it out")
+        raise ValueError(
+            "corpus_texts (--corpus-template, --corpus-max-unusable) has no effect: no corpus is a "
+            "file of texts; leave it out"
+        )
 
 
 @task(cache_policy=NO_CACHE)
@@ -187,7 +190,7 @@ def _texts(store: str, spec: MineSpec) -> list[Step] | None:
     try:
         return embed_texts_task(store, spec)
     except HeldError as error:
-        if spec.runner.is_alone:
+        if not spec.runner.shard:
             raise
         console.print(str(error))
         return None

@@ -102,7 +102,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
     )
     data = training.config.data
     check_task(store, spec)
-    classes, videos = register(store, spec.dataset)
+    classes, videos = register(store, spec.dataset, spec.encoding.deadline_s)
     check_split_task(store, videos.ref, spec.split)
     known = extract(store, ExtractSpec(classes=name_of(classes), **dict(spec.knowledge)))
     mining = MineSpec(

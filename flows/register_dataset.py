@@ -14,10 +14,11 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
+from knowledge.video_workers import DEADLINE_S
 
 
 @task(cache_policy=NO_CACHE)
-def register_task(store: str, dataset: DatasetSpec) -> list[Step]:
+def register_task(store: str, dataset: DatasetSpec, deadline_s: float) -> list[Step]:
     """List the dataset, probe its videos, publish both artifacts."""
     target = Store(store)
     listing = read_listing(dataset)
@@ -25,11 +26,13 @@ def register_task(store: str, dataset: DatasetSpec) -> list[Step]:
     with progress("looking for videos") as advance:
         prints = fingerprints(dataset.videos, listing, advance)
     with progress("probing videos") as advance:
-        videos = register_videos(target, dataset, listing, classes.artifact, advance, prints)
+        videos = register_videos(
+            target, dataset, listing, classes.artifact, advance, prints, deadline_s=deadline_s
+        )
     return [step(classes), step(videos)]
 
 
 @flow(name="register")
-def register(store: str, dataset: DatasetSpec) -> list[Step]:
+def register(store: str, dataset: DatasetSpec, deadline_s: float = DEADLINE_S) -> list[Step]:
     """Register a dataset: `classes/NAME` and `videos/NAME`."""
-    return register_task(store, dataset)
+    return register_task(store, dataset, deadline_s)

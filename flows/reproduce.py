@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
@@ -27,6 +27,7 @@ from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.stickworld.classes import pairs_by_reason
 from knowledge.datasets.stickworld.generate import StickworldConfig
 from knowledge.datasets.stickworld.reader import SINGLE_LABEL
+from knowledge.video_workers import be_worker
 from training.actionclip_recipes import SHOTS
 from training.config import RuntimeConfig
 from training.mgdm_recipes import mgdm_variants
@@ -179,15 +180,20 @@ def _all_trained(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[li
         futures: list[PrefectFuture[list[Step]]] = [
             runner.submit(train_alone_task, {"store": store, "spec": run}) for run in runs
         ]
-        for done, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            advance(done, len(futures))
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                advance(done, len(futures))
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # the runner would wait for the runs under way
+            raise
         return [future.result() for future in futures]
 
 
 def _alone() -> None:
     """Make a process one of several at work: one core each, and no progress of its own."""
-    torch.set_num_threads(1)
+    be_worker()
     console.quiet = True
 
 

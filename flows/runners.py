@@ -178,16 +178,16 @@ def run_job(
         return step(Outcome(found, made=False))
     started = time.monotonic()
     shards = [{**arguments, "numbers": each} for each in workers.spec.shards(job.num_parts)]
-    work = workers.run(shard_task, shards, what)
     try:
+        work = workers.run(shard_task, shards, what)
         if outcome := publish(job, work, time.monotonic() - started):
             return step(outcome)
+        missing = missing_parts(job)
     except HeldError as error:
-        if workers.spec.is_alone:
+        if not workers.spec.shard:
             raise
         console.print(str(error))
         return None
-    missing = missing_parts(job)
     console.print(
         f"{job.provenance.ref}: {len(missing)} of {job.num_parts} parts are missing "
         f"({listed(missing)}); run the other shards, then this one again"

@@ -39,8 +39,14 @@ class Recall:
 class InvertedLists:
     """A corpus divided for approximate search; FAISS holds a copy of it in memory."""
 
-    def __init__(self, corpus_MD: Vectors, config: IvfConfig) -> None:
+    def __init__(self, corpus_MD: Vectors, config: IvfConfig, device: str | None = None) -> None:
         """Divide the corpus; the same for any number of threads.
+
+        Args:
+            corpus_MD: unit rows.
+            config: how.
+            device: where exact products with centroids, and for the recall, are taken; by default a
+                GPU if there is one. The lists themselves are searched on the CPU.
 
         Raises:
             ValueError: the corpus is too small for so many lists.
@@ -53,7 +59,7 @@ class InvertedLists:
                 + (f"give at most {most}, or search" if most else "search")
                 + " exactly"
             )
-        self.config = config
+        self.config, self.device = config, device
         self.corpus_MD = np.ascontiguousarray(corpus_MD, np.float32)
         width = self.corpus_MD.shape[1]
         self._centroids = faiss.IndexFlatIP(width)
@@ -75,7 +81,9 @@ class InvertedLists:
         """
         k = min(k, len(self.corpus_MD))
         queries = np.ascontiguousarray(queries_ND, np.float32)
-        probes_NP, products_NP = top_k(queries, self.centroids_LD, self.config.num_probes)
+        probes_NP, products_NP = top_k(
+            queries, self.centroids_LD, self.config.num_probes, device=self.device
+        )
         num_candidates = min(k + SLACK, len(self.corpus_MD))
         _, candidates_NC = self._index.search_preassigned(
             queries, num_candidates, probes_NP, products_NP.astype(np.float32)
@@ -100,7 +108,7 @@ class InvertedLists:
         rng = np.random.default_rng(self.config.seed)
         sample = queries_ND[np.sort(rng.permutation(len(queries_ND))[:num_measured])]
         found, _ = self.top_k(sample, k)
-        exact, _ = top_k(sample, self.corpus_MD, k)
+        exact, _ = top_k(sample, self.corpus_MD, k, device=self.device)
         common = [len(np.intersect1d(*pair)) for pair in zip(found, exact, strict=True)]
         return Recall(sum(common) / exact.size, exact.shape[1], num_measured)
 

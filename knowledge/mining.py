@@ -119,7 +119,7 @@ class MiningJob:
         from knowledge.inverted_lists import InvertedLists
 
         rows = np.concatenate([rows for _, rows in self.corpus.blocks()])
-        return InvertedLists(rows, self.config.ivf)
+        return InvertedLists(rows, self.config.ivf, self.device)
 
     def make(
         self, draft: Draft, numbers: Sequence[int], progress: Progress | None = None

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +28,22 @@ DIED = "the process that read it died"
 
 _TOO_LONG = "reading took longer than"
 
+_TRIES = 2
+"""Of a video at which a process dies: it may have died of something else, such as no memory."""
+
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Waiting(Generic[_Result]):
     """A video that is being read."""
 
     path: Path
-    future: Future[tuple[_Result, None] | tuple[None, str]] | None
+    arguments: tuple[Any, ...]
+    future: Future[tuple[_Result, None] | tuple[None, str]] | None = None
     """None: it is known to end the process that reads it."""
     known: str | None = None
+    tries: int = 0
 
 
 class VideoWorkers(Generic[_Result]):
@@ -64,24 +69,18 @@ class VideoWorkers(Generic[_Result]):
                 imported it.
         """
         self.read, self.deadline_s = read, deadline_s
-        self._pool: ThreadPoolExecutor | ProcessPool
-        if not workers:
-            self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-            return
-        context = multiprocessing.get_context("forkserver" if preload else "spawn")
-        if preload:
-            context.set_forkserver_preload([preload])
-        self._pool = ProcessPool(workers, initializer=_begin, context=context)
+        self._workers, self._preload = workers, preload
+        self._threads = None if workers else ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pool = self._new() if workers else None
+        self._has_answered = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self._pool, ThreadPoolExecutor):
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        else:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+        if self._threads:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        self._end()
 
     def start(self, path: Path, *arguments: Any, known: str | None = None) -> Waiting[_Result]:
         """Have a video read.
@@ -91,18 +90,18 @@ class VideoWorkers(Generic[_Result]):
             arguments: further ones for `read`.
             known: why it could not be read before; it is not tried again if that ended a process.
         """
-        if known == DIED or (known and known.startswith(_TOO_LONG)):
-            return Waiting(path, None, known)
-        given = (self.read, path, *arguments)
-        if isinstance(self._pool, ThreadPoolExecutor):
-            return Waiting(path, self._pool.submit(_read, *given))
-        return Waiting(path, self._pool.schedule(_read, args=given, timeout=self.deadline_s))
+        waiting: Waiting[_Result] = Waiting(path, arguments)
+        if known and known.startswith((DIED, _TOO_LONG)):
+            waiting.known = known
+        else:
+            self._submit(waiting)
+        return waiting
 
     def result(self, waiting: Waiting[_Result]) -> _Result:
         """What `read` gave.
 
         Raises:
-            VideoError: it cannot be read, takes too long, or ends the process that reads it.
+            VideoError: it cannot be read, takes too long, or ends the process that reads it, twice.
             RuntimeError: no process can be started.
         """
         if waiting.future is None:
@@ -111,13 +110,17 @@ class VideoWorkers(Generic[_Result]):
             found, reason = waiting.future.result()
         except TimeoutError:
             reason = f"{_TOO_LONG} {self.deadline_s:g} s"
-        except ProcessExpired:
+        except (ProcessExpired, BrokenProcessPool, CancelledError) as error:
+            if not self._has_answered and isinstance(error, BrokenProcessPool):
+                raise RuntimeError(
+                    "no process that reads videos could be started; a script of your own must call "
+                    'this below `if __name__ == "__main__":`'
+                ) from error
+            if waiting.tries < _TRIES:  # the process may have died of something else
+                self._submit(waiting)
+                return self.result(waiting)
             reason = DIED
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "no process that reads videos could be started; a script of your own must call "
-                'this below `if __name__ == "__main__":`'
-            ) from error
+        self._has_answered = True
         if reason is not None:
             raise VideoError(waiting.path, reason)
         return found  # type: ignore[return-value]
@@ -132,6 +135,30 @@ class VideoWorkers(Generic[_Result]):
         while waiting:
             yield self._outcome(waiting.popleft())
 
+    def _submit(self, waiting: Waiting[_Result]) -> None:
+        """Have it read."""
+        waiting.tries += 1
+        given = (self.read, waiting.path, *waiting.arguments)
+        if self._threads:
+            waiting.future = self._threads.submit(_read, *given)
+            return
+        assert self._pool is not None
+        if not self._pool.active:  # its processes died
+            self._end()
+            self._pool = self._new()
+        waiting.future = self._pool.schedule(_read, args=given, timeout=self.deadline_s)
+
+    def _new(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver" if self._preload else "spawn")
+        if self._preload:
+            context.set_forkserver_preload([self._preload])
+        return ProcessPool(self._workers, initializer=be_worker, context=context)
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+
     def _outcome(self, waiting: Waiting[_Result]) -> _Result | VideoError:
         try:
             return self.result(waiting)
@@ -139,7 +166,7 @@ class VideoWorkers(Generic[_Result]):
             return error
 
 
-def _begin() -> None:
+def be_worker() -> None:
     """Make a process a worker: one thread, and no life after the process that started it."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
     if torch := sys.modules.get("torch"):

@@ -147,9 +147,9 @@ def _begin(
 ) -> Run:
     """The run before its first step."""
     data = read_data(inputs, config)
-    one_view = config.eval.model_copy(update={"views": "1x1"})
-    reading = config.model_copy(update={"eval": one_view})
-    method, source = assemble(inputs, reading, data.cached, group.device, runtime.workers)
+    method, source = assemble(
+        inputs, _seen_once(config), data.cached, group.device, runtime.workers
+    )
     group.broadcast(list(method.state_dict().values()))
     average = WeightAverage(method, config.optim.ema) if config.optim.ema else None
     state = TrainState(method, make_optimizer(method, config.optim), average)
@@ -160,6 +160,11 @@ def _begin(
         encode = compiled(method)
     board = Board(runtime.tensorboard if group.is_first else None)
     return Run(config, data, source, state, group, encode, runtime, progress, board)
+
+
+def _seen_once(config: RunConfig) -> RunConfig:
+    """The config for validation, which sees one view of a video."""
+    return config.model_copy(update={"eval": config.eval.model_copy(update={"views": "1x1"})})
 
 
 def resume(run: Run, checkpoints: RunCheckpoints) -> None:
@@ -347,7 +352,8 @@ def _validate(run: Run) -> dict[str, float | None]:
     averaged = state.average.in_place(state.method) if state.average else contextlib.nullcontext()
     with averaged:
         state.method.eval()
-        metric, value = validate(state.method, run.source, val, run.data.classes, config, run.group)
+        given = (state.method, run.source, val, run.data.classes, _seen_once(config), run.group)
+        metric, value = validate(*given)
         state.method.train()
         if config.eval.select:
             if state.best is None or value > state.best.value:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import (
-    AskOptions,
-)
+from flows.commands.options import AskOptions
 
 if TYPE_CHECKING:
     from knowledge.clip import ClipSpec

@@ -13,6 +13,7 @@ from flows.commands.build import clip_spec, dataset_spec, mining_config
 from flows.commands.options import (
     ClassesOption,
     DatasetOption,
+    DecodeLimitOption,
     LabelsOption,
     ListOption,
     NameOption,
@@ -35,6 +36,7 @@ def register(
     classes: ClassesOption = None,
     split_number: SplitNumberOption = None,
     name: NameOption = None,
+    decode_limit: DecodeLimitOption = None,
     store: StoreOption = "store",
 ) -> None:
     """List a dataset and probe its videos."""
@@ -42,8 +44,9 @@ def register(
     def flow() -> list[Step]:
         from flows.register_dataset import register
 
-        return register(
-            store, dataset_spec(dataset, videos, labels, lists, classes, split_number, name)
+        spec = dataset_spec(dataset, videos, labels, lists, classes, split_number, name)
+        return (
+            register(store, spec) if decode_limit is None else register(store, spec, decode_limit)
         )
 
     run_flow(flow, store)

@@ -192,7 +192,9 @@ WorkersOption = Annotated[
 ]
 DecodeLimitOption = Annotated[
     float | None,
-    typer.Option(help="A video that takes longer to decode, in s, is unreadable; 300 if omitted."),
+    typer.Option(
+        help="A video that takes longer to read or decode, in s, is unreadable; 300 if omitted."
+    ),
 ]
 FramesOption = Annotated[
     int | None, typer.Option("--frames", help="Frames per video; 16 if omitted.")

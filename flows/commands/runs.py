@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -180,7 +180,7 @@ def recipes() -> None:
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="mgdm, actionclip.")],
+    paper: Annotated[Literal["mgdm", "actionclip"], typer.Argument(help="Whose tables.")],
     world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
     seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
     settings: SetOption = [],  # noqa: B006

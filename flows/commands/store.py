@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import app, guarded
-from flows.commands.options import (
-    StoreOption,
-)
+from flows.commands.options import StoreOption
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import pkgutil
 import time
 from collections import Counter
@@ -42,6 +43,7 @@ _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_numb
 
 _EDGE_BYTES = 64 * 1024
 _NUM_QUEUED = 1024
+_NUM_THREADS = 8
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -200,7 +202,7 @@ def register_videos(
     classes: Artifact,
     progress: Progress | None = None,
     prints: Sequence[str | None] | None = None,
-    max_workers: int = 8,
+    max_workers: int | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> Outcome:
     """Probe every listed video and publish the list; an unusable one is a row with its reason.
@@ -217,8 +219,10 @@ def register_videos(
         classes: artifact of their classes.
         progress: told after each video.
         prints: what `fingerprints` gave for this listing; taken here when None.
-        max_workers: processes at most, one per `VIDEOS_PER_PROCESS` videos.
-        deadline_s: a video that takes longer is unreadable.
+        max_workers: processes at most, one per `VIDEOS_PER_PROCESS` videos; the number of cores
+            when None.
+        deadline_s: a video that takes longer is unreadable. Part of the key unless it is the usual
+            one, so that such videos can be given more time.
 
     Raises:
         RuntimeError: no process can be started.
@@ -226,7 +230,7 @@ def register_videos(
     started = time.monotonic()
     videos = _by_path(listing)
     if prints is None:
-        prints = fingerprints(spec.videos, listing, max_workers=max_workers)
+        prints = fingerprints(spec.videos, listing)
     entries = [
         [video.path, video.split, list(video.class_ids), fingerprint]
         for video, fingerprint in zip(videos, prints, strict=True)
@@ -234,13 +238,14 @@ def register_videos(
     provenance = Provenance(
         kind="videos",
         name=spec.artifact_name,
-        config={"dataset": spec.dataset, "listing": canonical_hash(entries)},
+        config={"dataset": spec.dataset, "listing": canonical_hash(entries)}
+        | ({} if deadline_s == DEADLINE_S else {"deadline_s": deadline_s}),
         inputs=dict(inputs_of(classes=classes)),
     )
     del entries
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    num_workers = min(max_workers, 1 + len(videos) // VIDEOS_PER_PROCESS)
+    num_workers = min(max_workers or os.cpu_count() or 1, 1 + len(videos) // VIDEOS_PER_PROCESS)
     with (
         closing(store.draft(provenance)) as draft,
         VideoWorkers(num_workers, probe, deadline_s=deadline_s) as workers,
@@ -287,12 +292,12 @@ def _probe_all(
 
 
 def fingerprints(
-    root: Path, listing: Listing, progress: Progress | None = None, max_workers: int = 8
+    root: Path, listing: Listing, progress: Progress | None = None
 ) -> list[str | None]:
     """`file_fingerprint` of each listed video, in the order of their paths."""
     paths = [root / video.path for video in _by_path(listing)]
     prints = []
-    for each in _mapped(file_fingerprint, paths, max_workers):
+    for each in _mapped(file_fingerprint, paths):
         prints.append(each)
         if progress:
             progress(len(prints), len(paths))
@@ -320,11 +325,9 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def _mapped(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], max_workers: int
-) -> Iterator[_Result]:
+def _mapped(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
     """Results in order from threads, with a bounded queue."""
-    with ThreadPoolExecutor(max_workers) as pool:
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         for start in range(0, len(items), _NUM_QUEUED):
             yield from pool.map(function, items[start : start + _NUM_QUEUED])
 

@@ -46,7 +46,7 @@ class Layer:
         """
         self.weight, self.bias = weight.detach().to(dtype), bias.detach().to(dtype)
         self.activation = activation
-        if dtype == torch.bfloat16 and _can_lay_out():
+        if dtype == torch.bfloat16 and can_lay_out():
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, rows)
 
     def moved(self, device: torch.device) -> None:
@@ -115,8 +115,9 @@ def is_known(block: Any) -> bool:
     )
 
 
-def _can_lay_out() -> bool:
-    """Whether this build of torch has what its compiler uses, too."""
-    return torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
-        torch.ops.mkldnn, "_linear_pointwise"
-    )
+def can_lay_out() -> bool:
+    """Whether torch lays bf16 weights out on this processor, with what its compiler uses."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return known and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

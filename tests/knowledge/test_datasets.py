@@ -159,7 +159,9 @@ def test_a_file_that_ends_or_holds_up_the_process_costs_itself_only(root, tmp_pa
     store = Store(tmp_path / "store")
     listing = read_listing(spec(root))
     classes = register_classes(store, "folder", listing.classes)
-    videos = register_videos(store, spec(root), listing, classes.artifact, deadline_s=3).artifact
+    given = (store, spec(root), listing, classes.artifact)
+    videos = register_videos(*given, deadline_s=3).artifact
+    assert videos.manifest.config["deadline_s"] == 3, "another deadline is another artifact"
     found = {row["path"]: (row["status"], row["reason"]) for row in videos.read().to_pylist()}
     assert found == {
         "walk/a.mp4": ("ok", None),

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import knowledge.decoding
-from knowledge.decoding import reasons, seconds
+from knowledge.decoding import VideoError, reasons, seconds
 from knowledge.display_order import display_order, list_packets, runs_for
 from knowledge.probing import probe
 from knowledge.video import (
-    VideoError,
     read_clip,
     read_frames,
     resize_and_crop,

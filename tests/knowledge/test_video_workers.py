@@ -1,5 +1,7 @@
 """A video that ends the process which decodes it costs that video and no other."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ import pytest
 
 from knowledge.decoding import VideoError
 from knowledge.video_workers import DIED, VideoWorkers
-from tests.knowledge.deadly import read
+from tests.knowledge.deadly import own_pid, read
 
 
 def outcomes(count, names, known=None, **given):
@@ -48,6 +50,20 @@ def test_a_known_culprit_is_not_tried_again():
     assert outcomes(0, ["kills"], known=DIED) == [DIED]
 
 
+def test_processes_that_die_idle_are_replaced():
+    with VideoWorkers(1, own_pid) as workers:
+        first = int(workers.result(workers.start(Path("good")))[0])
+        os.kill(first, signal.SIGKILL)
+        while alive(first):
+            time.sleep(0.02)
+        waiting = [workers.start(Path("good")) for _ in range(3)]
+        found = {int(workers.result(each)[0]) for each in waiting}
+        time.sleep(0.5)  # now the pool has noticed that nobody is left
+        os.kill(found.pop(), signal.SIGKILL)
+        time.sleep(0.5)
+        assert int(workers.result(workers.start(Path("good")))[0]) != first
+
+
 def test_workers_end_with_the_process_that_started_them():
     code = (
         "import time\n"
@@ -84,7 +100,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(root)!r})\n"
         "from pathlib import Path\n"
-        "from tests.knowledge.deadly import read\n"
+        "from tests.knowledge.deadly import own_pid, read\n"
         "from knowledge.video_workers import VideoWorkers\n"
         "with VideoWorkers(1, read) as workers:\n"
         "    print(workers.result(workers.start(Path('good'), 1)))\n"
