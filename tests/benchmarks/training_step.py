@@ -8,10 +8,10 @@ and trains the same tower on the mean of a clip's frames with cross entropy; the
 training on pictures which are ready. CPU seconds are those of this process: what decoding processes
 take is not seen from here.
 
-Measured with one thread on a 2-core machine (no GPU), 4 videos and T=4, CPU ms per clip. Reading:
-plain 213, ours in threads 47, in processes 3 (of the process that trains). A whole step: plain
-1,324, ours 1,305, limit 1,142: the tower is nearly all of it, and what reading saves, MGDM's eight
-blocks and its loss take. Wall times were not measured on idle cores.
+Measured with one thread on an otherwise idle 2-core machine (no GPU), 4 videos and T=4, CPU ms per
+clip. Reading: plain 217, ours in threads 35, in processes 3 (of the process that trains). A whole
+step: plain 1,367 (2,711 of wall time, as it reads and trains in turns), ours 1,119 (1,235), limit
+1,078: the tower is nearly all of it.
 """
 
 import statistics
