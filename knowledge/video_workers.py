@@ -111,14 +111,14 @@ class VideoWorkers(Generic[_Result]):
         except TimeoutError:
             reason = f"{_TOO_LONG} {self.deadline_s:g} s"
         except (ProcessExpired, BrokenProcessPool, CancelledError) as error:
+            if waiting.tries < _TRIES:
+                self._submit(waiting)
+                return self.result(waiting)
             if not self._has_answered and isinstance(error, BrokenProcessPool):
                 raise RuntimeError(
                     "no process that reads videos could be started; a script of your own must call "
                     'this below `if __name__ == "__main__":`'
                 ) from error
-            if waiting.tries < _TRIES:  # the process may have died of something else
-                self._submit(waiting)
-                return self.result(waiting)
             reason = DIED
         self._has_answered = True
         if reason is not None:
