@@ -34,7 +34,7 @@ from training.mgdm_recipes import mgdm_variants
 from training.recipes import recipe
 from training.reproduction import Expected, compare, markdown
 
-WORLD = StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16)
+WORLD = StickworldConfig(train_per_class=56, val_per_class=2, test_per_class=16)
 
 
 @dataclass(frozen=True)
