@@ -265,16 +265,18 @@ def test_a_reply_that_is_being_recorded_is_not_in_flight(server, model, ledger):
 
 
 def test_requests_per_minute_are_kept(server, model, ledger):
+    started = time.monotonic()
     sender = sender_of(model, ledger, concurrency=8, requests_per_minute=240)  # 4 a second
     send_all(sender, range(1, 8), workers=8)
-    assert server.arrived[6] - server.arrived[0] >= 0.7
+    assert server.arrived[6] - started >= 0.75
 
 
 def test_tokens_per_minute_are_kept(server, model, ledger):
     # Some 105 tokens each, 210 a second.
+    started = time.monotonic()
     sender = sender_of(model, ledger, concurrency=8, tokens_per_minute=12_600)
     send_all(sender, range(1, 6), workers=8)
-    assert server.arrived[4] - server.arrived[0] >= 1.0
+    assert server.arrived[4] - started >= 1.0
 
 
 @pytest.mark.parametrize(
