@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -61,9 +61,8 @@ def prefect_server() -> Iterator[None]:
         start_new_session=True,  # Ctrl-C is for the command, which then stops the server
     )
     try:
-        _wait(process, url)
         os.environ["PREFECT_API_URL"] = url
-        with _no_heartbeat():
+        with _client(lambda: _wait(process, url)):
             yield
     finally:
         _drain(url)
@@ -78,16 +77,22 @@ def prefect_server() -> Iterator[None]:
 
 
 @contextmanager
-def _no_heartbeat() -> Iterator[None]:
-    """Flows without heartbeats, for which each would wait a second at its end.
+def _client(wait: Callable[[], None]) -> Iterator[None]:
+    """One client for all flows inside; Prefect is imported while the server starts.
 
-    They tell a server that outlives a flow whether the flow is alive; ours dies with it. No value
-    in the environment turns them off.
+    They have no heartbeats, for which each would wait a second at its end: those tell a server that
+    outlives a flow whether the flow is alive, and ours dies with it. No value in the environment
+    turns them off.
     """
+    import prefect.main  # noqa: F401  all of it, while the server starts
+    from prefect.context import SyncClientContext
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+        client = SyncClientContext()
+        wait()
+        with client:
+            yield
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
