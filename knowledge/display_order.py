@@ -23,6 +23,7 @@ _CONTAINERS = ("mov,mp4", "matroska")
 """Formats whose packets are whole pictures with the times at which they are shown."""
 _CODECS = {"h264", "hevc", "mpeg4", "mpeg2video", "vp9", "libdav1d", "mjpeg"}
 """Decoders that give one picture per packet of a sound file and can start at any key frame."""
+_CHANGES = {"new_extradata", "param_change"}
 _PLACEHOLDER_BYTES = 19
 """MPEG-4 packets up to this size may stand for "as before" and hold no picture."""
 _VOP, _I_VOP, _B_VOP = b"\x00\x00\x01\xb6", 0, 2
@@ -93,9 +94,7 @@ def list_packets(container: InputContainer, stream: av.VideoStream, kept_bytes: 
             keys.append(index)
         if packet.is_discard:
             hidden.add(index)
-        changing = (
-            changing or packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
-        )
+        changing |= any(side.data_type in _CHANGES for side in packet.iter_sidedata())
         num_bytes += packet.size
         if num_bytes <= kept_bytes:
             kept.append(packet)

@@ -1,4 +1,4 @@
-"""One Prefect server for all flow tests, a small dataset of real videos, and the command line."""
+"""One Prefect server, a small dataset of real videos, the command line, and a model to ask."""
 
 import os
 
@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from flows.server import prefect_server
 from tests.clip_weights import save_random_clip
+from tests.flows.command_line import described
+from tests.llm_server import LlmServer
 from tests.video_files import write_video
 
 NAMES = ("walk", "run", "sit", "wave")
@@ -51,3 +53,16 @@ def actionlore(server, tmp_path, monkeypatch):
         return CliRunner().invoke(app, [str(each) for each in arguments], env=environment)
 
     return run
+
+
+@pytest.fixture
+def registered(actionlore, videos):
+    done = actionlore("register", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    assert done.exit_code == 0, done.stderr
+    assert "videos/tiny@" in done.stdout
+
+
+@pytest.fixture
+def endpoint():
+    with LlmServer(described) as server:
+        yield server

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artifacts.store import Store
-from tests.flows.test_cli import failed
+from tests.flows.command_line import failed
 from training.export import load
 
 QUICK = (

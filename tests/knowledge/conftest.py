@@ -1,4 +1,4 @@
-"""A tiny real CLIP and the artifacts of a tiny dataset."""
+"""A tiny real CLIP, the artifacts of a tiny dataset, and a model asked about a few classes."""
 
 import pytest
 import torch
@@ -11,7 +11,11 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
+from knowledge.llm.client import OpenAiChat
+from knowledge.llm.ledger import Ledger
 from tests.clip_weights import save_random_clip
+from tests.knowledge.asking import KEY, describe, publish_classes
+from tests.llm_server import LlmServer
 from tests.video_files import write_video
 
 
@@ -41,3 +45,32 @@ def dataset(tmp_path_factory):
     classes = register_classes(store, "tiny", listing.classes).artifact
     videos = register_videos(store, spec, listing, classes).artifact
     return store, spec, classes, videos
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def classes(store):
+    return publish_classes(store)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def server():
+    with LlmServer(answer=describe) as server:
+        yield server
+
+
+@pytest.fixture
+def model(server):
+    model = OpenAiChat(server.url, "test-model", KEY, timeout_s=10)
+    yield model
+    model.close()

@@ -6,7 +6,7 @@ import pytest
 from knowledge.export import ExportConfig, export
 from knowledge.filters import MiningConfig
 from knowledge.mining import mine
-from tests.knowledge.test_mining import rich_world
+from tests.knowledge.mining_world import rich_world
 
 
 @pytest.fixture(scope="module")

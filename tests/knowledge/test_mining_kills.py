@@ -16,7 +16,7 @@ from artifacts.store import Store
 from knowledge import mining, nearest
 from knowledge.filters import MiningConfig
 from knowledge.mining import mine
-from tests.knowledge.test_mining import rich_world
+from tests.knowledge.mining_world import rich_world
 
 NUM_KILLS = 25
 NUM_VIDEOS = 32

@@ -1,0 +1,66 @@
+"""The command `pipeline`: the options of its commands, and what stops it before it pays."""
+
+from artifacts.store import Store
+from tests.flows.command_line import failed, halted, last_state
+
+
+def test_a_pipeline_halts_at_a_cap_too_and_its_runs_are_cancelled(
+    actionlore, server, endpoint, videos, weights, tmp_path
+):
+    given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    clip = ("--clip", "tiny-vit", "--clip-weights", weights)
+    asked = ("--base-url", endpoint.url, "--model", "m", "--concurrency", 1, "--rpm", 1e6)
+    options = ("--kind", "description", "--kind-set", "description.sampling.temperature=0.3")
+    endpoint.usage = lambda body, text: (1000, 500)
+    done = actionlore(*given, *clip, *asked, *options, "--max-tokens", 3000)
+    halted(done, "the cap of 3000 tokens leaves no room")
+    assert 0 < endpoint.num_requests < 4
+    assert endpoint.requests[0][2]["temperature"] == 0.3
+    for flow in ("extract", "pipeline"):
+        state = last_state(server, flow)
+        assert state["type"] == "CANCELLED", state
+        assert "the cap of 3000 tokens" in state["message"]
+    assert not Store(tmp_path / "store").published("descriptions")
+    failed(actionlore(*given, *clip, "--kind-set", "rounds=3"), "--kind-set 'rounds=3'")
+    failed(actionlore(*given, *clip, "--max-tokens", 9), "no effect on recorded replies")
+    unused = ("--kind-set", "anatomy.sampling.temperature=1")
+    failed(actionlore(*given, *clip, *unused), "only cooccurrence, description is asked")
+
+
+def test_a_pipeline_finds_out_what_is_wrong_before_it_pays(
+    actionlore, endpoint, videos, weights, tmp_path
+):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"action {i}\n" for i in range(8)) + "\n\n")
+    given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    clip = ("--clip", "tiny-vit", "--clip-weights", weights, "--corpus", texts)
+    asked = ("--base-url", endpoint.url, "--model", "m")
+    failed(actionlore(*given, *clip, *asked), "of 10 rows 2 empty, more than max_unusable=0.01")
+    unused = (*given, *clip[:4], *asked, "--corpus-template", "a {label}")
+    failed(actionlore(*unused), "--corpus-template, --corpus-max-unusable")
+    assert endpoint.num_requests == 0
+
+
+def test_a_pipeline_mines_with_the_options_of_mine(
+    actionlore, server, videos, weights, tmp_path, monkeypatch
+):
+    seen = []
+
+    def mine(store, spec):
+        seen.append(spec)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("flows.pipeline.mine", mine)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"action {i}\n" for i in range(8)) + "\n")
+    given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
+    clip = ("--clip", "tiny-vit", "--clip-weights", weights, "--corpus", texts)
+    how = ("--precision", "fp32", "--workers", 1, "--decode-limit", 7)
+    corpus = ("--corpus-template", "a {label}", "--corpus-max-unusable", 0.2)
+    failed(actionlore(*given, *clip, *how, *corpus), "enough")
+    [spec] = seen
+    assert (spec.encoding.precision, spec.encoding.num_workers) == ("fp32", 1)
+    assert spec.encoding.deadline_s == 7
+    assert (spec.corpus_texts.template, spec.corpus_texts.max_unusable) == ("a {label}", 0.2)
+    registered = Store(tmp_path / "store").get("videos/tiny")
+    assert registered.manifest.config["deadline_s"] == 7
