@@ -34,8 +34,6 @@ from training.mgdm_recipes import mgdm_variants
 from training.recipes import recipe
 from training.reproduction import Expected, compare, markdown
 
-WORLD = StickworldConfig(train_per_class=56, val_per_class=2, test_per_class=16)
-
 
 @dataclass(frozen=True)
 class Paper:
@@ -43,6 +41,10 @@ class Paper:
 
     variants: tuple[str, ...]
     """Of the recipes `PAPER_stickworld_VARIANT`."""
+    train_per_class: int
+    """Training clips of the demo world: as many as leave all runs below an hour on two cores."""
+    settings: tuple[str, ...] = ()
+    """Changes to every recipe: with more clips, fewer epochs."""
     datasets: tuple[str, ...] = ()
     """Those of the paper's recipes `PAPER_DATASET_VARIANT`, whose top-1 is shown beside."""
     zero_shot: str | None = None
@@ -50,13 +52,19 @@ class Paper:
 
 
 PAPERS = {
-    "mgdm": Paper(tuple(mgdm_variants()), ("kinetics400", "hmdb51", "ucf101")),
+    "mgdm": Paper(
+        tuple(mgdm_variants()),
+        train_per_class=96,
+        settings=("optim.epochs=20", "optim.warmup_epochs=2"),
+        datasets=("kinetics400", "hmdb51", "ucf101"),
+    ),
     "actionclip": Paper(
         (
             *("transf", "transf_cls", "lstm", "conv_1d", "meanp"),
             *("no_prompt", "text_frozen"),
             *(f"shots{shots}" for shots in SHOTS),
         ),
+        train_per_class=48,
         zero_shot="transf",
     ),
 }
@@ -70,7 +78,7 @@ class ReproduceSpec(BaseModel):
     paper: str
     videos: Path
     """Where the world is rendered to."""
-    world: StickworldConfig = WORLD
+    world: StickworldConfig
     variants: tuple[str, ...]
     zero_shot: str | None = None
     settings: tuple[str, ...] = ()
@@ -84,7 +92,7 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     """Run a paper's tables unattended; a second run goes on where the first was stopped.
 
     Args:
-        directory: videos go to `videos`, artifacts to `artifacts`, the tables to PAPER.md below it.
+        directory: gets the videos in `videos/PAPER`, `artifacts`, and the tables in `PAPER.md`.
         paper: one of `PAPERS`.
         num_seeds: runs per variant.
         settings: changes to every recipe, such as `optim.epochs=10`.
@@ -97,10 +105,13 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     known, store = PAPERS[paper], str(directory / "artifacts")
     spec = ReproduceSpec(
         paper=paper,
-        videos=directory / "videos",
+        videos=directory / "videos" / paper,
+        world=StickworldConfig(
+            train_per_class=known.train_per_class, val_per_class=2, test_per_class=16
+        ),
         variants=known.variants,
         zero_shot=known.zero_shot,
-        settings=settings,
+        settings=(*known.settings, *settings),
         num_seeds=num_seeds,
         at_once=os.cpu_count() or 1,
     )
