@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from artifacts.inspection import accuracies, markdown_table, negatives_of
 from artifacts.store import Artifact, Store
@@ -46,7 +49,7 @@ def report(store: Store, steps: Sequence[Step]) -> str:
             "## Where to look next",
             "```sh\n"
             + "\n".join(
-                f".venv/bin/actionlore {command} --store {store.root}"
+                f"{_program()} {command} --store {shlex.quote(store.root)}"
                 for command in (
                     "inspect cooccurrence/stickworld",
                     f"inspect negatives/stickworld --video {video_ids[0]}",
@@ -57,6 +60,12 @@ def report(store: Store, steps: Sequence[Step]) -> str:
             + "\n```\n",
         ]
     )
+
+
+def _program() -> str:
+    """How the command was called, if this was it."""
+    called = sys.argv[0]
+    return shlex.quote(called) if Path(called).name == "actionlore" else "actionlore"
 
 
 def partner_found(negatives: Artifact) -> float:

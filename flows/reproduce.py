@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 from collections import defaultdict
@@ -26,10 +25,10 @@ from flows.train_model import TrainSpec, train
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.stickworld.classes import pairs_by_reason
 from knowledge.datasets.stickworld.generate import StickworldConfig
-from knowledge.datasets.stickworld.reader import SINGLE_LABEL
+from knowledge.datasets.stickworld.reader import write_part
 from knowledge.video_workers import be_worker
 from training.actionclip_recipes import SHOTS
-from training.config import RuntimeConfig
+from training.config import RunConfig, RuntimeConfig, override
 from training.mgdm_recipes import mgdm_variants
 from training.recipes import recipe
 from training.reproduction import Expected, compare, markdown
@@ -41,8 +40,8 @@ class Paper:
 
     variants: tuple[str, ...]
     """Of the recipes `PAPER_stickworld_VARIANT`."""
-    train_per_class: int
-    """Training clips of the demo world: as many as leave all runs below an hour on two cores."""
+    world: StickworldConfig
+    """As many training clips as leave all runs below an hour on two cores."""
     settings: tuple[str, ...] = ()
     """Changes to every recipe: with more clips, fewer epochs."""
     datasets: tuple[str, ...] = ()
@@ -54,7 +53,7 @@ class Paper:
 PAPERS = {
     "mgdm": Paper(
         tuple(mgdm_variants()),
-        train_per_class=96,
+        world=StickworldConfig(train_per_class=96, val_per_class=2, test_per_class=16),
         settings=("optim.epochs=20", "optim.warmup_epochs=2"),
         datasets=("kinetics400", "hmdb51", "ucf101"),
     ),
@@ -64,7 +63,7 @@ PAPERS = {
             *("no_prompt", "text_frozen"),
             *(f"shots{shots}" for shots in SHOTS),
         ),
-        train_per_class=48,
+        world=StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16),
         zero_shot="transf",
     ),
 }
@@ -106,9 +105,7 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     spec = ReproduceSpec(
         paper=paper,
         videos=directory / "videos" / paper,
-        world=StickworldConfig(
-            train_per_class=known.train_per_class, val_per_class=2, test_per_class=16
-        ),
+        world=known.world,
         variants=known.variants,
         zero_shot=known.zero_shot,
         settings=(*known.settings, *settings),
@@ -124,9 +121,32 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     console.print(f"\n{text}\n\nwritten to {path}")
 
 
+def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str]) -> None:
+    """Refuse settings before anything is rendered.
+
+    Raises:
+        ValueError: one that no recipe knows, a seed, or what makes two variants the same.
+    """
+    found: dict[RunConfig, str] = {}
+    for variant in variants:
+        config = override(recipe(f"{paper}_stickworld_{variant}").config, settings)
+        if config.seed:
+            raise ValueError(f"--set seed={config.seed}: the seeds are 0 to N - 1 of --seeds N")
+        if (other := found.setdefault(config, variant)) != variant:
+            raise ValueError(
+                f"with --set {' --set '.join(settings)} the variants {other} and {variant} are the "
+                "same; leave out what sets them apart"
+            )
+
+
 @flow(name="reproduce")
 def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
-    """Every variant with every seed on the demo world; the comparisons come last."""
+    """Every variant with every seed on the demo world; the comparisons come last.
+
+    Raises:
+        ValueError: settings that cannot be, or after which variants are no longer apart.
+    """
+    check_settings(spec.paper, spec.variants, spec.settings)
     steps = mined_world(store, spec.videos, spec.world)
     seeds, world = range(spec.num_seeds), name_of(steps[-1])
     runs = [_run(spec, world, each, seed) for seed in seeds for each in spec.variants]
@@ -146,8 +166,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
             for made in trained[len(runs) :]
         ]
         steps += [each for made in scored for each in made]
-        title = f"{spec.zero_shot}, trained on other classes"
-        unseen = {title: [made[-1].ref for made in scored]}
+        unseen = {f"{spec.zero_shot}_of_other_classes": [made[-1].ref for made in scored]}
         name = f"stickworld-{spec.paper}-zero-shot"
         comparisons.append(compare_task(store, name, unseen, {}))
     return [*steps, *comparisons]
@@ -171,12 +190,8 @@ def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
     table = Store(store).get(classes).read(["name", "is_base_75"]).to_pylist()
     wanted = {row["name"] for row in table if row["is_base_75"] == is_base}
     name = "stickworld-base" if is_base else "stickworld-novel"
-    labels = spec.videos / f"{name}.csv"
-    with (spec.videos / SINGLE_LABEL).open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row[1] in wanted or row[1] == "label"]
-    with labels.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-    given = DatasetSpec(dataset="folder", videos=spec.videos, labels=str(labels), name=name)
+    labels = str(write_part(spec.videos, name, wanted))
+    given = DatasetSpec(dataset="folder", videos=spec.videos, labels=labels, name=name)
     _, videos = register(store, given)
     mined = mine(store, MineSpec(dataset=name_of(videos), videos=spec.videos, clip=WORLD_CLIP))
     return name_of(mined[-1])

@@ -65,15 +65,17 @@ def prefect_server() -> Iterator[None]:
         with _client(lambda: _wait(process, url)):
             yield
     finally:
-        _drain(url)
-        os.environ.pop("PREFECT_API_URL", None)
-        process.terminate()
         try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        signal.signal(signal.SIGTERM, before)
+            _drain(url)
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def step(outcome: Outcome) -> Step:
 
 
 def show_accuracies(metrics: Sequence[Artifact]) -> None:
-    """One line per protocol and run; frozen CLIP, which is the same in all runs, comes once."""
+    """One line per protocol and run; frozen CLIP's, the same in many runs, come once."""
     if not metrics:
         return
     table = Table(
@@ -79,10 +79,10 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     for artifact in metrics:
         for row in accuracies(artifact):
             run = "frozen CLIP" if row["frozen"] else artifact.manifest.name
-            if (run, row["protocol"]) not in seen:
-                seen.add((run, row["protocol"]))
-                cells = (row.get(name, "") for name in ("top1", "top5", "map", "videos"))
-                table.add_row(run, row["protocol"], *cells)
+            cells = [row.get(name, "") for name in ("protocol", "top1", "top5", "map", "videos")]
+            if (run, *cells) not in seen:
+                seen.add((run, *cells))
+                table.add_row(run, *cells)
     console.print(table)
 
 

@@ -24,6 +24,7 @@ _CONTAINERS = ("mov,mp4", "matroska")
 _CODECS = {"h264", "hevc", "mpeg4", "mpeg2video", "vp9", "libdav1d", "mjpeg"}
 """Decoders that give one picture per packet of a sound file and can start at any key frame."""
 _CHANGES = {"new_extradata", "param_change"}
+"""Side data of a packet after which all later ones are decoded in another way."""
 _PLACEHOLDER_BYTES = 19
 """MPEG-4 packets up to this size may stand for "as before" and hold no picture."""
 _VOP, _I_VOP, _B_VOP = b"\x00\x00\x01\xb6", 0, 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -89,16 +90,17 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
             title = protocol.replace("zero_shot/", "frozen CLIP, ")
             lines.append(line(title, variants[0], protocol, [""] * len(papers)))
     for variant in variants:
-        own = {
-            each
-            for of, each, metric in found
-            if (of, metric) == (variant, metrics[0]) and not each.startswith("zero_shot")
-        }
-        protocol = next((each for each in own if each.endswith("/all")), min(own))
+        protocol = _own_protocol(each for of, each, _ in found if of == variant)
         values = expected.get(variant, {})
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
         lines.append(line(variant.replace("_", " "), variant, protocol, known))
     return markdown_table(["", *titles, *(f"paper, {title}" for title in papers)], lines)
+
+
+def _own_protocol(protocols: Iterable[str]) -> str:
+    """That of the model; of several inference contexts the one with all classes."""
+    own = sorted({each for each in protocols if not each.startswith("zero_shot")})
+    return next((each for each in own if each.endswith("/all")), own[0])
 
 
 def _rows(
@@ -124,5 +126,6 @@ def _rows(
     ]
 
 
-def _cell(row: dict[str, float]) -> str:
-    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}"
+def _cell(row: dict[str, Any]) -> str:
+    spread = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else ""
+    return f"{100 * row['mean']:.1f}{spread}"

@@ -4,6 +4,8 @@ import itertools
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import knowledge.decoding
+import knowledge.display_order
 from knowledge.decoding import VideoError, reasons, seconds
 from knowledge.display_order import display_order, list_packets, runs_for
 from knowledge.probing import probe
@@ -210,6 +213,27 @@ def test_the_first_size_is_read_before_it_changes(tmp_path):
     frames = read_frames(tmp_path / "changing-size.ts", lambda n: [0, 5])
     assert [index_of(image) for image in frames.images.numpy()] == [0, 5]
     assert frames.images.shape == (2, 3, 48, 64)
+
+
+@pytest.mark.parametrize("kind", ["new_extradata", "param_change", "skip_samples"])
+def test_side_data_that_changes_decoding_leaves_the_order_open(tmp_path, monkeypatch, kind):
+    assert kind in get_args(av.packet.PktSideDataT)
+    path = write(tmp_path / "gop-12.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        first = SimpleNamespace(
+            **{name: getattr(packets[0], name) for name in ("pts", "dts", "size")},
+            is_keyframe=True,
+            is_discard=False,
+            iter_sidedata=lambda: iter([SimpleNamespace(data_type=kind)]),
+        )
+        monkeypatch.setattr(
+            knowledge.display_order, "frame_packets", lambda *_: [first, *packets[1:]]
+        )
+        listing = list_packets(container, stream)
+        assert listing.changing == (kind != "skip_samples")
+        assert (display_order(container, stream, listing) is None) == listing.changing
 
 
 def test_frames_cut_off_by_an_edit_list_do_not_exist(tmp_path):

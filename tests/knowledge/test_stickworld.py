@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from knowledge.datasets.class_lists import class_list
+from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.stickworld.actions import ACTIONS
 from knowledge.datasets.stickworld.classes import CLASS_NAMES, CLASSES, CONFUSABLE_PAIRS
 from knowledge.datasets.stickworld.contact_sheet import contact_sheet
@@ -29,12 +31,16 @@ from knowledge.datasets.stickworld.grammar import (
     single_plan,
     single_plans,
 )
+from knowledge.datasets.stickworld.reader import read
 from knowledge.datasets.stickworld.render import NUM_FRAMES, render_clip, set_stage
 from knowledge.datasets.stickworld.style import draw_style, generator
 
 TINY = StickworldConfig(
     seed=3, train_per_class=0, val_per_class=0, test_per_class=0, train_multi=10, test_multi=2
 )
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def plan_of(name: str, video_id: str = "same") -> ClipPlan:
@@ -51,7 +57,7 @@ def digests(directory: Path) -> dict[str, str]:
 
 def test_classes_are_the_published_ones_and_pairs_use_them_once() -> None:
     assert [entry.class_id for entry in CLASSES] == list(range(1, 37))
-    assert len(set(CLASS_NAMES)) == 36
+    assert class_list("stickworld")["name"].tolist() == list(CLASS_NAMES)
     assert [entry.group for entry in CLASSES] == sorted(
         (entry.group for entry in CLASSES),
         key=["person_movement", "object_manipulation", "person_interaction"].index,
@@ -193,6 +199,41 @@ def test_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
         assert (two / row["file"]).is_file()
         assert set(row["label"].split("|")) <= set(CLASS_NAMES)
     assert (two / "single.csv").read_text(encoding="utf-8") == "file,label,split\n"
+    spec = DatasetSpec(dataset="stickworld", videos=two, labels=str(two / "multi.csv"))
+    listed = {clip.path: {CLASS_NAMES[i - 1] for i in clip.class_ids} for clip in read(spec).videos}
+    assert listed == {row["file"]: set(row["label"].split("|")) for row in rows}
+    assert max(map(len, listed.values())) > 1
+
+
+def test_a_directory_without_a_world_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no demo world.*actionlore world"):
+        read(DatasetSpec(dataset="stickworld", videos=tmp_path))
+
+
+_INTERRUPTED = """
+import sys
+from pathlib import Path
+from knowledge.datasets.stickworld.generate import StickworldConfig, generate
+
+class Enough(BaseException): ...
+
+def progress(done, total):
+    if done:
+        raise Enough
+
+if __name__ == "__main__":
+    try:
+        generate(Path(sys.argv[1]), StickworldConfig(), 2, progress)
+    except Enough:
+        pass
+"""
+
+
+def test_an_interrupted_call_renders_little_more(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_INTERRUPTED)
+    subprocess.run([sys.executable, script, tmp_path / "world"], check=True, cwd=ROOT)
+    assert 8 <= len(list((tmp_path / "world").rglob("*.mp4"))) <= 64  # of 1,152
 
 
 def test_generate_completes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ class Canvas:
         self.image.paste((15, 15, 20), (left, top, left + width, top + height), mask)
 
 
+def between(first: Point, second: Point, share: float) -> Point:
+    """The point at a share of the way."""
+    return (
+        first[0] + (second[0] - first[0]) * share,
+        first[1] + (second[1] - first[1]) * share,
+    )
+
+
 def rotate(vector: Point, degrees: float) -> Point:
     """`vector` turned clockwise, the way a figure that faces right leans forward."""
     angle = math.radians(degrees)

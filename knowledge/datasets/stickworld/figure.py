@@ -257,7 +257,6 @@ def _draw_torso(canvas: Canvas, body: Body, pose: Pose, joints: Joints) -> None:
 def _draw_head(canvas: Canvas, body: Body, pose: Pose, joints: Joints) -> None:
     r = body.head
     turned = pose.lean + pose.nod + pose.tilt
-    side = pose.facing * pose.look
 
     def at(forward: float, up: float) -> Point:
         x, y = rotate((forward * r * pose.look, up * r), turned)
@@ -268,7 +267,7 @@ def _draw_head(canvas: Canvas, body: Body, pose: Pose, joints: Joints) -> None:
         canvas.disc(at(0.0, -0.18), 0.78 * r, body.skin, outline=False)
         features = [at(-0.32, -0.05), at(0.32, -0.05)]
     else:
-        canvas.disc(at(0.98, -0.16), 0.2 * r, body.skin, outline=side != 0)
+        canvas.disc(at(0.98, -0.16), 0.2 * r, body.skin)
         canvas.disc(at(0.26, -0.14), 0.74 * r, body.skin, outline=False)
         features = [at(0.55, 0.05)]
     for eye in features:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowledge.datasets.stickworld.encode import write_video
 from knowledge.datasets.stickworld.grammar import multi_plans, single_plans
 from knowledge.datasets.stickworld.render import RENDERER_VERSION, ClipPlan, render_clip
+from knowledge.video_workers import be_worker
 
 _BATCH = 8
 
@@ -113,10 +114,15 @@ def _render_all(missing: list[tuple[Path, ClipPlan]], seed: int, workers: int) -
         for batch in batches:
             yield _render_batch(batch, seed)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_render_batch, batch, seed) for batch in batches]
-        for future in as_completed(futures):
-            yield future.result()
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=be_worker) as pool:
+        try:
+            futures = [pool.submit(_render_batch, batch, seed) for batch in batches]
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or all would be rendered first
+            raise
 
 
 def _render_batch(batch: list[tuple[Path, ClipPlan]], seed: int) -> int:

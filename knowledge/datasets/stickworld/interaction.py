@@ -6,7 +6,7 @@ The actor faces the partner unless said otherwise; both have been placed at a di
 
 import math
 
-from knowledge.datasets.stickworld.canvas import Point
+from knowledge.datasets.stickworld.canvas import Point, between
 from knowledge.datasets.stickworld.figure import Person
 from knowledge.datasets.stickworld.movement import dance, run
 from knowledge.datasets.stickworld.props import Prop, PropKind
@@ -22,13 +22,6 @@ def _pair(stage: Stage, who: int) -> tuple[Person, Person]:
 
 def _middle(first: Person, second: Person, y: float) -> Point:
     return (first.pose.x + second.pose.x) / 2.0, y
-
-
-def _mix(first: Point, second: Point, share: float) -> Point:
-    return (
-        first[0] + (second[0] - first[0]) * share,
-        first[1] + (second[1] - first[1]) * share,
-    )
 
 
 def talk(stage: Stage, who: int, u: float) -> None:
@@ -106,8 +99,8 @@ def push(stage: Stage, who: int, u: float) -> None:
     chest = second.point("neck", 0.09, -0.1)
     cocked = first.point("neck", 0.12, -0.12)
     ahead = keys(p, (0.05, 0.3), (0.24, 0.3), (0.4, 1.0), (0.72, 0.92), (1.0, 0.3))
-    first.reach(0, _mix(cocked, (chest[0], chest[1] + 0.02), ahead))
-    first.reach(1, _mix(cocked, (chest[0], chest[1] - 0.03), ahead))
+    first.reach(0, between(cocked, (chest[0], chest[1] + 0.02), ahead))
+    first.reach(1, between(cocked, (chest[0], chest[1] - 0.03), ahead))
 
 
 def give(stage: Stage, who: int, u: float) -> None:
@@ -129,7 +122,7 @@ def give(stage: Stage, who: int, u: float) -> None:
     meet = (other.x + 0.28 * other.facing, 0.6)
     other.lean += 1.0
     second.reach(0, (meet[0] + 0.02 * other.facing, meet[1] - 0.05))
-    first.reach(0, _mix(first.point("neck", 0.2, -0.2), meet, near))
+    first.reach(0, between(first.point("neck", 0.2, -0.2), meet, near))
     handed = p > 0.47
     hand = (second if handed else first).joints().hands[0]
     facing = other.facing if handed else pose.facing
@@ -155,7 +148,7 @@ def punch(stage: Stage, who: int, u: float) -> None:
     other.legs = [(10.0, 6.0), (-12.0, 8.0)]
     face = second.point("head", 0.1, -0.01)
     guard = second.point("head", 0.17, -0.02 + 0.05 * hit)
-    first.reach(0, _mix(first.point("neck", 0.15, 0.0), face, jab))
+    first.reach(0, between(first.point("neck", 0.15, 0.0), face, jab))
     first.reach(1, first.point("neck", 0.14, 0.02))
     second.reach(0, (guard[0], guard[1]))
     second.reach(1, second.point("neck", 0.12, -0.06))
@@ -174,7 +167,7 @@ def high_five(stage: Stage, who: int, u: float) -> None:
         pose.lean = 2.0 + 8.0 * slap
         pose.legs = [(14.0, 8.0), (-14.0, 6.0)]
         raised = person.point("head", 0.13, -0.04)
-        person.reach(0, _mix(raised, (x - 0.012 * pose.facing, y), slap))
+        person.reach(0, between(raised, (x - 0.012 * pose.facing, y), slap))
 
 
 def chase(stage: Stage, who: int, u: float) -> None:

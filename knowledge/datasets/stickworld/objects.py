@@ -6,20 +6,13 @@ track walks, sits or lies.
 
 import math
 
-from knowledge.datasets.stickworld.canvas import Colour, Point
+from knowledge.datasets.stickworld.canvas import Colour, Point, between, rotate
 from knowledge.datasets.stickworld.figure import Person
 from knowledge.datasets.stickworld.props import Prop, door_edge
 from knowledge.datasets.stickworld.scene import Stage
 from knowledge.datasets.stickworld.style import CLIP_S, keys, pulse, sine
 
 CARDBOARD: tuple[Colour, ...] = ((198, 148, 86), (170, 118, 66), (214, 172, 112), (150, 110, 80))
-
-
-def _mix(first: Point, second: Point, share: float) -> Point:
-    return (
-        first[0] + (second[0] - first[0]) * share,
-        first[1] + (second[1] - first[1]) * share,
-    )
 
 
 def kick_ball(stage: Stage, who: int, u: float) -> None:
@@ -64,14 +57,14 @@ def throw_ball(stage: Stage, who: int, u: float) -> None:
         drawn = person.point("head", -0.16, 0.1)
         above = person.point("head", 0.1, 0.24)
         rest = person.point("neck", 0.26, -0.1)
-        hand = _mix(_mix(rest, drawn, back), above, 4 * 0.8 * back * (1 - back) * (p > 0.3))
+        hand = between(between(rest, drawn, back), above, 4 * 0.8 * back * (1 - back) * (p > 0.3))
         if p > 0.42:
-            hand = _mix(hand, released, keys(p, (0.42, 0.0), (0.5, 1.0)))
-        person.reach(0, _mix(hand, person.point("neck", 0.3, -0.08), 0.8 * after))
+            hand = between(hand, released, keys(p, (0.42, 0.0), (0.5, 1.0)))
+        person.reach(0, between(hand, person.point("neck", 0.3, -0.08), 0.8 * after))
         person.reach(1, person.point("neck", 0.22 + 0.08 * back, -0.16 + 0.14 * back))
     else:
-        hand = _mix(released, person.point("neck", 0.13, -0.08), back)
-        low = _mix(hand, person.point("neck", 0.3, -0.08), 0.7 * after)
+        hand = between(released, person.point("neck", 0.13, -0.08), back)
+        low = between(hand, person.point("neck", 0.3, -0.08), 0.7 * after)
         person.reach(0, (low[0], low[1] - 0.03))
         person.reach(1, (low[0], low[1] + 0.03))
     flight = max(0.0, (p - 0.5) / 0.5)
@@ -96,8 +89,7 @@ def _cardboard(stage: Stage) -> tuple[Colour, float]:
 def carry_box(stage: Stage, who: int, u: float) -> None:
     """A box in both arms in front of the body."""
     person = stage.people[who]
-    if person.pose.front:
-        person.pose.front = False
+    person.pose.front = False
     jog = 0.008 * sine(stage.style.cycles(u, 1.7))
     person.pose.lean -= 3.0
     _hold_box(person, person.point("neck", 0.235, -0.2 + jog), *_cardboard(stage))
@@ -118,7 +110,7 @@ def lift_box(stage: Stage, who: int, u: float) -> None:
     ground = (floor_x, 0.105 * size)
     carried = person.point("neck", 0.235, -0.2)
     grasped = p > 0.41
-    centre = _mix(carried, ground, keys(p, (0.46, 1.0), (0.9, 0.0)))
+    centre = between(carried, ground, keys(p, (0.46, 1.0), (0.9, 0.0)))
     if grasped:
         _hold_box(person, centre, colour, size)
         return
@@ -127,7 +119,7 @@ def lift_box(stage: Stage, who: int, u: float) -> None:
     for arm in (0, 1):
         hang = person.point("neck", 0.06, -0.28)
         target = (ground[0] + 0.02 * pose.facing, ground[1] - 0.04 * size)
-        person.reach(arm, _mix(hang, target, near))
+        person.reach(arm, between(hang, target, near))
 
 
 def talk_phone(stage: Stage, who: int, u: float) -> None:
@@ -165,17 +157,15 @@ def _raise(person: Person, kind: str, sip: float, colour: Colour) -> None:
         return
     mouth = _about(head, (0.118, -0.05), side, turned, scale)
     lowered = _about(head, (0.17, -0.2), side, turned, scale)
-    spot = _mix(lowered, mouth, sip)
+    spot = between(lowered, mouth, sip)
     person.reach(0, (spot[0] + 0.03 * side, spot[1] - 0.02))
     person.held.append(Prop("cup", *spot, 1.1, colour, 0.3 * turned * side - 52.0 * sip, side))
 
 
 def _about(centre: Point, offset: Point, side: int, turned: float, scale: float) -> Point:
     """A place on a head that is turned clockwise by `turned` degrees."""
-    angle = math.radians(turned)
-    x, y = side * offset[0] * scale, offset[1] * scale
-    c, s = math.cos(angle), math.sin(angle)
-    return centre[0] + x * c + y * s, centre[1] + y * c - x * s
+    x, y = rotate((side * offset[0] * scale, offset[1] * scale), turned)
+    return centre[0] + x, centre[1] + y
 
 
 def open_door(stage: Stage, who: int, u: float) -> None:
@@ -195,7 +185,7 @@ def open_door(stage: Stage, who: int, u: float) -> None:
     pose.lean = 3.0 + 7.0 * grasp
     step = 16.0 * math.sin(math.pi * opening)
     pose.legs = [(8.0 + step, 4.0), (-10.0 - step, 4.0 + step)]
-    person.reach(0, _mix(person.point("neck", 0.04, -0.29), handle, grasp))
+    person.reach(0, between(person.point("neck", 0.04, -0.29), handle, grasp))
     pose.arms[1] = (-6.0, 10.0)
 
 

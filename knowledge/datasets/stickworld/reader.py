@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
 from knowledge.datasets import folder
 from knowledge.datasets.listing import DatasetSpec, Listing
 
@@ -22,3 +26,15 @@ def read(spec: DatasetSpec) -> Listing:
         )
     labels = spec.labels or str(spec.videos / SINGLE_LABEL)
     return folder.read(spec.model_copy(update={"labels": labels, "classes": "stickworld"}))
+
+
+def write_part(world: Path, name: str, labels: Collection[str]) -> Path:
+    """Write a manifest of those single-label clips whose class is one of `labels`; its path."""
+    with (world / SINGLE_LABEL).open(newline="", encoding="utf-8") as file:
+        head, *clips = csv.reader(file)
+    path = world / f"{name}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [head, *(clip for clip in clips if clip[1] in labels)]
+        )
+    return path

@@ -81,8 +81,8 @@ def render_clip(plan: ClipPlan, seed: int) -> np.ndarray:
     """Render a clip.
 
     Looks, speed, place and camera depend on (seed, plan.video_id) only and are drawn in the same
-    way for every class; two plans of one class that differ in "lift a box" against "put down a box"
-    alone give the same frames in opposite order.
+    way for every class; two plans that differ only in "lift a box" against "put down a box" give
+    the same frames in opposite order.
 
     Args:
         plan: what happens.
@@ -155,6 +155,7 @@ def set_stage(plan: ClipPlan, style: Style, u: float) -> Stage:
     round, so that camera and noise are turned as well.
     """
     if len(plan.parts) > 1:
+        # Below 0.35: `get_up` keeps lying, for the others act lying down.
         style = replace(style, choice=(style.choice[0], 0.0, *style.choice[2:]))
     stage = Stage(style, _place(plan, style))
     bodies = {part.who for part in plan.parts if ACTIONS[part.name].track == "body"}
@@ -169,7 +170,7 @@ def set_stage(plan: ClipPlan, style: Style, u: float) -> Stage:
     return stage
 
 
-def _play(stage: Stage, part: Part, u: float, forwards: bool) -> None:
+def _play(stage: Stage, part: Part, u: float, turned_later: bool) -> None:
     """Let a part act, blended with what the joints do without it near the ends of its window."""
     if not (part.start <= u < part.end or u == part.end == 1.0):
         return
@@ -180,7 +181,7 @@ def _play(stage: Stage, part: Part, u: float, forwards: bool) -> None:
     before = [copy.deepcopy(person.pose) for person in stage.people] if share < 1.0 else []
     action, style = ACTIONS[part.name], stage.style
     stage.style = replace(style, speed=style.speed * (part.end - part.start))
-    action.play(stage, part.who, 1.0 - local if action.reverse and not forwards else local)
+    action.play(stage, part.who, 1.0 - local if action.reverse and not turned_later else local)
     stage.style = style
     if share < 1.0:
         for person, pose in zip(stage.people, before, strict=True):

@@ -64,7 +64,7 @@ def draw_camera(
 
     Args:
         rng: source of the draws.
-        num_people: one person takes 56 to 76 % of the frame's height, two people take 50 to 66 %.
+        num_people: one person takes 56 to 76 % of the frame's height, two people take 53 to 66 %.
         width: of the scene around the origin, in world units.
         headroom: what rises above a standing person, in world units.
         closeness: how much nearer than usual the camera is.

@@ -88,7 +88,9 @@ class Style:
     hold_end: float
     """Share of the clip after it has ended."""
     choice: tuple[float, ...]
-    """Eight numbers in [0, 1) for whatever variants an action has."""
+    """Eight numbers in [0, 1) for the variants of an action: 0 seen from the front or the side, 1
+    keeps lying or gets up, 2 and 3 size and kind of what is held, 4 to 7 whatever the action has:
+    hands, limbs, furniture."""
     colour: Colour
     """Of the main object."""
     wander: float
