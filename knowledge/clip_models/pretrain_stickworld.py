@@ -13,10 +13,11 @@ colours that name body parts; that task is dropped with its linear layer when tr
 captions of different classes are kept apart (`text_loss`).
 
 Time on two cores: 200 s of rendering and 1,100 s of training, 22 minutes; beside other work the
-training took up to 2,000 s. Result on 864 videos of the single-label test split (seed 0, 24 per class; mean of 16
-frame embeddings, "This is a video about {label}"): top-1 74.9 %, top-5 99.4 %. Of the videos of a
-class with a built-in partner, 95.2 % have it among the 3 nearest wrong classes. The most confused
-pairs, of 48 videos each, are built to be confused (*), the five that differ in time alone first:
+training took up to 2,000 s. Result on 864 videos of the single-label test split (seed 0, 24 per
+class; mean of 16 frame embeddings, "This is a video about {label}"): top-1 74.9 %, top-5 99.4 %. Of
+the videos of a class with a built-in partner, 95.2 % have it among the 3 nearest wrong classes. The
+most confused pairs, of 48 videos each, are built to be confused (*), the five that differ in time
+alone first:
 
    28 * catch / throw a ball               8 * high-five / punch a person
    27 * lift / put down a box              7   clap / wave
