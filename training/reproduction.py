@@ -90,7 +90,9 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
             title = protocol.replace("zero_shot/", "frozen CLIP, ")
             lines.append(line(title, variants[0], protocol, [""] * len(papers)))
     for variant in variants:
-        protocol = _own_protocol(each for of, each, _ in found if of == variant)
+        protocol = _own_protocol(
+            each for of, each, metric in found if (of, metric) == (variant, metrics[0])
+        )
         values = expected.get(variant, {})
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
         lines.append(line(variant.replace("_", " "), variant, protocol, known))

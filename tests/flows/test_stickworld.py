@@ -53,7 +53,8 @@ def test_a_second_call_goes_on_from_what_is_there(reproduced, monkeypatch, capsy
     few = replace(reproduce.PAPERS["mgdm"], world=WORLD, variants=("k3",), settings=SHORT)
     monkeypatch.setitem(reproduce.PAPERS, "mgdm", few)
     reproduce.reproduce(root, "mgdm", 2)
-    assert "Every artifact was found by its key" in capsys.readouterr().out
+    made = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "made " in line]
+    assert [ref.split("@")[0] for ref in made] == ["comparison/stickworld-mgdm"]
     lines = (root / "mgdm.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("| paper, kinetics400 | paper, hmdb51 | paper, ucf101 |")
     assert lines[-1].startswith("| k3 |")
