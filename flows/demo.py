@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
 from rich.markdown import Markdown
 
 from artifacts.store import Store
 from flows.demo_report import report
+from flows.own_flow import flow
 from flows.steps import Step, console, name_of, show_work
 from flows.stickworld import mined_world
 from flows.train_model import TrainSpec, train

@@ -11,13 +11,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from rich.table import Table
 
 from artifacts.store import Artifact, Store
+from flows.own_flow import flow
 from flows.resolve import classes_of
 from flows.steps import Step, console, progress, step
 from knowledge.extraction import AskConfig, ask

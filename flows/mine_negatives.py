@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from artifacts.draft import HeldError
 from artifacts.store import Artifact, Store
+from flows.own_flow import flow
 from flows.resolve import classes_of, newest_of
 from flows.runners import RunnerSpec, Workers, run_job
 from flows.steps import Step, console, progress, step

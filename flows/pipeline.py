@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
+from flows.own_flow import flow
 from flows.register_dataset import register
 from flows.resolve import classes_of
 from flows.runners import RunnerSpec

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from artifacts.store import Store
+from flows.own_flow import flow
 from flows.steps import Step, progress, step
 from knowledge.datasets.listing import (
     DatasetSpec,

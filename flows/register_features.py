@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Store
+from flows.own_flow import flow
 from flows.resolve import newest_of
 from flows.steps import Step, step
 from knowledge.clip import ClipSpec, LazyClip

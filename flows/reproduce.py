@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from artifacts.store import Store
 from flows.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
+from flows.own_flow import flow
 from flows.register_dataset import register
 from flows.steps import Step, console, name_of, progress, show_steps, step
 from flows.stickworld import WORLD_CLIP, mined_world

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Artifact, Outcome, Store
+from flows.own_flow import flow
 from flows.steps import Step, progress, step
 from flows.train_inputs import train_inputs
 from knowledge.clip import ClipSpec

@@ -47,9 +47,8 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """One wanted picture, in whatever form the caller keeps it."""
+    """What is known of one wanted picture besides its pixels."""
 
-    kept: npt.NDArray[np.uint8]
     pts_s: float
     size: tuple[int, int]
     """(width, height) as shown, in pixels."""
@@ -58,8 +57,11 @@ class Picture:
 Positions = Callable[[int], Sequence[int]]
 """From the number of frames to the wanted frame indices, in order, repeats allowed."""
 
-Keep = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
-"""From an RGB picture (H, W, 3), valid during the call only, to what is kept of it."""
+Keep = Callable[[npt.NDArray[np.uint8], int], None]
+"""Takes an RGB picture (H, W, 3), valid during the call only, and its frame index.
+
+A picture may come again, when a file has to be decoded anew; the last one counts.
+"""
 
 _SKIPPING = {"h264", "mpeg4", "mpeg2video"}
 """Decoders that leave out pictures nobody refers to when told so, and nothing else."""
@@ -68,7 +70,9 @@ _KEPT_BYTES = 64 * 2**20
 
 
 def decode(path: Path, positions: Positions, keep: Keep) -> list[Picture]:
-    """The pictures at `positions`, in that order.
+    """Hand over the pictures at `positions`, each once; returns what else is known, in that order.
+
+    `positions` is asked again if the file turns out to hold fewer frames than it says.
 
     Raises:
         VideoError: the file is missing, empty, damaged or holds no video.
@@ -156,7 +160,8 @@ class _Pictures:
         if time is None:
             raise VideoError(self.path, "no time stamps and no frame rate")
         size = (pixels.shape[1], pixels.shape[0])
-        self.found[position] = Picture(self._keep(pixels.astype(np.uint8, copy=False)), time, size)
+        self._keep(pixels.astype(np.uint8, copy=False), position)
+        self.found[position] = Picture(time, size)
 
 
 @dataclass(frozen=True)
@@ -195,10 +200,13 @@ def _decode_run(pictures: _Pictures, run: Run, packets: Iterable[Packet]) -> boo
     context = pictures.stream.codec_context
     context.copy_opaque = True
     idle: Literal["NONREF", "DEFAULT"] = "NONREF" if _can_skip(context) else "DEFAULT"
-    missing = dict(run.positions)
+    context.skip_frame = "DEFAULT"
+    missing, skipping = dict(run.positions), False
     for index, packet in itertools.zip_longest(range(run.start, run.stop + 1), packets):
         if packet is not None:
-            context.skip_frame = "DEFAULT" if index in missing or index == run.start else idle
+            if skipping != (index not in missing and index != run.start):
+                skipping = not skipping
+                context.skip_frame = idle if skipping else "DEFAULT"
             packet.opaque = _Tag(index)
         for frame in context.decode(packet):
             if frame.opaque is None or frame.interlaced_frame:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import av
+import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 
@@ -95,7 +96,8 @@ def list_packets(container: InputContainer, stream: av.VideoStream, kept_bytes: 
             keys.append(index)
         if packet.is_discard:
             hidden.add(index)
-        changing |= any(side.data_type in _CHANGES for side in packet.iter_sidedata())
+        for side in packet.iter_sidedata():
+            changing |= side.data_type in _CHANGES
         num_bytes += packet.size
         if num_bytes <= kept_bytes:
             kept.append(packet)
@@ -193,14 +195,17 @@ def _unpacked(stream: av.VideoStream, packets: list[Packet]) -> list[Packet]:
 
 def _vops(packets: list[Packet]) -> list[int]:
     """Picture type of each packet; nothing if one of them does not hold exactly one picture."""
-    types = []
-    for packet in packets:
-        data = bytes(packet)
-        at = data.find(_VOP)
-        header = data[at + 4 : at + 5]
-        if len(data) <= _PLACEHOLDER_BYTES or at < 0 or not header or data.find(_VOP, at + 4) > 0:
-            return []
-        types.append(header[0] >> 6)
+    data = np.frombuffer(b"".join(packets), np.uint8)
+    sizes = np.array([packet.size for packet in packets])
+    at = np.flatnonzero(data[:-1] == _VOP[-1])  # few bytes are; so only those are looked at
+    for back, byte in enumerate(reversed(_VOP[:-1]), 1):
+        at = at[data[at - back] == byte]
+    stops = np.cumsum(sizes)
+    if len(at) != len(packets) or (sizes <= _PLACEHOLDER_BYTES).any():
+        return []
+    if (at < stops - sizes + len(_VOP) - 1).any() or (at + 1 >= stops).any():
+        return []
+    types: list[int] = (data[at + 1] >> 6).tolist()
     return types
 
 

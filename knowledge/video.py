@@ -6,6 +6,7 @@ Legend: T frames, H x W pixels, C channels.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from knowledge.decoding import Keep, Positions, VideoError, decode
+from knowledge.decoding import Positions, VideoError, decode
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,44 @@ def read_clip(path: Path, positions: Positions, size: int, short_side: int | Non
         VideoError: as `read_frames`.
     """
 
-    def keep(pixels_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def shrink(pixels_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         image = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
         clip: npt.NDArray[np.uint8] = resize_and_crop(image, size, short_side)[0].numpy()
         return clip.transpose(1, 2, 0)
 
-    return _frames(path, positions, keep)
+    return _frames(path, positions, shrink)
 
 
-def _frames(path: Path, positions: Positions, keep: Keep) -> Frames:
-    pictures = decode(path, positions, keep)
+Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+"""From a whole picture (H, W, 3) to what is kept of it, of the same size for all of a video."""
+
+
+def _frames(path: Path, positions: Positions, change: Change) -> Frames:
+    """One array for the clip, filled picture by picture while each is in the caches."""
+    wanted: list[int] = []
+    images_THWC = np.empty((0, 0, 0, 3), np.uint8)
+
+    def choose(num_frames: int) -> list[int]:
+        wanted[:] = positions(num_frames)
+        return wanted
+
+    def keep(pixels_HWC: npt.NDArray[np.uint8], position: int) -> None:
+        nonlocal images_THWC
+        picture = change(pixels_HWC)
+        shape = (len(wanted), *picture.shape)
+        if images_THWC.shape != shape:  # the first; or sizes differ, which is an error below
+            images_THWC = np.empty(shape, np.uint8)
+        images_THWC[wanted.index(position)] = picture
+
+    pictures = decode(path, choose, keep)
     sizes = sorted({picture.size for picture in pictures})
     if len(sizes) > 1:
         shown = " and ".join(f"{width}x{height}" for width, height in sizes)
         raise VideoError(path, f"the picture size changes in mid-stream ({shown})")
-    images = torch.from_numpy(np.stack([picture.kept for picture in pictures]))
+    for row, position in enumerate(wanted):
+        if (first := wanted.index(position)) != row:
+            images_THWC[row] = images_THWC[first]
+    images = torch.from_numpy(images_THWC)
     return Frames(images.permute(0, 3, 1, 2), np.array([picture.pts_s for picture in pictures]))
 
 

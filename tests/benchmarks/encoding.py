@@ -15,10 +15,10 @@ Measured on two otherwise idle cores (AMX, no GPU), one run each:
 |---|---|---|---|---|---|
 | ViT-B/32, 320x240 | 192 | 6.79 clips/s | 1.23 | 5.5 | 92 % |
 | ViT-B/16, 320x240 | 48 | 1.97 clips/s | 0.29 | 6.7 | 107 % |
-| ViT-B/32, 1280x720 | 24 | 2.07 clips/s | 0.38 | 5.5 | 63 % |
+| ViT-B/32, 1280x720 | 48 | 3.78 clips/s | 0.83 | 4.6 | 98 % |
 
-24 clips are three parts, of which one worker makes two: 75 % is the most that two can reach. 9.7 to
-9.9 of the 10 nearest texts are those of the naive loop in fp32 (random weights).
+9.7 to 9.9 of the 10 nearest texts are those of the naive loop in fp32 (random weights). Fewer clips
+than a few parts of eight per core leave a core idle at the end.
 """
 
 import multiprocessing

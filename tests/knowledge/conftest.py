@@ -13,7 +13,9 @@ from knowledge.datasets.listing import (
 )
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import Ledger
+from tests.batch_server import BatchServer
 from tests.clip_weights import save_random_clip
+from tests.knowledge import batching
 from tests.knowledge.asking import KEY, describe, publish_classes
 from tests.llm_server import LlmServer
 from tests.video_files import write_video
@@ -74,3 +76,21 @@ def model(server):
     model = OpenAiChat(server.url, "test-model", KEY, timeout_s=10)
     yield model
     model.close()
+
+
+@pytest.fixture
+def batch_server():
+    with BatchServer(answer=batching.describe) as server:
+        yield server
+
+
+@pytest.fixture
+def batch_world(tmp_path, batch_server):
+    return batching.World(tmp_path, batch_server)
+
+
+@pytest.fixture
+def one_by_one(tmp_path, batch_server):
+    """Content hash of the same extraction, asked one by one."""
+    plain = batching.World(tmp_path / "plain", batch_server)
+    return plain.ask(is_batch=False).artifact.manifest.content_hash
