@@ -100,7 +100,8 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
         if is_corpus_file(name):
             with progress(f"encoding the texts of {name}") as advance:
                 path = Path(name).expanduser()
-                made.append(corpus_embeddings(target, clip, path, spec.corpus_texts, advance))
+                texts, precision = spec.corpus_texts, spec.encoding.precision
+                made.append(corpus_embeddings(target, clip, path, texts, advance, precision))
         elif name != own.manifest.name:
             listed = classes_of(target, name)
             made.append(text_embeddings(target, clip, listed, None, spec.template))

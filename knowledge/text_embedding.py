@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ from artifacts.store import Artifact, Outcome, Store
 from artifacts.tensors import append_tensor
 from knowledge.clip import LazyClip, encode_texts
 from knowledge.corpus_file import CorpusTexts, corpus_name, file_sha256, read_corpus_file
+from knowledge.encoding.encoder import Precision, resolve_precision
+from knowledge.encoding.text_encoder import TextEncoder
 from knowledge.tokens import MAX_TOKENS, is_read_whole
 
 PROMPT = "This is a video about {label}"
@@ -89,6 +91,7 @@ def corpus_embeddings(
     path: Path,
     config: CorpusConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
+    precision: Literal["auto"] | Precision = "auto",
 ) -> Outcome:
     """Embed the distinct texts of a file, part by part; finished parts survive a crash.
 
@@ -100,12 +103,14 @@ def corpus_embeddings(
         path: see `knowledge.corpus_file`.
         config: the defaults when None.
         progress: called with texts done and in total.
+        precision: of the text tower, as of the image tower in `EncodingConfig`.
 
     Raises:
         ValueError: the file cannot be used, or too many of its rows cannot.
     """
     config = config or CorpusConfig()
     name = corpus_name(path)
+    precision = resolve_precision(precision, clip.spec, clip.device)
     provenance = Provenance(
         kind="text_embeddings",
         name=name,
@@ -113,6 +118,7 @@ def corpus_embeddings(
             "clip": clip.identity,
             "corpus": name,
             "file_sha256": file_sha256(path),
+            "precision": precision,
             **config.model_dump(),
         },
     )
@@ -121,11 +127,12 @@ def corpus_embeddings(
     started = time.monotonic()
     texts = usable_texts(path, config)
     total, encoded = texts.table.num_rows, 0
+    encoder = TextEncoder(clip.clip, precision)
     with closing(store.draft(provenance)) as draft:
         for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
             if not draft.has(part):
                 chunk = texts.table.slice(start, TEXTS_PER_PART)
-                draft.write(_corpus_part(clip, name, chunk, config.template), part)
+                draft.write(_corpus_part(encoder, name, chunk, config.template), part)
                 encoded += chunk.num_rows
             if progress:
                 progress(min(start + TEXTS_PER_PART, total), total)
@@ -166,10 +173,10 @@ def usable_texts(path: Path, config: CorpusConfig) -> CorpusTexts:
     return CorpusTexts(table, texts.num_rows, left_out)
 
 
-def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) -> pa.Table:
+def _corpus_part(encoder: TextEncoder, corpus: str, chunk: pa.Table, template: str) -> pa.Table:
     """The rows of some texts."""
     texts = [template.replace("{label}", text) for text in chunk["text"].to_pylist()]
-    units_MD, norms_M = encode_texts(clip.clip, texts)
+    units_MD, norms_M = encoder(texts)
     prefix = pa.scalar(f"{corpus}/")
     table = pa.table(
         [
@@ -179,11 +186,11 @@ def _corpus_part(clip: LazyClip, corpus: str, chunk: pa.Table, template: str) ->
             pa.array(["text"] * len(texts), pa.string()),
             pc.coalesce(chunk["class"], chunk["text"]),
             pa.array(texts, pa.string()),
-            pa.array(norms_M.numpy().astype(np.float64)),
+            pa.array(norms_M.astype(np.float64)),
         ],
         schema=_plain_schema(),
     )
-    return append_tensor(table, "embedding", units_MD.numpy())
+    return append_tensor(table, "embedding", units_MD)
 
 
 def _class_rows(

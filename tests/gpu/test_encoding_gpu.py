@@ -1,4 +1,4 @@
-"""Frame embeddings encoded on a GPU, beside workers that decode, are those of the CPU."""
+"""Frames encoded on a GPU, beside workers that decode, and texts are as on the CPU."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import torch
 
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip import ClipSpec, LazyClip
+from knowledge.clip import ClipSpec, LazyClip, load_clip
 from knowledge.encoding.engine_client import EncodingConfig
 from knowledge.encoding.part import FrameConfig
+from knowledge.encoding.text_encoder import TextEncoder
 from knowledge.frame_embedding import frame_embeddings
 from tests.clip_weights import save_random_clip
 from tests.video_files import write_video
@@ -35,3 +36,13 @@ def test_a_gpu_embeds_like_the_cpu(tmp_path, precision, cosine):
         rows[device] = read_tensor(made.artifact.read(), "embedding").astype(np.float32)
     assert rows["cuda"].shape == (20, 4, 64)
     assert (rows["cpu"] * rows["cuda"]).sum(axis=-1).min() > cosine
+
+
+@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.99999), ("bf16", 0.9995)])
+def test_a_gpu_embeds_texts_like_the_cpu(tmp_path, precision, cosine):
+    texts = ["walk", "run " * 70, *(f"a person who does {i}" for i in range(300))]
+    spec = ClipSpec(arch="tiny-vit", weights=str(save_random_clip(tmp_path / "w.safetensors")))
+    host, device = (
+        TextEncoder(load_clip(spec, device), precision)(texts)[0] for device in ("cpu", "cuda")
+    )
+    assert (host * device).sum(axis=1).min() > cosine

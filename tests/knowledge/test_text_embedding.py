@@ -60,18 +60,23 @@ def written(path, texts):
 
 def test_texts_of_a_file_equal_encoding_by_hand(clip, tmp_path):
     path = written(tmp_path / "verbs.txt", [*VERBS, "verb 3"])
-    outcome = corpus_embeddings(Store(tmp_path), clip, path, CorpusConfig(template="a {label}"))
+    config = CorpusConfig(template="a {label}")
+    outcome = corpus_embeddings(Store(tmp_path), clip, path, config, precision="fp32")
     table = outcome.artifact.read()
     assert table["text_id"].to_pylist() == [f"verbs/{i}" for i in range(1, 11)]
     assert table["name"].to_pylist() == VERBS
     assert table["text"].to_pylist() == [f"a {verb}" for verb in VERBS]
     assert set(table["source"].to_pylist()) == {"text"}
     units, norms = encode_texts(clip.clip, table["text"].to_pylist())
-    np.testing.assert_array_equal(read_tensor(table, "embedding"), units)
-    np.testing.assert_allclose(table["feature_norm"].to_numpy(), norms)
+    np.testing.assert_allclose(read_tensor(table, "embedding"), units, atol=1e-6)
+    np.testing.assert_allclose(table["feature_norm"].to_numpy(), norms, rtol=1e-5)
     assert outcome.work == {"texts_encoded": 10}
     assert outcome.artifact.manifest.report["left_out"] == {"repeated": 1}
     outcome.artifact.verify()
+    halved = corpus_embeddings(Store(tmp_path), clip, path, config, precision="bf16").artifact
+    assert halved.ref != outcome.artifact.ref
+    difference = np.abs(read_tensor(halved.read(), "embedding") - units.numpy())
+    assert 1e-4 < difference.max() < 0.02
 
 
 def test_the_key_is_the_content_of_the_file_not_its_place(clip, clip_spec, tmp_path):
