@@ -16,7 +16,8 @@ Made = TypeVar("Made")
 def flow(name: str) -> Callable[[Callable[Given, Made]], prefect.Flow[Given, Made]]:
     """Prefect's, which keeps no results: those of a flow are artifacts in the store.
 
-    Said here, the engine need not ask its server twice per flow whether and where to keep them.
+    Without the two arguments the engine asks its server, for each flow, whether and where to keep
+    results; nothing is ever written to the place given here.
     """
     return prefect.flow(
         name=name, persist_result=False, result_storage=Path(PREFECT_LOCAL_STORAGE_PATH.value())

@@ -60,17 +60,18 @@ Positions = Callable[[int], Sequence[int]]
 Keep = Callable[[npt.NDArray[np.uint8], int], None]
 """Takes an RGB picture (H, W, 3), valid during the call only, and its frame index.
 
-A picture may come again, when a file has to be decoded anew; the last one counts.
+When a file has to be decoded anew, all pictures come again, of positions that may be others.
 """
 
 _SKIPPING = {"h264", "mpeg4", "mpeg2video"}
 """Decoders that leave out pictures nobody refers to when told so, and nothing else."""
 _KEPT_BYTES = 64 * 2**20
-"""Packets up to this sum stay in memory; larger files are read a second time instead."""
+"""Packets up to this sum stay in memory, those of MPEG-4 three times for a moment; larger files are
+read a second time instead."""
 
 
 def decode(path: Path, positions: Positions, keep: Keep) -> list[Picture]:
-    """Hand over the pictures at `positions`, each once; returns what else is known, in that order.
+    """Hand over the pictures at `positions`; returns what else is known of them, in that order.
 
     `positions` is asked again if the file turns out to hold fewer frames than it says.
 
@@ -204,9 +205,10 @@ def _decode_run(pictures: _Pictures, run: Run, packets: Iterable[Packet]) -> boo
     missing, skipping = dict(run.positions), False
     for index, packet in itertools.zip_longest(range(run.start, run.stop + 1), packets):
         if packet is not None:
-            if skipping != (index not in missing and index != run.start):
-                skipping = not skipping
-                context.skip_frame = idle if skipping else "DEFAULT"
+            skip = index not in missing and index != run.start
+            if skip != skipping:
+                skipping = skip
+                context.skip_frame = idle if skip else "DEFAULT"
             packet.opaque = _Tag(index)
         for frame in context.decode(packet):
             if frame.opaque is None or frame.interlaced_frame:

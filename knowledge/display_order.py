@@ -196,14 +196,15 @@ def _unpacked(stream: av.VideoStream, packets: list[Packet]) -> list[Packet]:
 def _vops(packets: list[Packet]) -> list[int]:
     """Picture type of each packet; nothing if one of them does not hold exactly one picture."""
     data = np.frombuffer(b"".join(packets), np.uint8)
-    sizes = np.array([packet.size for packet in packets])
-    at = np.flatnonzero(data[:-1] == _VOP[-1])  # few bytes are; so only those are looked at
-    for back, byte in enumerate(reversed(_VOP[:-1]), 1):
-        at = at[data[at - back] == byte]
+    sizes = np.array([packet.size for packet in packets], np.int64)
+    last = len(_VOP) - 1
+    at = np.flatnonzero(data[last:] == _VOP[last]) + last  # few bytes are; only those are tried
+    for back in range(1, len(_VOP)):
+        at = at[data[at - back] == _VOP[last - back]]
     stops = np.cumsum(sizes)
     if len(at) != len(packets) or (sizes <= _PLACEHOLDER_BYTES).any():
         return []
-    if (at < stops - sizes + len(_VOP) - 1).any() or (at + 1 >= stops).any():
+    if (at < stops - sizes + last).any() or (at + 1 >= stops).any():
         return []
     types: list[int] = (data[at + 1] >> 6).tolist()
     return types

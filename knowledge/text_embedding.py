@@ -103,7 +103,7 @@ def corpus_embeddings(
         path: see `knowledge.corpus_file`.
         config: the defaults when None.
         progress: called with texts done and in total.
-        precision: of the text tower, as of the image tower in `EncodingConfig`.
+        precision: as in `EncodingConfig`; the texts of classes are always encoded in fp32.
 
     Raises:
         ValueError: the file cannot be used, or too many of its rows cannot.
@@ -127,10 +127,11 @@ def corpus_embeddings(
     started = time.monotonic()
     texts = usable_texts(path, config)
     total, encoded = texts.table.num_rows, 0
-    encoder = TextEncoder(clip.clip, precision)
+    encoder = None
     with closing(store.draft(provenance)) as draft:
         for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
             if not draft.has(part):
+                encoder = encoder or TextEncoder(clip.clip, precision)
                 chunk = texts.table.slice(start, TEXTS_PER_PART)
                 draft.write(_corpus_part(encoder, name, chunk, config.template), part)
                 encoded += chunk.num_rows

@@ -90,28 +90,30 @@ Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 def _frames(path: Path, positions: Positions, change: Change) -> Frames:
     """One array for the clip, filled picture by picture while each is in the caches."""
     wanted: list[int] = []
+    rows: dict[int, int] = {}
     images_THWC = np.empty((0, 0, 0, 3), np.uint8)
 
     def choose(num_frames: int) -> list[int]:
-        wanted[:] = positions(num_frames)
+        nonlocal wanted, rows
+        wanted = list(positions(num_frames))
+        rows = {position: row for row, position in enumerate(dict.fromkeys(wanted))}
         return wanted
 
     def keep(pixels_HWC: npt.NDArray[np.uint8], position: int) -> None:
         nonlocal images_THWC
         picture = change(pixels_HWC)
-        shape = (len(wanted), *picture.shape)
+        shape = (len(rows), *picture.shape)
         if images_THWC.shape != shape:  # the first; or sizes differ, which is an error below
             images_THWC = np.empty(shape, np.uint8)
-        images_THWC[wanted.index(position)] = picture
+        images_THWC[rows[position]] = picture
 
     pictures = decode(path, choose, keep)
     sizes = sorted({picture.size for picture in pictures})
     if len(sizes) > 1:
         shown = " and ".join(f"{width}x{height}" for width, height in sizes)
         raise VideoError(path, f"the picture size changes in mid-stream ({shown})")
-    for row, position in enumerate(wanted):
-        if (first := wanted.index(position)) != row:
-            images_THWC[row] = images_THWC[first]
+    if len(rows) < len(wanted):
+        images_THWC = images_THWC[[rows[position] for position in wanted]]
     images = torch.from_numpy(images_THWC)
     return Frames(images.permute(0, 3, 1, 2), np.array([picture.pts_s for picture in pictures]))
 

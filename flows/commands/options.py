@@ -181,7 +181,9 @@ DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 TopKOption = Annotated[int | None, typer.Option(help="Negatives kept per video; 16 if omitted.")]
 PrecisionOption = Annotated[
     str | None,
-    typer.Option(help="CLIP's on frames and texts of files: fp32, bf16, or auto: what is fast."),
+    typer.Option(
+        help="Of CLIP on frames and texts of files: fp32, bf16, or auto (if omitted): what is fast."
+    ),
 ]
 WorkersOption = Annotated[
     int | None,

@@ -30,8 +30,9 @@ class EncodingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Literal["auto"] | Precision = "auto"
-    """Of CLIP: bf16 is 4 times as fast where the hardware has it and moves features by 1 %; auto
-    takes it there, except for bundled models. It is part of the artifact's key."""
+    """Of CLIP on frames and on texts of files: bf16 is 4 times as fast where the hardware has it
+    and moves features by 1 %; auto takes it there, except for bundled models. It is part of the
+    artifact's key."""
     num_workers: int | None = Field(None, ge=1)
     """Processes that decode; one per usable core when None."""
     deadline_s: float = Field(300.0, gt=0)

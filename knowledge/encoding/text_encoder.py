@@ -22,22 +22,25 @@ from knowledge.encoding.encoder import Precision, Rows
 TOKENS_PER_BATCH = 2048
 """With 1,024 to 8,192 two cores take the same time for ViT-B/32 in bf16."""
 
+WHOLE_TEXTS_PER_BATCH = 32
+
 
 class TextEncoder:
-    """Texts to unit rows. A tower that is not CLIP's own runs as it is, padded and in float32."""
+    """Texts to unit rows. A tower that is not CLIP's own runs as it is, padded."""
 
     def __init__(self, clip: Clip, precision: Precision) -> None:
         """Take a copy of the text tower, its weights cast, on the device of the model."""
-        self._clip = clip
+        self._device = clip.device
         self._tokenize = open_clip.get_tokenizer(clip.identity["arch"])
         self._blocks: list[Block] = []
-        if not _is_plain(clip.model):
-            return
         model, dtype = clip.model, torch.bfloat16 if precision == "bf16" else torch.float32
+        if not _is_plain(model):
+            self._whole: Any = copy.deepcopy(model).to(dtype)
+            return
         for block in model.transformer.resblocks:
             host = copy.deepcopy(block).cpu()
             self._blocks.append(Block(host, dtype, TOKENS_PER_BATCH, is_causal=True))
-            self._blocks[-1].moved(clip.device)
+            self._blocks[-1].moved(self._device)
         self._embedding = model.token_embedding.weight.detach().to(dtype)
         self._positions = model.positional_embedding.detach().to(dtype)
         self._norm: Any = copy.deepcopy(model.ln_final).to(dtype)
@@ -48,28 +51,27 @@ class TextEncoder:
         """Unit rows (N, D) and the features' lengths (N,), float32.
 
         Args:
-            texts: of at most CLIP's 77 tokens each; of a longer one the end is not read.
+            texts: one at least, each `is_read_whole`: the end of a longer one would not be read.
         """
         tokens_NL = self._tokenize(texts)
-        lengths = tokens_NL.argmax(dim=1) + 1  # the end has the largest id of all tokens
         if self._blocks:
+            lengths = tokens_NL.argmax(dim=1) + 1  # the end has the largest id of all tokens
             order = lengths.argsort(stable=True, descending=True)
             rows = [self._features(tokens_NL[part]) for part in _batches(order, lengths[order])]
-            features = torch.empty(len(texts), rows[0].shape[1])
-            features[order] = torch.cat(rows)
+            features = torch.cat(rows)[order.argsort()]
         else:
-            encode = self._clip.model.encode_text
-            parts = torch.split(tokens_NL, TOKENS_PER_BATCH // tokens_NL.shape[1])
-            features = torch.cat([encode(part.to(self._clip.device)).float() for part in parts])
+            parts = torch.split(tokens_NL, WHOLE_TEXTS_PER_BATCH)
+            whole = [self._whole.encode_text(part.to(self._device)) for part in parts]
+            features = torch.cat(whole).float().cpu()
         norms = features.norm(dim=-1)
         units = features / norms[:, None]
-        return cast(Rows, units.cpu().numpy()), cast(Rows, norms.cpu().numpy())
+        return cast(Rows, units.numpy()), cast(Rows, norms.numpy())
 
     def _features(self, tokens_NL: torch.Tensor) -> torch.Tensor:
         """(N, D) features, float32 on the CPU."""
         end_N = tokens_NL.argmax(dim=1)
         length = int(end_N.max()) + 1
-        x_NLW = self._embedding[tokens_NL[:, :length].to(self._clip.device)]
+        x_NLW = self._embedding[tokens_NL[:, :length].to(self._device)]
         x_NLW = x_NLW + self._positions[:length]
         for block in self._blocks:
             x_NLW = block(x_NLW)

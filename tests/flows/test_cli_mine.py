@@ -37,6 +37,16 @@ def mine_with(actionlore, registered, videos, weights):
     return run
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_texts_of_a_file_have_the_precision_of_the_frames(mine_with, tmp_path, precision):
+    (tmp_path / "more.txt").write_text("jump\nclimb\n")
+    done = mine_with("--corpus", "more.txt", "--precision", precision)
+    assert done.exit_code == 0, done.stderr
+    store = Store(tmp_path / "store")
+    made = (store.get("text_embeddings/more"), store.get("frame_embeddings/tiny"))
+    assert [each.manifest.config["precision"] for each in made] == [precision, precision]
+
+
 def test_mining_in_a_file_with_filters_then_compare_and_export(actionlore, mine_with, tmp_path):
     lines = [f"a person does [thing] {i}" for i in range(20)]
     (tmp_path / "lines.txt").write_text("\n".join(lines))

@@ -15,6 +15,7 @@ TEXTS = [
     "brush one's teeth, slowly, in front of a mirror",
     "",
     "sit down",
+    "walk " * 75,  # just as long as can be
 ]
 
 
@@ -51,11 +52,14 @@ def test_fp32_equals_open_clip(clip, monkeypatch, quick):
 
 def test_bf16_moves_features_by_about_one_percent(clip):
     units, norms = embedded(clip.clip, TEXTS)
-    ours, lengths = TextEncoder(clip.clip, "bf16")(TEXTS)
+    encoder = TextEncoder(clip.clip, "bf16")
+    assert encoder._blocks
+    ours, lengths = encoder(TEXTS)
     assert ours.dtype == lengths.dtype == "float32"
     assert (torch.from_numpy(ours) * units).sum(dim=1).min() > 0.9997
+    assert (torch.from_numpy(ours) - units).abs().max() > 1e-4
     torch.testing.assert_close(torch.from_numpy(lengths), norms, atol=0, rtol=0.03)
-    assert clip.clip.model.positional_embedding.dtype == torch.float32
+    assert {each.dtype for each in clip.clip.model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -68,13 +72,17 @@ def test_bf16_moves_features_by_about_one_percent(clip):
     ],
     ids=lambda text: next(iter(text)),
 )
-def test_other_towers_run_as_they_are(clip, text):
+def test_other_towers_run_as_they_are(clip, monkeypatch, text):
+    monkeypatch.setattr(text_encoder, "WHOLE_TEXTS_PER_BATCH", 2)
     other = changed(clip.clip, text)
-    encoder = TextEncoder(other, "bf16")
+    units, _ = embedded(other, TEXTS)
+    encoder = TextEncoder(other, "fp32")
     assert not encoder._blocks
-    torch.testing.assert_close(
-        torch.from_numpy(encoder(TEXTS)[0]), embedded(other, TEXTS)[0], atol=2e-6, rtol=0
-    )
+    torch.testing.assert_close(torch.from_numpy(encoder(TEXTS)[0]), units, atol=2e-6, rtol=0)
+    halved = torch.from_numpy(TextEncoder(other, "bf16")(TEXTS)[0])
+    assert (halved * units).sum(dim=1).min() > 0.999
+    assert (halved - units).abs().max() > 1e-4
+    assert {each.dtype for each in other.model.parameters()} == {torch.float32}
 
 
 def test_batches_hold_so_many_tokens_with_their_padding(monkeypatch):
