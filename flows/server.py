@@ -43,7 +43,7 @@ _IDLE_SERVICES = (
     "TRIGGERS",
 )
 """For schedules, workers and automations, of which a server that lives for one command has none;
-they cost a third of its CPU time."""
+and for a record of events beside those of runs and logs. They cost a third of its CPU time."""
 _SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
