@@ -1,6 +1,7 @@
-"""Typed Parquet tables that prove where they came from.
+"""Tables that prove where they came from.
 
-Reading order: `schemas` (what a row of each kind is), `validation` (how a table is checked against
-it), `tensors` (how arrays are stored in a column), `provenance` (how an artifact is identified),
-`draft` and `store` (how it is written once and read verified), `class_matrix` and `inspection`.
+Reading order: `schema` and `kinds` (what a row of each kind is), `validation` (a table against it),
+`tensors` (arrays in a column), `provenance` (how an artifact is identified), `artifact` and `store`
+(read verified, found by key), `draft` (written once) with `files`, `jobs` (made part by part),
+`class_matrix`, `views` (facts for people).
 """

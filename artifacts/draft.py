@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
-from artifacts.schemas import schema_of
 from artifacts.validation import check, check_unique
 
 if TYPE_CHECKING:

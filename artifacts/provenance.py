@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from artifacts.schemas import schema_of
+from artifacts.kinds import schema_of
 
 KEY_LENGTH = 16
 """Hex digits of a key that refs and directories show; the manifest holds all 64."""

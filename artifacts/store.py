@@ -28,6 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from artifacts.draft import Draft, fsync_directory, is_held
+from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import (
     KEY_LENGTH,
     ArtifactRef,
@@ -36,7 +37,6 @@ from artifacts.provenance import (
     Provenance,
     content_hash,
 )
-from artifacts.schemas import SCHEMAS, schema_of
 from artifacts.validation import check
 
 MANIFEST = "manifest.json"

@@ -10,15 +10,15 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Artifact, Outcome, Store
-from flows.own_flow import flow
-from flows.steps import Step, progress, step
-from flows.train_inputs import bundled_clip, train_inputs
+from flows.orchestration.flow import flow
+from flows.orchestration.train_inputs import bundled_clip, train_inputs
+from flows.terminal.work import Step, progress, step
 from flows.train_model import scored_split
-from knowledge.clip import ClipSpec
-from training.config import RunConfig, RuntimeConfig, parse
-from training.evaluation import evaluate as evaluate_job
-from training.inputs import TrainInputs, needs_clip
-from training.prediction import own_inputs
+from knowledge.clip.model import ClipSpec
+from training.config.run import RunConfig, RuntimeConfig, parse
+from training.data.checks import TrainInputs, needs_clip
+from training.evaluation.evaluate import evaluate as evaluate_job
+from training.inference.prediction import own_inputs
 
 
 class EvaluateSpec(BaseModel):

@@ -18,18 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rich.table import Table
 
 from artifacts.store import Artifact, Store
-from flows.own_flow import flow
-from flows.resolve import classes_of
-from flows.steps import Step, console, progress, step
-from knowledge.extraction import AskConfig, ask
-from knowledge.kind_modules import kind_module, kind_names
+from flows.orchestration.flow import flow
+from flows.orchestration.resolve import classes_of
+from flows.terminal.work import Step, console, progress, step
+from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.plan import plan
+from knowledge.extraction.question import Question, read_classes
+from knowledge.extraction.recorded import RecordedReplies
+from knowledge.extraction.registry import kind_module, kind_names
 from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import DEADLINE_S, TIMEOUT_S, OpenAiChat
-from knowledge.llm.ledger import Ledger
+from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
-from knowledge.llm.recorded import RecordedReplies
-from knowledge.plan import plan
-from knowledge.question import Question, read_classes
 
 API_KEY = "OPENAI_API_KEY"
 ENDPOINT_COVERAGE = 0.9
@@ -59,7 +59,7 @@ class KnowledgeSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: tuple[str, ...] = Field(default_factory=kind_names, min_length=1)
-    """Modules of `knowledge.kinds`; all of them if omitted."""
+    """Modules of `knowledge.extraction.kinds`; all of them if omitted."""
     settings: dict[str, dict[str, Any]] = {}
     """Changes to the kinds' settings: kind -> field -> value."""
     llm: LlmSpec | None = None

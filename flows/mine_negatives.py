@@ -13,25 +13,25 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from artifacts.draft import HeldError
+from artifacts.jobs import make_parts
 from artifacts.store import Artifact, Store
-from flows.own_flow import flow
-from flows.resolve import classes_of, newest_of
-from flows.runners import RunnerSpec, Workers, run_job
-from flows.steps import Step, console, progress, step
-from knowledge.clip import ClipSpec, LazyClip
-from knowledge.corpus_file import is_corpus_file
-from knowledge.encoding.engine_client import EncodingConfig
-from knowledge.encoding.part import FrameConfig
-from knowledge.filters import MiningConfig
-from knowledge.frame_embedding import FrameJob
-from knowledge.mining import MiningJob
-from knowledge.shards import make_parts
-from knowledge.text_embedding import (
+from flows.orchestration.flow import flow
+from flows.orchestration.resolve import classes_of, newest_of
+from flows.orchestration.runners import RunnerSpec, Workers, run_job
+from flows.terminal.work import Step, console, progress, step
+from knowledge.clip.model import ClipSpec, LazyClip
+from knowledge.embedding.class_texts import (
     PROMPT,
     CorpusConfig,
     corpus_embeddings,
     text_embeddings,
 )
+from knowledge.embedding.corpus_file import is_corpus_file
+from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.frames import FrameJob
+from knowledge.mining.filters import MiningConfig
+from knowledge.mining.job import MiningJob
 
 
 class MineSpec(BaseModel):

@@ -12,20 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
-from flows.own_flow import flow
+from flows.orchestration.flow import flow
+from flows.orchestration.resolve import classes_of
+from flows.orchestration.runners import RunnerSpec
 from flows.register_dataset import register
-from flows.resolve import classes_of
-from flows.runners import RunnerSpec
-from flows.steps import Step, name_of
+from flows.terminal.work import Step, name_of
 from flows.train_model import TrainSpec, scored_split, train
-from knowledge.clip import ClipSpec, weights_path
-from knowledge.corpus_file import is_corpus_file
+from knowledge.clip.model import ClipSpec, weights_path
 from knowledge.datasets.listing import DatasetSpec
-from knowledge.encoding.engine_client import EncodingConfig
-from knowledge.encoding.part import FrameConfig
-from knowledge.filters import MiningConfig
-from knowledge.text_embedding import CorpusConfig, usable_texts
-from training.config import RuntimeConfig
+from knowledge.embedding.class_texts import CorpusConfig, usable_texts
+from knowledge.embedding.corpus_file import is_corpus_file
+from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.part import FrameConfig
+from knowledge.mining.filters import MiningConfig
+from training.config.run import RuntimeConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""
@@ -35,7 +35,7 @@ class TrainedKnowledgeSpec(KnowledgeSpec):
     """What to ask for where training follows."""
 
     kinds: tuple[str, ...] = Field(TRAINED_KINDS, min_length=1)
-    """Modules of `knowledge.kinds`; those that training uses if omitted."""
+    """Modules of `knowledge.extraction.kinds`; those that training uses if omitted."""
 
 
 class PipelineSpec(BaseModel):

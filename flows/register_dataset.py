@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from artifacts.store import Store
-from flows.own_flow import flow
-from flows.steps import Step, progress, step
+from flows.orchestration.flow import flow
+from flows.terminal.work import Step, progress, step
 from knowledge.datasets.listing import (
     DatasetSpec,
     fingerprints,
@@ -15,7 +15,7 @@ from knowledge.datasets.listing import (
     register_classes,
     register_videos,
 )
-from knowledge.video_workers import DEADLINE_S
+from knowledge.video.workers import DEADLINE_S
 
 
 @task(cache_policy=NO_CACHE)

@@ -9,14 +9,14 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Store
-from flows.own_flow import flow
-from flows.resolve import newest_of
-from flows.steps import Step, step
-from knowledge.clip import ClipSpec, LazyClip
-from knowledge.features import named_encoder, register_features, register_texts
-from knowledge.filters import MiningConfig
-from knowledge.mining import mine as mine_job
-from knowledge.text_embedding import text_embeddings
+from flows.orchestration.flow import flow
+from flows.orchestration.resolve import newest_of
+from flows.terminal.work import Step, step
+from knowledge.clip.model import ClipSpec, LazyClip
+from knowledge.embedding.class_texts import text_embeddings
+from knowledge.embedding.features import named_encoder, register_features, register_texts
+from knowledge.mining.filters import MiningConfig
+from knowledge.mining.job import mine as mine_job
 
 
 class FeaturesSpec(BaseModel):

@@ -8,16 +8,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from artifacts.jobs import make_all
 from artifacts.store import Artifact, Store
-from flows.own_flow import flow
-from flows.resolve import newest_of
-from flows.steps import Step, progress, step
-from knowledge.clip import ClipSpec
-from knowledge.filters import MiningConfig
-from knowledge.mining import MiningJob
-from knowledge.shards import make_all
-from training.inputs import TrainInputs
-from training.reembedding import reembed
+from flows.orchestration.flow import flow
+from flows.orchestration.resolve import newest_of
+from flows.terminal.work import Step, progress, step
+from knowledge.clip.model import ClipSpec
+from knowledge.mining.filters import MiningConfig
+from knowledge.mining.job import MiningJob
+from training.data.checks import TrainInputs
+from training.inference.reembedding import reembed
 
 
 class RemineSpec(BaseModel):

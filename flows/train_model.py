@@ -10,16 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Artifact, Outcome, Store
-from flows.own_flow import flow
-from flows.steps import Step, progress, step
-from flows.train_inputs import train_inputs
-from knowledge.clip import ClipSpec
-from training.config import RunConfig, RuntimeConfig, override
-from training.evaluation import evaluate
-from training.inputs import TrainInputs
-from training.recipe import on_stickworld
-from training.recipes import recipe
-from training.trainer import train as train_job
+from flows.orchestration.flow import flow
+from flows.orchestration.train_inputs import train_inputs
+from flows.terminal.work import Step, progress, step
+from knowledge.clip.model import ClipSpec
+from training.config.run import RunConfig, RuntimeConfig, override
+from training.data.checks import TrainInputs
+from training.evaluation.evaluate import evaluate
+from training.loop.trainer import train as train_job
+from training.models.recipe import on_stickworld
+from training.models.registry import recipe
 
 
 class TrainSpec(BaseModel):

@@ -1,7 +1,7 @@
-"""Makes knowledge: datasets, videos, LLM extraction, frozen CLIP, hard-negative mining.
+"""Upstream: makes the artifacts that training reads.
 
-Reading order: `datasets` (videos and classes), `video` and `clip` (frames and texts to numbers),
-`frame_embedding` and `text_embedding` (these numbers as artifacts), `nearest` and `mining` (hard
-negatives), `llm`, `question`, `asking`, `extraction` and `kinds` (what an LLM knows about the
-classes).
+Reading order: `datasets` (lists and files to classes and videos), `video` (a file to frames),
+`clip` (frozen CLIP), `llm` (an endpoint) and `extraction` (what it knows about the classes),
+`embedding` (videos and texts to vectors), `mining` (vectors to hard negatives); beside the path
+`stickworld`, the demo world, and `pretraining`, how its CLIP was made.
 """

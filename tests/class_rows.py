@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
+from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.schemas import schema_of
 from knowledge.datasets.class_lists import base_flags
-from knowledge.question import ActionClass
+from knowledge.extraction.question import ActionClass
 
 
 def make_actions(groups, ids=None):

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
+from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
-from artifacts.schemas import schema_of
 from knowledge.datasets.listing import file_fingerprint
 
 

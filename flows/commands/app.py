@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 RESUMABLE = 75
 """Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""
@@ -38,10 +38,10 @@ def run_flow(flow: Callable[[], Sequence[Step]], store: str, wanted: str | None 
     """
 
     def run() -> None:
-        from flows.server import prefect_server
+        from flows.orchestration.server import prefect_server
 
         with prefect_server():
-            from flows.steps import show_steps
+            from flows.terminal.work import show_steps
 
             steps = flow()
             show_steps(steps, store)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flows.commands.options import AskOptions
 
 if TYPE_CHECKING:
-    from knowledge.clip import ClipSpec
+    from knowledge.clip.model import ClipSpec
     from knowledge.datasets.listing import DatasetSpec
-    from knowledge.filters import MiningConfig
+    from knowledge.mining.filters import MiningConfig
 
 
 def dataset_spec(
@@ -47,7 +47,7 @@ def dataset_spec(
 
 def clip_spec(arch: str, weights: str) -> ClipSpec:
     """A `ClipSpec`."""
-    from knowledge.clip import ClipSpec
+    from knowledge.clip.model import ClipSpec
 
     return ClipSpec(arch=arch, weights=weights)
 
@@ -61,7 +61,7 @@ def optional_clip_spec(arch: str | None, weights: str | None) -> ClipSpec | None
 
 def mining_config(top_k: int | None, filters: list[str], ivf: str | None) -> MiningConfig:
     """A `MiningConfig`."""
-    from knowledge.filters import read_filters
+    from knowledge.mining.filters import read_filters
 
     lines = [*filters, *([] if top_k is None else [f"top_k={top_k}"])]
     if ivf is not None:

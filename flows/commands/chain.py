@@ -51,7 +51,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 
 @app.command()
@@ -126,10 +126,10 @@ def demo(
     """Run the whole chain offline on videos rendered here, and show the results."""
 
     def run() -> None:
-        from flows.server import prefect_server
+        from flows.orchestration.server import prefect_server
 
         with prefect_server():
-            from flows.demo import demo
+            from flows.demos.demo import demo
 
             demo(directory)
 

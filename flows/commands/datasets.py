@@ -24,7 +24,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 
 @app.command()
@@ -102,8 +102,8 @@ def world(
     """Render the demo world's videos."""
 
     def render() -> None:
-        from flows.steps import progress
-        from knowledge.datasets.stickworld.generate import StickworldConfig, generate
+        from flows.terminal.work import progress
+        from knowledge.stickworld.generate import StickworldConfig, generate
 
         values = dict(item.partition("=")[::2] for item in config)
         with progress("rendering and encoding videos") as advance:

@@ -17,7 +17,7 @@ from flows.commands.options import (
 
 if TYPE_CHECKING:
     from flows.extract_knowledge import ExtractSpec
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 
 @app.command()
@@ -67,7 +67,7 @@ def replay(
 
     def serve() -> None:
         from artifacts.store import Store
-        from knowledge.llm.replay import ReplayServer, bundled, recorded_calls
+        from knowledge.extraction.replay import ReplayServer, bundled, recorded_calls
 
         recordings = [recorded_calls(Store(store).get(ref)) for ref in calls] or bundled()
         own = "recorded" if calls else "CLASSES"
@@ -97,7 +97,7 @@ def report(
     """Judge extracted knowledge: coverage, agreement, cost, ground truth."""
 
     def look() -> None:
-        from flows import knowledge_report
+        from flows.terminal import knowledge_report
 
         knowledge_report.report(store, ref, truth, as_json)
 

@@ -37,7 +37,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 
 @app.command()
@@ -127,8 +127,8 @@ def export_negatives(
 
     def write() -> None:
         from artifacts.store import Store
-        from knowledge.export import ExportConfig
-        from knowledge.export import export as export_job
+        from knowledge.mining.export import ExportConfig
+        from knowledge.mining.export import export as export_job
 
         values = {
             "format": format,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from knowledge.kind_modules import kind_names
+from knowledge.extraction.registry import kind_names
 
 StoreOption = Annotated[
     str,

@@ -22,7 +22,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.steps import Step
+    from flows.terminal.work import Step
 
 
 @app.command()
@@ -53,8 +53,8 @@ def train(
 
     def flow() -> list[Step]:
         from flows.train_model import TrainSpec, train
-        from training.config import RuntimeConfig
-        from training.inputs import needs_clip, wanted_templates
+        from training.config.run import RuntimeConfig
+        from training.data.checks import needs_clip, wanted_templates
 
         if data not in (None, "stickworld"):
             raise ValueError(f"--data {data} is unknown; the only value is stickworld")
@@ -106,7 +106,7 @@ def evaluate(
 
     def flow() -> list[Step]:
         from flows.evaluate_run import EvaluateSpec, evaluate
-        from training.config import RuntimeConfig
+        from training.config.run import RuntimeConfig
 
         spec = EvaluateSpec(
             run=run,
@@ -140,7 +140,7 @@ def predict(
     """Name the actions in video files with a trained run."""
 
     def show() -> None:
-        from flows.use_run import predict
+        from flows.terminal.use_run import predict
 
         model = optional_clip_spec(clip, clip_weights)
         predict(store, run, videos, model, top, views, protocol, device, as_json)
@@ -159,7 +159,7 @@ def export(
     """Write a trained run as weights that need neither store nor dataset."""
 
     def write() -> None:
-        from flows.use_run import export
+        from flows.terminal.use_run import export
 
         export(store, run, output, optional_clip_spec(clip, clip_weights))
 
@@ -171,7 +171,7 @@ def recipes() -> None:
     """List the recipes with what they should reach."""
 
     def look() -> None:
-        from flows import inspect
+        from flows.terminal import inspect
 
         inspect.recipes()
 
@@ -191,10 +191,10 @@ def reproduce(
     def run() -> None:
         if world != "stickworld":
             raise ValueError(f"nothing to reproduce on {world!r}; there is stickworld")
-        from flows.server import prefect_server
+        from flows.orchestration.server import prefect_server
 
         with prefect_server():
-            from flows.reproduce import reproduce
+            from flows.demos.reproduce import reproduce
 
             reproduce(directory, paper, seeds, tuple(settings))
 

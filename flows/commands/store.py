@@ -22,7 +22,7 @@ def inspect(
     """Look at artifacts: list, show, lineage, verify, compare."""
 
     def look() -> None:
-        from flows import inspect
+        from flows.terminal import inspect
 
         if video is not None and what in ("list", "lineage", "verify", "compare"):
             raise ValueError(f"--video has no effect with inspect {what}")

@@ -19,15 +19,15 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-import knowledge.datasets
 from artifacts.draft import Draft
+from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
-from artifacts.schemas import schema_of
 from artifacts.store import Artifact, Outcome, Store
+from knowledge.datasets import readers
 from knowledge.datasets.class_lists import base_flags, prompt_name
-from knowledge.decoding import VideoError
-from knowledge.probing import VideoInfo, probe
-from knowledge.video_workers import DEADLINE_S, VideoWorkers
+from knowledge.video.decoding import VideoError
+from knowledge.video.probing import VideoInfo, probe
+from knowledge.video.workers import DEADLINE_S, VideoWorkers
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -37,7 +37,6 @@ PART_ROWS = 16_384
 VIDEOS_PER_PROCESS = 200
 """Probed in the time that it takes to start a process."""
 
-_NOT_READERS = {"listing", "class_lists", "list_files", "clip_groups", "video_files"}
 _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_number": "split-number"}
 """Command-line options of the fields that only some readers use."""
 
@@ -55,7 +54,7 @@ class DatasetSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    """Reader: a module of `knowledge.datasets`, or a package there with a `reader` module."""
+    """Reader: a module of `knowledge.datasets.readers`."""
     videos: Path
     """Directory that the videos' paths are relative to."""
     labels: str | None = None
@@ -114,18 +113,12 @@ def read_listing(spec: DatasetSpec) -> Listing:
         ValueError: unknown reader, an option that it does not use, whatever it finds wrong with the
             files, a path that leads out of the video directory, or two paths of one video_id.
     """
-    readers = [
-        module.name
-        for module in pkgutil.iter_modules(knowledge.datasets.__path__)
-        if module.name not in _NOT_READERS
-    ]
-    if spec.dataset not in readers:
-        raise ValueError(f"unknown dataset {spec.dataset!r}; known: {', '.join(sorted(readers))}")
+    names = sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
+    if spec.dataset not in names:
+        raise ValueError(f"unknown dataset {spec.dataset!r}; known: {', '.join(names)}")
     if not spec.videos.is_dir():
         raise ValueError(f"video directory {spec.videos} does not exist; give it with --videos")
-    module = importlib.import_module(f"knowledge.datasets.{spec.dataset}")
-    if hasattr(module, "__path__"):
-        module = importlib.import_module(f"{module.__name__}.reader")
+    module = importlib.import_module(f"{readers.__name__}.{spec.dataset}")
     for name, flag in _FLAGS.items():
         if getattr(spec, name) and name not in module.OPTIONS:
             raise ValueError(f"--{flag} has no effect with dataset {spec.dataset!r}; leave it out")

@@ -1,7 +1,7 @@
-"""Asking an LLM: what a request and a reply are, who answers, and how nothing paid for is lost.
+"""An LLM endpoint, and what it costs: nothing paid for is lost.
 
 Reading order: `messages` (request, reply, the protocol of a model), `client` (any OpenAI-compatible
-endpoint), `recorded` (the bundled replies), `ledger` (one durable row per attempt), `budget` and
-`limits` (what may be sent, and how fast), `sender` (one request to an answer, through all of
-these), `batch` (many at once), `replay` (recorded replies as an endpoint).
+endpoint) with `connections`, `ledger` (one durable row per attempt), `budget` and `limits` (what
+may be sent, and how fast), `sender` (one request to an answer, through all of these), `batch` (many
+at once).
 """

@@ -29,7 +29,7 @@ from knowledge.llm.budget import (
     longest_reply,
     worst_case,
 )
-from knowledge.llm.ledger import Attempt, Ledger
+from knowledge.llm.ledger.ledger import Attempt, Ledger
 from knowledge.llm.limits import Limits, LimitsConfig, shared_limits
 from knowledge.llm.messages import (
     ChatModel,

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import ArtifactRef, Provenance, inputs_of
-from artifacts.schemas import SCHEMAS, schema_of
 from artifacts.store import CorruptArtifactError, Store
 from artifacts.tensors import append_tensor, read_tensor
 

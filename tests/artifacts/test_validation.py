@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from artifacts.schemas import SCHEMAS, schema_of
+from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.validation import check
 
 

@@ -40,14 +40,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip import Clip, ClipSpec, LazyClip, load_clip
-from knowledge.encoding.encoder import IMAGES_PER_BATCH, ImageEncoder, resolve_precision
-from knowledge.encoding.engine_client import EncodingConfig, close_idle
-from knowledge.encoding.part import FrameConfig
-from knowledge.frame_embedding import frame_embeddings
-from knowledge.nearest import top_k
-from knowledge.probing import probe
-from knowledge.video import read_clip, segment_centres
+from knowledge.clip.model import Clip, ClipSpec, LazyClip, load_clip
+from knowledge.embedding.engine.client import EncodingConfig, close_idle
+from knowledge.embedding.engine.image_encoder import (
+    IMAGES_PER_BATCH,
+    ImageEncoder,
+    resolve_precision,
+)
+from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.frames import frame_embeddings
+from knowledge.mining.nearest import top_k
+from knowledge.video.frames import read_clip, segment_centres
+from knowledge.video.probing import probe
 from tests.clip_weights import save_random_clip
 from tests.video_rows import listed
 

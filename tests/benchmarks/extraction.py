@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.listing import register_classes
-from knowledge.extraction import AskConfig, ask
-from knowledge.kinds.cooccurrence import CooccurrenceQuestion
+from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.kinds.cooccurrence import CooccurrenceQuestion
+from knowledge.extraction.question import read_classes
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger import Ledger
+from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsConfig
 from knowledge.llm.messages import Dialect
 from knowledge.llm.sender import SendConfig
-from knowledge.question import read_classes
 
 REPLY = json.dumps({"actions": ["abseiling", "zumba", "yoga"]})
 ANSWER = json.dumps(

@@ -23,8 +23,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.training.world import World
-from training.batches import CachedClips
-from training.frame_cache import frame_arrays
+from training.data.batch import CachedClips
+from training.data.frame_cache import frame_arrays
 
 BATCH = 256
 

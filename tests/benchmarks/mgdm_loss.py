@@ -20,8 +20,8 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.losses import soft_contrastive
-from training.models.mgdm import guided_cosines
+from training.layers.losses import soft_contrastive
+from training.models.mgdm.model import guided_cosines
 
 SCALE, TEMPERATURE = 100.0, 0.01
 LARGEST = 2 << 30

@@ -2,9 +2,9 @@
 
 `python -m tests.benchmarks.mining [--videos N]` mines videos with random embeddings among 700 own
 classes and 300 further texts (D = 512, top_k = 16, two filters) and prints, in CPU seconds of one
-thread, the search alone, everything else as `knowledge.mining` does it, the same rows built as a
-Python dictionary each, and their ratio. The limit is what writing the rows takes: converting ready
-columns to Parquet.
+thread, the search alone, everything else as `knowledge.mining.job` does it, the same rows built as
+a Python dictionary each, and their ratio. The limit is what writing the rows takes: converting
+ready columns to Parquet.
 
 Measured on two cores without GPU, which were busy with other work, so that the figures are upper
 bounds: 20,000 videos (436,156 rows) search 1.1 s, ours 0.6 s, dictionaries 0.6 s, Parquet 0.2 s;
@@ -24,11 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from artifacts.schemas import schema_of
-from knowledge import mining, nearest, ranking
-from knowledge.corpus import Corpus
-from knowledge.filters import Judge, MiningConfig
-from knowledge.mined_videos import MinedVideos
+from artifacts.kinds import schema_of
+from knowledge.mining import candidates as ranking
+from knowledge.mining import job as mining
+from knowledge.mining import nearest
+from knowledge.mining.corpus import Corpus
+from knowledge.mining.filters import Judge, MiningConfig
+from knowledge.mining.videos import MinedVideos
 
 OWN, FURTHER, D = 700, 300, 512
 

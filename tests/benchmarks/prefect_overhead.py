@@ -9,9 +9,9 @@ flow are printed too; their difference says less, since each varies by more than
 
 Measured on two cores, three runs: 0.06 to 0.07 s, a median of 2.2 to 2.6 % of a job of 3.0 s (least
 2.0 %); below 2 % from 3.5 s of asking on. Three quarters are five requests of Prefect's engine to
-its server, 5 to 17 ms each. `flows.own_flow` saves two further ones, and `flows.server` a third of
-the server's work (no services for schedules), a second at the end (no heartbeats) and 0.05 s at
-the start (one client, made while the server starts).
+its server, 5 to 17 ms each. `flows.orchestration.flow` saves two further ones, and
+`flows.orchestration.server` a third of the server's work (no services for schedules), a second at
+the end (no heartbeats) and 0.05 s at the start (one client, made while the server starts).
 """
 
 import multiprocessing
@@ -28,13 +28,13 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from artifacts.store import Store
-from flows.server import prefect_server
+from flows.orchestration.server import prefect_server
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.listing import register_classes
-from knowledge.extraction import AskConfig, ask
-from knowledge.kinds.cooccurrence import CooccurrenceConfig, build
+from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, build
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger import Ledger
+from knowledge.llm.ledger.ledger import Ledger
 from tests.benchmarks.extraction import serve
 
 REPEATS = 9

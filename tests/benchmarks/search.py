@@ -51,7 +51,7 @@ def corpus(num: int) -> np.ndarray:
 
 def ours(num_queries: int, num_corpus: int, k: int) -> tuple[float, float, np.ndarray]:
     """Exact, from blocks; the time to generate them is taken off."""
-    from knowledge.nearest import top_k_of_blocks
+    from knowledge.mining.nearest import top_k_of_blocks
 
     queries, spent = rows(-1 % 2**32, num_queries), [0.0, 0.0]
 

@@ -22,10 +22,10 @@ import torch
 
 from tests.training.runs import start
 from tests.training.world import World
-from training.batches import Draw, chunks, epoch_order, make_batch
-from training.config import override
-from training.recipes import recipe
-from training.trainer import train_step
+from training.config.run import override
+from training.data.batch import Draw, chunks, epoch_order, make_batch
+from training.loop.trainer import train_step
+from training.models.registry import recipe
 
 BATCH, CLASSES = 256, 100
 

@@ -28,14 +28,14 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from knowledge.clip import ClipSpec, load_clip
+from knowledge.clip.model import ClipSpec, load_clip
 from tests.clip_weights import save_random_clip
 from tests.training.runs import start
 from tests.training.world import World
-from training.batches import Draw, make_batch
-from training.clips import VideoClips
-from training.config import RunConfig, override
-from training.trainer import train_step
+from training.config.run import RunConfig, override
+from training.data.batch import Draw, make_batch
+from training.data.clips import VideoClips
+from training.loop.trainer import train_step
 
 ARCH = "ViT-B-32-quickgelu"
 SECONDS, RATE, HEIGHT, WIDTH = 10, 25, 240, 320

@@ -5,7 +5,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from flows.server import prefect_server
+from flows.orchestration.server import prefect_server
 from tests.clip_weights import save_random_clip
 from tests.flows.command_line import described
 from tests.llm_server import LlmServer

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from artifacts.kinds import schema_of
 from artifacts.provenance import canonical_hash
-from artifacts.schemas import schema_of
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from flows.server import prefect_server
+from flows.orchestration.server import prefect_server
 from tests.video_files import moving, write_video
-from training.recipes import recipe, recipe_names
-from training.reproduction import compare
+from training.evaluation.comparison import compare
+from training.models.registry import recipe, recipe_names
 
 PINS = Path(__file__).with_name("pins.json")
 EXACT = ("classes", "videos", "llm_calls", "cooccurrence", "descriptions", "anatomy")
@@ -144,7 +144,7 @@ def now(server, tmp_path_factory):
 def test_every_kind_of_artifact_is_pinned(now, pinned):
     assert now["artifacts"].keys() == pinned["artifacts"].keys()
     kinds = {name.split("/")[0] for name in pinned["artifacts"]}
-    from artifacts.schemas import SCHEMAS
+    from artifacts.kinds import SCHEMAS
 
     assert kinds == SCHEMAS.keys()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from artifacts.inspection import lineage
 from artifacts.store import Store
+from artifacts.views.lineage import lineage
 
 SETTINGS = (
     "data.num_frames=4",
@@ -79,7 +79,7 @@ def test_every_video_is_mined_or_listed_with_a_reason(first):
 
 def test_a_second_run_does_nothing_and_says_so(first, spec, capsys):
     from flows.pipeline import pipeline
-    from flows.steps import show_steps
+    from flows.terminal.work import show_steps
 
     store, before = first
     steps = pipeline(store, spec)

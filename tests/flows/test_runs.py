@@ -7,7 +7,7 @@ import pytest
 
 from artifacts.store import Store
 from tests.flows.command_line import failed
-from training.export import load
+from training.inference.export import load
 
 QUICK = (
     *("--set", "data.num_frames=2", "--set", "optim.epochs=1", "--set", "optim.warmup_epochs=0"),

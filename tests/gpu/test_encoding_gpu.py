@@ -6,11 +6,11 @@ import torch
 
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip import ClipSpec, LazyClip, encode_texts, load_clip
-from knowledge.encoding.engine_client import EncodingConfig
-from knowledge.encoding.part import FrameConfig
-from knowledge.encoding.text_encoder import TextEncoder
-from knowledge.frame_embedding import frame_embeddings
+from knowledge.clip.model import ClipSpec, LazyClip, encode_texts, load_clip
+from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.engine.text_encoder import TextEncoder
+from knowledge.embedding.frames import frame_embeddings
 from tests.clip_weights import save_random_clip
 from tests.video_files import write_video
 from tests.video_rows import listed

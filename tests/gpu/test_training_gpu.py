@@ -5,10 +5,10 @@ import torch
 
 from tests.training.runs import MODELS, config_of
 from tests.training.world import World
-from training.config import RuntimeConfig
-from training.evaluation import evaluate
-from training.launch import InputRefs, Job, run
-from training.trainer import train
+from training.config.run import RuntimeConfig
+from training.evaluation.evaluate import evaluate
+from training.launch.launch import InputRefs, Job, run
+from training.loop.trainer import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

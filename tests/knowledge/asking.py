@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 from knowledge.datasets.listing import register_classes
-from knowledge.extraction import AskConfig
+from knowledge.extraction.calls import AskConfig
 from knowledge.llm.limits import LimitsConfig
 from knowledge.llm.sender import RetryConfig, SendConfig
 

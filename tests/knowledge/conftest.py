@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from artifacts.store import Store
-from knowledge.clip import ClipSpec, LazyClip
+from knowledge.clip.model import ClipSpec, LazyClip
 from knowledge.datasets.listing import (
     DatasetSpec,
     read_listing,
@@ -12,11 +12,11 @@ from knowledge.datasets.listing import (
     register_videos,
 )
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger import Ledger
+from knowledge.llm.ledger.ledger import Ledger
 from tests.batch_server import BatchServer
 from tests.clip_weights import save_random_clip
-from tests.knowledge import batching
 from tests.knowledge.asking import KEY, describe, publish_classes
+from tests.knowledge.llm import batching
 from tests.llm_server import LlmServer
 from tests.video_files import write_video
 

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from knowledge import probing
-from knowledge.decoding import VideoError
+from knowledge.video import probing
+from knowledge.video.decoding import VideoError
 
 
 def read(path, number):
@@ -23,7 +23,7 @@ def read(path, number):
 
 
 def probe(path):
-    """As `knowledge.probing.probe`, unless the file's name says otherwise."""
+    """As `knowledge.video.probing.probe`, unless the file's name says otherwise."""
     read(path, 0)
     return probing.probe(path)
 

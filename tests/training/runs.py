@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import torch
 
-from training.assembly import assemble
-from training.batches import Draw, chunks, epoch_order, make_batch
-from training.config import RunConfig, override
-from training.distributed import Group
-from training.model_configs import ActionClipConfig, MgdmConfig
-from training.optimizers import WeightAverage, make_optimizer
-from training.progress import TrainState
-from training.recipes import recipe
-from training.trainer import Run, read_data
+from training.config.method import ActionClipConfig, MgdmConfig
+from training.config.run import RunConfig, override
+from training.data.batch import Draw, chunks, epoch_order, make_batch
+from training.distributed.group import Group
+from training.loop.optimizer import WeightAverage, make_optimizer
+from training.loop.state import TrainState
+from training.loop.trainer import Run, read_data
+from training.models.build import assemble
+from training.models.registry import recipe
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
 

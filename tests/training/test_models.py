@@ -16,10 +16,10 @@ from tests.training.runs import (
     start,
 )
 from tests.training.world import World
-from training.distributed import Group
-from training.resume import RunCheckpoints
-from training.steps import Draws, backward, split
-from training.trainer import resume, train_epoch, train_step
+from training.distributed.group import Group
+from training.loop.resume import RunCheckpoints
+from training.loop.step import Draws, backward, split
+from training.loop.trainer import resume, train_epoch, train_step
 
 every_model = pytest.mark.parametrize("model", MODELS)
 

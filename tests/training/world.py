@@ -3,12 +3,12 @@
 import numpy as np
 import pyarrow as pa
 
+from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.schemas import schema_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from training.inputs import TrainInputs
-from training.prompts import TEMPLATES
+from training.data.checks import TrainInputs
+from training.models.actionclip.prompts import TEMPLATES
 
 CLIP = {"arch": "toy", "weights_sha256": "0" * 64}
 SPLITS = {"train": 12, "val": 4, "test": 5}

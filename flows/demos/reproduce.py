@@ -1,0 +1,256 @@
+"""`actionlore reproduce`: a paper's tables on the demo world, several seeds, as Markdown."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ProcessPoolTaskRunner
+from pydantic import BaseModel, ConfigDict, Field
+
+from artifacts.store import Store
+from flows.demos.stickworld import WORLD_CLIP, mined_world
+from flows.evaluate_run import EvaluateSpec, evaluate
+from flows.mine_negatives import MineSpec, mine
+from flows.orchestration.flow import flow
+from flows.register_dataset import register
+from flows.terminal.work import Step, console, name_of, progress, show_steps, step
+from flows.train_model import TrainSpec, train
+from knowledge.datasets.listing import DatasetSpec
+from knowledge.datasets.readers.stickworld import write_part
+from knowledge.stickworld.classes import pairs_by_reason
+from knowledge.stickworld.generate import StickworldConfig
+from knowledge.video.workers import be_worker
+from training.config.run import RunConfig, RuntimeConfig, override
+from training.evaluation.comparison import Expected, compare, markdown
+from training.models.actionclip.recipes import SHOTS
+from training.models.mgdm.recipes import mgdm_variants
+from training.models.registry import recipe
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What of a paper is repeated."""
+
+    variants: tuple[str, ...]
+    """Of the recipes `PAPER_stickworld_VARIANT`."""
+    world: StickworldConfig
+    """As many training clips as leave all runs below an hour on two cores."""
+    settings: tuple[str, ...] = ()
+    """Changes to every recipe: with more clips, fewer epochs."""
+    datasets: tuple[str, ...] = ()
+    """Those of the paper's recipes `PAPER_DATASET_VARIANT`, whose top-1 is shown beside."""
+    zero_shot: str | None = None
+    """Variant that is also trained on the base classes and scored on the novel ones."""
+
+
+PAPERS = {
+    "mgdm": Paper(
+        tuple(mgdm_variants()),
+        world=StickworldConfig(train_per_class=96, val_per_class=2, test_per_class=16),
+        settings=("optim.epochs=20", "optim.warmup_epochs=2"),
+        datasets=("kinetics400", "hmdb51", "ucf101"),
+    ),
+    "actionclip": Paper(
+        (
+            *("transf", "transf_cls", "lstm", "conv_1d", "meanp"),
+            *("no_prompt", "text_frozen"),
+            *(f"shots{shots}" for shots in SHOTS),
+        ),
+        world=StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16),
+        zero_shot="transf",
+    ),
+}
+
+
+class ReproduceSpec(BaseModel):
+    """Which paper's tables, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paper: str
+    videos: Path
+    """Where the world is rendered to."""
+    world: StickworldConfig
+    variants: tuple[str, ...]
+    zero_shot: str | None = None
+    settings: tuple[str, ...] = ()
+    """Changes to every recipe."""
+    num_seeds: int = Field(3, ge=1)
+    at_once: int = Field(1, ge=1)
+    """Runs at a time, each on one core: faster than one after the other on all of them."""
+
+
+def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, ...] = ()) -> None:
+    """Run a paper's tables unattended; a second run goes on where the first was stopped.
+
+    Args:
+        directory: gets the videos in `videos/PAPER`, `artifacts`, and the tables in `PAPER.md`.
+        paper: one of `PAPERS`.
+        num_seeds: runs per variant.
+        settings: changes to every recipe, such as `optim.epochs=10`.
+
+    Raises:
+        ValueError: another paper.
+    """
+    if paper not in PAPERS:
+        raise ValueError(f"nothing to reproduce for {paper!r}; there is {', '.join(PAPERS)}")
+    known, store = PAPERS[paper], str(directory / "artifacts")
+    spec = ReproduceSpec(
+        paper=paper,
+        videos=directory / "videos" / paper,
+        world=known.world,
+        variants=known.variants,
+        zero_shot=known.zero_shot,
+        settings=(*known.settings, *settings),
+        num_seeds=num_seeds,
+        at_once=os.cpu_count() or 1,
+    )
+    steps = reproduce_flow(store, spec)
+    show_steps(steps, store)
+    comparisons = [Store(store).get(each.ref) for each in steps if each.kind == "comparison"]
+    text = "\n\n".join(markdown(each, _expected(paper)) for each in comparisons)
+    path = directory / f"{paper}.md"
+    path.write_text(text + "\n", encoding="utf-8")
+    console.print(f"\n{text}\n\nwritten to {path}")
+
+
+def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str]) -> None:
+    """Refuse settings before anything is rendered.
+
+    Raises:
+        ValueError: one that no recipe knows, a seed, or what makes two variants the same.
+    """
+    found: dict[RunConfig, str] = {}
+    for variant in variants:
+        config = override(recipe(f"{paper}_stickworld_{variant}").config, settings)
+        if config.seed:
+            raise ValueError(f"--set seed={config.seed}: the seeds are 0 to N - 1 of --seeds N")
+        if (other := found.setdefault(config, variant)) != variant:
+            raise ValueError(
+                f"with --set {' --set '.join(settings)} the variants {other} and {variant} are the "
+                "same; leave out what sets them apart"
+            )
+
+
+@flow(name="reproduce")
+def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
+    """Every variant with every seed on the demo world; the comparisons come last.
+
+    Raises:
+        ValueError: settings that cannot be, or after which variants are no longer apart.
+    """
+    check_settings(spec.paper, spec.variants, spec.settings)
+    steps = mined_world(store, spec.videos, spec.world)
+    seeds, world = range(spec.num_seeds), name_of(steps[-1])
+    runs = [_run(spec, world, each, seed) for seed in seeds for each in spec.variants]
+    on_base, novel = [], ""
+    if spec.zero_shot:
+        base, novel = (_part(store, spec, steps[0].ref, is_base) for is_base in (True, False))
+        on_base = [_run(spec, base, spec.zero_shot, seed, "-base") for seed in seeds]
+    trained = _all_trained(store, [*runs, *on_base], spec.at_once)
+    metrics: dict[str, list[str]] = defaultdict(list)
+    for run, made in zip(runs, trained, strict=False):
+        metrics[run.recipe.removeprefix(f"{spec.paper}_stickworld_")].append(made[-1].ref)
+    steps += [each for made in trained for each in made]
+    comparisons = [compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason())]
+    if spec.zero_shot:
+        scored = [
+            evaluate(store, EvaluateSpec(run=_trained_run(made), data=novel, runtime=_CPU))
+            for made in trained[len(runs) :]
+        ]
+        steps += [each for made in scored for each in made]
+        unseen = {f"{spec.zero_shot}_of_other_classes": [made[-1].ref for made in scored]}
+        name = f"stickworld-{spec.paper}-zero-shot"
+        comparisons.append(compare_task(store, name, unseen, {}))
+    return [*steps, *comparisons]
+
+
+_CPU = RuntimeConfig(device="cpu")
+
+
+def _run(spec: ReproduceSpec, dataset: str, variant: str, seed: int, suffix: str = "") -> TrainSpec:
+    return TrainSpec(
+        dataset=dataset,
+        recipe=f"{spec.paper}_stickworld_{variant}",
+        settings=(*spec.settings, f"seed={seed}"),
+        name=f"stickworld-{spec.paper}-{variant}{suffix}-seed{seed}",
+        runtime=_CPU,
+    )
+
+
+def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
+    """The mined dataset of the base classes, or of the novel ones."""
+    table = Store(store).get(classes).read(["name", "is_base_75"]).to_pylist()
+    wanted = {row["name"] for row in table if row["is_base_75"] == is_base}
+    name = "stickworld-base" if is_base else "stickworld-novel"
+    labels = str(write_part(spec.videos, name, wanted))
+    given = DatasetSpec(dataset="folder", videos=spec.videos, labels=labels, name=name)
+    _, videos = register(store, given)
+    mined = mine(store, MineSpec(dataset=name_of(videos), videos=spec.videos, clip=WORLD_CLIP))
+    return name_of(mined[-1])
+
+
+def _all_trained(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[Step]]:
+    """Train and score all runs; the steps of each."""
+    with (
+        ProcessPoolTaskRunner(max_workers=min(at_once, len(runs)), initializer=_alone) as runner,
+        progress("training runs") as advance,
+    ):
+        futures: list[PrefectFuture[list[Step]]] = [
+            runner.submit(train_alone_task, {"store": store, "spec": run}) for run in runs
+        ]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                advance(done, len(futures))
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # the runner would wait for the runs under way
+            raise
+        return [future.result() for future in futures]
+
+
+def _alone() -> None:
+    """Make a process one of several at work: one core each, and no progress of its own."""
+    be_worker()
+    console.quiet = True
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{spec.name}")
+def train_alone_task(store: str, spec: TrainSpec) -> list[Step]:
+    """Train and score a run; the tasks of the flow `train`."""
+    return train.fn(store, spec)
+
+
+@task(cache_policy=NO_CACHE)
+def compare_task(
+    store: str, name: str, made: dict[str, list[str]], pairs: dict[str, list[tuple[int, int]]]
+) -> Step:
+    """Mean and standard deviation over the seeds: `comparison`."""
+    target = Store(store)
+    runs = {variant: [target.get(ref) for ref in refs] for variant, refs in made.items()}
+    return step(compare(target, name, runs, pairs))
+
+
+def _trained_run(made: Sequence[Step]) -> str:
+    return next(name_of(each) for each in made if each.kind == "training_run")
+
+
+def _expected(paper: str) -> Expected:
+    """The paper's top-1 per variant and dataset."""
+    known = PAPERS[paper]
+    return {
+        variant: {
+            dataset: recipe(f"{paper}_{dataset}_{variant}").expected_top1
+            for dataset in known.datasets
+        }
+        for variant in known.variants
+    }

@@ -1,0 +1,35 @@
+"""The demo world up to its mined negatives, for the flows that train on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows.extract_knowledge import ExtractSpec, extract
+from flows.mine_negatives import MineSpec, mine
+from flows.register_dataset import register
+from flows.terminal.work import Step, name_of, progress
+from knowledge.clip.model import BUNDLED, ClipSpec
+from knowledge.datasets.listing import DatasetSpec
+from knowledge.stickworld.generate import StickworldConfig, generate
+
+WORLD_CLIP = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
+
+
+def mined_world(store: str, videos: Path, world: StickworldConfig) -> list[Step]:
+    """Render, register, extract from the recorded replies, and mine; the negatives come last."""
+    generate_task(videos, world)
+    classes, clips = register(store, DatasetSpec(dataset="stickworld", videos=videos))
+    known = extract(store, ExtractSpec(classes=name_of(classes)))
+    mined = mine(store, MineSpec(dataset=name_of(clips), videos=videos, clip=WORLD_CLIP))
+    return [classes, clips, *known, *mined]
+
+
+@task(cache_policy=NO_CACHE)
+def generate_task(videos: Path, world: StickworldConfig) -> None:
+    """Render and encode the world's clips that are not there yet."""
+    with progress("rendering and encoding videos") as advance:
+        generate(videos, world, os.cpu_count() or 1, advance)

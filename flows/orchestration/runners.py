@@ -1,0 +1,224 @@
+"""Where the shards of a job run: in this process, or on the workers of a Dask or Ray cluster.
+
+A shard is a group of an artifact's parts. Each is one task run; a part is in the draft as soon as
+it is made, so a shard that is run again after its worker was lost skips what is there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from prefect import Task
+from prefect.futures import as_completed
+from prefect.task_runners import TaskRunner
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from artifacts.draft import HeldError
+from artifacts.jobs import Job, missing_parts, publish
+from artifacts.store import Outcome, Store
+from flows.terminal.work import Step, console, progress, step
+
+MAX_SHARDS = 500
+"""Task runs per job; Prefect's server stays quick with some hundreds."""
+
+PARTS_PER_SHARD = 4
+"""On a cluster, so that a slow worker does not keep the others waiting at the end."""
+
+
+class RunnerSpec(BaseModel):
+    """Where shards run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runner: Literal["local", "dask", "ray"] = "local"
+    """This process, on all its cores; or a cluster, where each shard takes one core."""
+    address: str | None = None
+    """Scheduler of an existing cluster; one is started here for the job when None."""
+    num_workers: int | None = Field(None, ge=1)
+    """Workers of the cluster that is started here; the number of cores when None."""
+    shard: tuple[int, int] | None = None
+    """Only shard i of n (1 <= i <= n), for schedulers of one's own."""
+
+    @model_validator(mode="after")
+    def _every_setting_has_an_effect(self) -> Self:
+        if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ValueError(f"shard {self.shard[0]}/{self.shard[1]}: write i/n with 1 <= i <= n")
+        if self.runner == "local" and (self.address or self.num_workers):
+            raise ValueError("address and num_workers have no effect without runner dask or ray")
+        if self.address and self.num_workers:
+            raise ValueError(f"num_workers has no effect: {self.address} has its own workers")
+        if self.shard and self.runner != "local":
+            raise ValueError("a single shard runs here; leave out the runner")
+        return self
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether tasks run in other processes."""
+        return self.runner != "local"
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one call makes all parts."""
+        return not (self.is_cluster or self.shard)
+
+    def shards(self, num_parts: int) -> list[list[int]]:
+        """Part numbers of each shard; what is in no list is none of this call's business."""
+        if self.shard:
+            i, n = self.shard
+            return [list(range(i - 1, num_parts, n))]
+        size = PARTS_PER_SHARD if self.is_cluster else num_parts
+        size = max(size, -(-num_parts // MAX_SHARDS))
+        return [
+            list(range(start, min(start + size, num_parts))) for start in range(0, num_parts, size)
+        ]
+
+    def task_runner(self) -> TaskRunner[Any]:
+        """Prefect's task runner for the cluster; entering it starts one, or connects to it.
+
+        Raises:
+            ValueError: its package is not installed, or the cluster could not reach Prefect.
+        """
+        self._check_reachable()
+        workers = self.num_workers or os.cpu_count() or 1
+        if self.runner == "dask":
+            runner = _imported("prefect_dask", "dask").DaskTaskRunner
+            if self.address:
+                return runner(address=self.address)  # type: ignore[no-any-return]
+            local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+            return runner(cluster_kwargs=local)  # type: ignore[no-any-return]
+        runner = _imported("prefect_ray", "ray").RayTaskRunner
+        if self.address:
+            return runner(address=self.address)  # type: ignore[no-any-return]
+        return runner(init_kwargs={"num_cpus": workers, "include_dashboard": False})  # type: ignore[no-any-return]
+
+    def shared_store(self, store: str) -> str:
+        """The store as the workers see it.
+
+        Raises:
+            ValueError: it is no directory, which is where shards meet.
+        """
+        if self.is_alone:
+            return store
+        opened = Store(store)
+        if not opened.is_local:
+            raise ValueError(
+                f"store {store!r}: shards meet in its drafts, which need a directory that all "
+                "workers share; mine into one, or leave out --runner and --shard"
+            )
+        return str(Path(opened.root).absolute())
+
+    def _check_reachable(self) -> None:
+        """The workers of a cluster elsewhere report to Prefect's server."""
+        server = urlsplit(os.environ.get("PREFECT_API_URL", "")).hostname
+        cluster = urlsplit(self.address or "").hostname
+        if self.address and not _is_here(cluster) and _is_here(server):
+            raise ValueError(
+                f"the workers of {self.address} cannot reach the Prefect server of this command; "
+                "set PREFECT_API_URL to one that they can"
+            )
+
+
+class Workers:
+    """What runs the shards of a flow; a cluster is started when the first shard needs it."""
+
+    def __init__(self, spec: RunnerSpec) -> None:
+        self.spec = spec
+        self._stack = ExitStack()
+        self._runner: TaskRunner[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the cluster, if one was started here."""
+        self._stack.close()
+
+    def run(
+        self, shard_task: Task[..., dict[str, int]], shards: Sequence[Mapping[str, Any]], what: str
+    ) -> Counter[str]:
+        """Run a task with the arguments of each shard; the work that took.
+
+        In this process it is called from the main thread, since a thread of a task runner would not
+        hear Ctrl-C before its end.
+        """
+        work = Counter[str]()
+        if not self.spec.is_cluster:
+            for each in shards:
+                work.update(shard_task(**each))
+            return work
+        if self._runner is None:
+            self._runner = self._stack.enter_context(self.spec.task_runner())
+        futures = [self._runner.submit(shard_task, dict(each)) for each in shards]
+        with progress(what) as advance:
+            for done, future in enumerate(as_completed(futures), start=1):
+                work.update(future.result())
+                advance(done, len(futures))
+        return work
+
+
+def run_job(
+    workers: Workers, job: Job, shard_task: Task[..., dict[str, int]], what: str, **arguments: Any
+) -> Step | None:
+    """Make an artifact, each shard as a task run `shard_task(numbers=..., **arguments)`.
+
+    Returns:
+        What was made or found; None if other shards have yet to make parts or are just publishing,
+        which is printed.
+    """
+    if found := job.store.find(job.provenance):
+        return step(Outcome(found, made=False))
+    started = time.monotonic()
+    shards = [{**arguments, "numbers": each} for each in workers.spec.shards(job.num_parts)]
+    try:
+        work = workers.run(shard_task, shards, what)
+        if outcome := publish(job, work, time.monotonic() - started):
+            return step(outcome)
+        missing = missing_parts(job)
+    except HeldError as error:
+        if not workers.spec.shard:
+            raise
+        console.print(str(error))
+        return None
+    console.print(
+        f"{job.provenance.ref}: {len(missing)} of {job.num_parts} parts are missing "
+        f"({listed(missing)}); run the other shards, then this one again"
+    )
+    return None
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Rising numbers, the first and last of each run of them: `0-3, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def _imported(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"--runner {extra} needs {module} ({error}); pip install 'actionlore[{extra}]'"
+        ) from error
+
+
+def _is_here(host: str | None) -> bool:
+    if host in (None, "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

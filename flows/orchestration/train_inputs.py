@@ -1,0 +1,129 @@
+"""What a training run reads: found in the store; texts that are not there yet are embedded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from artifacts.store import Artifact, Outcome, Store
+from knowledge.clip.model import BUNDLED, MODELS, ClipSpec, LazyClip
+from knowledge.embedding.class_texts import text_embeddings
+from knowledge.embedding.templates import template_embeddings
+from training.config.run import RunConfig
+from training.data.checks import TrainInputs, before_reembedding, clip_identity, wanted_templates
+from training.models.actionclip.prompts import TEMPLATES
+
+
+def train_inputs(
+    store: Store,
+    dataset: str,
+    config: RunConfig,
+    clip: ClipSpec | None,
+    videos: Path | None,
+    device: str = "cpu",
+    training: bool = True,
+) -> tuple[TrainInputs, list[Outcome]]:
+    """Everything a dataset's negatives were mined from, so that it fits together.
+
+    A run without negatives on videos needs no mining: then the dataset is a registered one.
+
+    Args:
+        store: where to look, and to publish texts.
+        dataset: NAME (the newest) or NAME@KEY of `negatives`, or of `videos` without mining.
+        config: of the run.
+        clip: the model; None: the bundled one if it made the dataset's texts.
+        videos: directory of the videos.
+        device: where texts are embedded.
+        training: False for scoring, which reads no negatives.
+
+    Returns:
+        The inputs, and what was embedded for them or found by its key.
+
+    Raises:
+        ValueError: nothing of that name, or texts to embed and no CLIP to do it.
+    """
+    unmined = not (training and config.negatives.k) and config.data.features == "videos"
+    if unmined and not _is_mined(store, dataset):
+        inputs, made = _registered(store, dataset, clip, videos, device)
+    else:
+        inputs, made = _mined(store, dataset, clip, videos), []
+    if wanted_templates(config):
+        outcome = _templates(store, inputs, device)
+        if isinstance(outcome, Outcome):
+            made.append(outcome)
+            outcome = outcome.artifact
+        inputs = TrainInputs(**{**vars(inputs), "templates": outcome})
+    return inputs, made
+
+
+def _is_mined(store: Store, dataset: str) -> bool:
+    name, _, key = dataset.partition("@")
+    return any(
+        each.manifest.name == name and each.manifest.key.startswith(key)
+        for each in store.published("negatives")
+    )
+
+
+def _mined(store: Store, dataset: str, clip: ClipSpec | None, videos: Path | None) -> TrainInputs:
+    negatives = store.get(f"negatives/{dataset}")
+    made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
+    roles = [role for role in made_from if role.startswith("texts_")]
+    refs = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]
+    texts = [found for ref in refs if (found := _of_clip(store, ref, "texts"))]
+    listed = store.get(made_from["videos"])
+    return TrainInputs(
+        classes=store.get(listed.manifest.inputs["classes"].ref),
+        videos=listed,
+        texts=texts[0],
+        frames=_of_clip(store, made_from["frames"], "frames"),
+        negatives=negatives,
+        corpora=tuple(texts[1:]),
+        clip=clip or bundled_clip(texts[0]),
+        root=videos,
+    )
+
+
+def _of_clip(store: Store, ref: str, role: str) -> Artifact | None:
+    """Embeddings of frozen CLIP, also where a run re-embedded them; None if it read videos."""
+    artifact = store.get(ref)
+    if "run" not in artifact.manifest.inputs:
+        return artifact
+    original = before_reembedding(artifact, role)
+    return store.get(original.ref) if original else None
+
+
+def _registered(
+    store: Store, dataset: str, clip: ClipSpec | None, videos: Path | None, device: str
+) -> tuple[TrainInputs, list[Outcome]]:
+    listed = store.get(f"videos/{dataset}")
+    if clip is None:
+        raise ValueError(
+            f"{listed.ref} is not mined, so the run has to be told its CLIP model; give --clip and "
+            "--clip-weights, or run `actionlore mine`"
+        )
+    classes = store.get(listed.manifest.inputs["classes"].ref)
+    texts = text_embeddings(store, LazyClip(clip, device), classes)
+    inputs = TrainInputs(classes, listed, texts.artifact, clip=clip, root=videos)
+    return inputs, [texts]
+
+
+def _templates(store: Store, inputs: TrainInputs, device: str) -> Outcome | Artifact | None:
+    """The class names in all templates: made with the run's CLIP, or any the store has of it."""
+    if inputs.clip is not None:
+        return template_embeddings(store, LazyClip(inputs.clip, device), inputs.classes, TEMPLATES)
+    fitting = [
+        each
+        for each in store.published("text_embeddings")
+        if each.manifest.config.get("templates") == list(TEMPLATES)
+        and each.manifest.inputs["classes"].content_hash == inputs.classes.manifest.content_hash
+        and clip_identity(each) == clip_identity(inputs.texts)
+    ]
+    return max(fitting, key=lambda each: each.manifest.created, default=None)
+
+
+def bundled_clip(texts: Artifact) -> ClipSpec | None:
+    """The bundled model that made the texts, if it was one."""
+    identity = clip_identity(texts)
+    if not (MODELS / f"{identity['arch']}.safetensors").is_file():
+        return None
+    spec = ClipSpec(arch=identity["arch"], weights=BUNDLED)
+    return spec if LazyClip(spec).identity == identity else None

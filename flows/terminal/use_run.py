@@ -1,0 +1,81 @@
+"""`actionlore predict` and `actionlore export`: a published run on files, and outside the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from artifacts.store import Artifact, Store
+from flows.orchestration.train_inputs import bundled_clip
+from flows.terminal.work import console
+from knowledge.clip.model import ClipSpec
+from knowledge.video.decoding import VideoError
+from training.config.run import EvalConfig
+from training.inference.export import export as export_job
+from training.inference.prediction import classifier
+
+
+def predict(
+    store: str,
+    run: str,
+    videos: Sequence[Path],
+    clip: ClipSpec | None,
+    num_top: int,
+    views: str,
+    protocol: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Show the most probable classes of video files.
+
+    Raises:
+        ValueError: no such run, no or another CLIP, or no file that can be read.
+    """
+    target = Store(store)
+    trained = target.get(f"training_run/{run}")
+    model = classifier(target, trained, clip or _bundled(target, trained), device)
+    wanted = EvalConfig(views=views).num_views
+    found: list[dict[str, Any]] = []
+    for path in videos:
+        try:
+            found.append({"video": str(path), "top": model.top(path, num_top, wanted, protocol)})
+        except VideoError as error:
+            found.append({"video": str(path), "error": error.reason})
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        console.print(_table(found))
+    if all("error" in each for each in found):
+        raise ValueError(f"no video could be read; the first: {found[0]['error']}")
+
+
+def export(store: str, run: str, output: Path, clip: ClipSpec | None) -> None:
+    """Write a run to a directory.
+
+    Raises:
+        ValueError: no such run, no or another CLIP, or a directory that is not empty.
+    """
+    target = Store(store)
+    trained = target.get(f"training_run/{run}")
+    export_job(target, trained, output, clip or _bundled(target, trained))
+    console.print(f"{trained.ref} is in {output}; how to load it is in {output / 'README.md'}")
+
+
+def _bundled(store: Store, run: Artifact) -> ClipSpec | None:
+    return bundled_clip(store.get(run.manifest.inputs["texts"].ref))
+
+
+def _table(found: Sequence[dict[str, Any]]) -> Table:
+    table = Table("video", "class", "probability %", box=None, pad_edge=False)
+    for each in found:
+        name = each["video"]
+        if "error" in each:
+            table.add_row(name, f"[red]{each['error']}[/red]", "")
+        for row in each.get("top", ()):
+            table.add_row(name, row["name"], f"{100 * row['probability']:.1f}")
+            name = ""
+    return table

@@ -1,0 +1,5 @@
+"""Frozen CLIP.
+
+Reading order: `weights` (which model), `model` (loaded), `tokens`; `bundled/` holds the demo
+world's weights.
+"""

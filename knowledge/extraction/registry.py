@@ -1,0 +1,60 @@
+"""The knowledge kinds, found by name: each module of `knowledge.extraction.kinds` is one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from knowledge.extraction import kinds
+
+if TYPE_CHECKING:
+    from artifacts.store import Artifact, Outcome, Store
+    from knowledge.extraction.question import Question
+
+
+class KindModule(Protocol):
+    """What a module of `knowledge.extraction.kinds` offers; its `CONFIG.kind` is its file name."""
+
+    CONFIG: type[Question]
+    """Settings, requests and the form of a reply."""
+
+    def build(
+        self,
+        store: Store,
+        classes: Artifact,
+        calls: Artifact,
+        config: Any,
+        *,
+        min_coverage: float = 0.0,
+        videos: Artifact | None = None,
+    ) -> Outcome:
+        """Publish the knowledge in the replies.
+
+        Args:
+            store: where to look and publish.
+            classes: the class list.
+            calls: the replies to `config.question` about it.
+            config: an instance of `CONFIG`.
+            min_coverage: share of the classes that must be answered usably.
+            videos: the classes' dataset, where `config.needs_videos`.
+
+        Raises:
+            ValueError: inputs that do not belong together, or too few usable replies.
+        """
+
+
+def kind_names() -> tuple[str, ...]:
+    """Names of all kinds, sorted; none of them is imported."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
+
+
+def kind_module(name: str) -> KindModule:
+    """The module of a kind.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if name not in kind_names():
+        raise ValueError(f"unknown knowledge kind {name!r}; known: {', '.join(kind_names())}")
+    return cast(KindModule, importlib.import_module(f"{kinds.__name__}.{name}"))

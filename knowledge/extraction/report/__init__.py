@@ -1,0 +1,4 @@
+"""What an extraction gave.
+
+Reading order: `report`, `ground_truth` (labels of videos), `comparison` (knowledge against them).
+"""

@@ -1,0 +1,4 @@
+"""The Batch API.
+
+Reading order: `batch` (the life of a batch), `api` (the endpoint's calls).
+"""

@@ -1,0 +1,5 @@
+"""From embeddings to hard negatives.
+
+Reading order: `job`, `config`, `videos` (that are mined), `corpus` (texts), `nearest` and
+`inverted_lists` (search), `candidates` (ranked), `filters` (rejected), `export`.
+"""

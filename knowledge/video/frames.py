@@ -1,0 +1,135 @@
+"""Which frames of a video to take, and the frames as tensors.
+
+Legend: T frames, H x W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from knowledge.video.decoding import Positions, VideoError, decode
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Chosen frames of one video."""
+
+    images: torch.Tensor
+    """(T, 3, H, W) uint8 RGB."""
+    pts_s: npt.NDArray[np.float64]
+    """(T,) presentation time of each frame in seconds."""
+
+
+def segment_centres(num_frames: int, count: int) -> list[int]:
+    """Centre of each of `count` equal segments: int(n / T * (i + 1/2)).
+
+    Source: ActionCLIP, X-CLIP and MSQNet test sampling. Short videos repeat frames.
+    """
+    return [int(num_frames / count * (i + 0.5)) for i in range(count)]
+
+
+def segment_starts(num_frames: int, count: int) -> list[int]:
+    """Start of each of `count` equal segments: int(n / T * i). Source: BIKE test sampling."""
+    return [int(num_frames / count * i) for i in range(count)]
+
+
+def segment_random(num_frames: int, count: int, generator: np.random.Generator) -> list[int]:
+    """One uniformly random frame of each of `count` segments, in order. Source: TSN."""
+    ticks = [i * num_frames // count for i in range(count + 1)]
+    return [
+        int(generator.integers(start, max(stop, start + 1)))
+        for start, stop in itertools.pairwise(ticks)
+    ]
+
+
+def read_frames(path: Path, positions: Positions) -> Frames:
+    """Decode the frames at `positions`, counted in display order.
+
+    They are those that decoding the whole file gives, turned as the container asks. Packets can
+    outnumber frames (packed or damaged streams); then the positions are taken anew over the frames
+    there are. Frames that an edit list cuts off do not exist.
+
+    Raises:
+        VideoError: the file is missing, empty, damaged, holds no video, or changes its picture
+            size among the wanted frames.
+    """
+    return _frames(path, positions, lambda pixels_HWC: pixels_HWC)
+
+
+def read_clip(path: Path, positions: Positions, size: int, short_side: int | None = None) -> Frames:
+    """The same as `read_frames` and then `resize_and_crop`, without ever holding whole frames.
+
+    Returns:
+        Frames whose images are (T, 3, size, size).
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+
+    def shrink(pixels_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        image = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
+        clip: npt.NDArray[np.uint8] = resize_and_crop(image, size, short_side)[0].numpy()
+        return clip.transpose(1, 2, 0)
+
+    return _frames(path, positions, shrink)
+
+
+Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+"""From a whole picture (H, W, 3) to what is kept of it, of the same size for all of a video."""
+
+
+def _frames(path: Path, positions: Positions, change: Change) -> Frames:
+    """One array for the clip, filled picture by picture while each is in the caches."""
+    wanted: list[int] = []
+    rows: dict[int, int] = {}
+    images_THWC = np.empty((0, 0, 0, 3), np.uint8)
+
+    def choose(num_frames: int) -> list[int]:
+        nonlocal wanted, rows
+        wanted = list(positions(num_frames))
+        rows = {position: row for row, position in enumerate(dict.fromkeys(wanted))}
+        return wanted
+
+    def keep(pixels_HWC: npt.NDArray[np.uint8], position: int) -> None:
+        nonlocal images_THWC
+        picture = change(pixels_HWC)
+        shape = (len(rows), *picture.shape)
+        if images_THWC.shape != shape:  # the first; or sizes differ, which is an error below
+            images_THWC = np.empty(shape, np.uint8)
+        images_THWC[rows[position]] = picture
+
+    pictures = decode(path, choose, keep)
+    sizes = sorted({picture.size for picture in pictures})
+    if len(sizes) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sizes)
+        raise VideoError(path, f"the picture size changes in mid-stream ({shown})")
+    if len(rows) < len(wanted):
+        images_THWC = images_THWC[[rows[position] for position in wanted]]
+    images = torch.from_numpy(images_THWC)
+    return Frames(images.permute(0, 3, 1, 2), np.array([picture.pts_s for picture in pictures]))
+
+
+def resize_and_crop(images: torch.Tensor, size: int, short_side: int | None = None) -> torch.Tensor:
+    """Bring the short side to `short_side` (bicubic, antialiased) and cut out the centre square.
+
+    Args:
+        images: (T, 3, H, W) uint8.
+        size: side of the square in pixels.
+        short_side: at least `size`; `size` itself when None.
+
+    Returns:
+        (T, 3, size, size) uint8.
+    """
+    target = short_side or size
+    resized = F.resize(images, [target], InterpolationMode.BICUBIC, antialias=True)
+    cropped: torch.Tensor = F.center_crop(resized, [size, size])
+    return cropped

@@ -1,0 +1,101 @@
+"""Mining that is killed again and again ends as if nothing had happened.
+
+The test starts this file as a process, which forks a child per life, so that a kill costs a fork.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from artifacts.store import Store
+from knowledge.mining import job as mining
+from knowledge.mining import nearest
+from knowledge.mining.filters import MiningConfig
+from knowledge.mining.job import mine
+from tests.knowledge.mining.world import rich_world
+
+NUM_KILLS = 25
+NUM_VIDEOS = 32
+
+
+def job(root, made):
+    config = MiningConfig(max_rejected=2)
+    return mine(Store(root), made.videos, made.frames, made.texts, config).artifact
+
+
+def parts(root):
+    """Inode of each part that is complete, in the draft or published."""
+    return {path.name: path.stat().st_ino for path in root.glob("**/part-*.parquet")}
+
+
+def live(root, made, life_s):
+    """Mine in a child; whether it was killed before it was done."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            job(root, made)
+            status = 0
+        finally:
+            os._exit(status)
+    end = time.monotonic() + life_s
+    while not (finished := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+    status = os.waitstatus_to_exitcode(finished[1])
+    assert status in {0, -signal.SIGKILL}, status
+    return status != 0
+
+
+def main(root):
+    """Kill until there were enough kills; every job ends in the end."""
+    assert nearest  # loaded before the forks
+    mining.VIDEOS_PER_PART, mining.VIDEOS_PER_PASS = 4, 8
+    chances = random.Random(0)
+    made = rich_world(root / "world", videos=NUM_VIDEOS)
+    assert not live(root / "warm", made, 600)
+    started = time.monotonic()
+    assert not live(root / "undisturbed", made, 600)
+    longest_s = time.monotonic() - started
+    kills, number, redone = 0, 0, 0
+    while kills < NUM_KILLS:
+        before = {}
+        while live(root / str(number), made, chances.uniform(0, longest_s)):
+            kills += 1
+            after = parts(root / str(number))
+            redone += sum(after.get(name) != inode for name, inode in before.items())
+            before = after
+        number += 1
+    print(json.dumps({"kills": kills, "jobs": number, "redone": redone}))
+
+
+def test_25_kills_change_no_byte_and_mine_no_part_twice(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.knowledge.mining.test_kills", tmp_path],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    print(result)
+    assert result["kills"] >= NUM_KILLS
+    assert result["redone"] == 0
+    undisturbed = Store(tmp_path / "undisturbed").get("negatives/toy")
+    assert len(undisturbed.manifest.files) == NUM_VIDEOS // 4
+    for number in range(result["jobs"]):
+        store = Store(tmp_path / str(number))
+        artifact = store.get("negatives/toy")
+        artifact.verify()
+        assert artifact.manifest.files == undisturbed.manifest.files
+        assert artifact.manifest.report["candidates"] == undisturbed.manifest.report["candidates"]
+        assert not list(store.drafts.iterdir())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,133 @@
+"""Frames are exactly those asked for, from every kind of file, and bad files say why."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowledge.video.frames import (
+    read_frames,
+    resize_and_crop,
+    segment_centres,
+    segment_random,
+    segment_starts,
+)
+from knowledge.video.probing import probe
+from tests.video_files import index_of, write_video
+
+FILES = [
+    ("h264.mp4", "libx264", {}),
+    ("bframes.mp4", "libx264", {"bf": "3", "g": "12"}),
+    ("long-gop.mkv", "libx264", {"g": "250", "bf": "2"}),
+    ("mpeg4.avi", "mpeg4", {"g": "12"}),
+    ("mpeg4.mp4", "mpeg4", {"bf": "2"}),
+]
+
+
+def test_segment_centres_are_those_of_the_literature():
+    assert segment_centres(300, 8) == [18, 56, 93, 131, 168, 206, 243, 281]
+    assert segment_starts(300, 8) == [0, 37, 75, 112, 150, 187, 225, 262]
+
+
+@given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 99))
+def test_every_sampling_is_sorted_and_inside(num_frames, count, seed):
+    generator = np.random.default_rng(seed)
+    for positions in (
+        segment_centres(num_frames, count),
+        segment_starts(num_frames, count),
+        segment_random(num_frames, count, generator),
+    ):
+        assert len(positions) == count
+        assert positions == sorted(positions)
+        assert 0 <= positions[0] <= positions[-1] < num_frames
+
+
+@given(st.integers(1, 300), st.integers(1, 32), st.integers(0, 99))
+def test_random_frames_stay_in_their_segment(num_frames, count, seed):
+    drawn = segment_random(num_frames, count, np.random.default_rng(seed))
+    for i, position in enumerate(drawn):
+        start, stop = i * num_frames // count, (i + 1) * num_frames // count
+        assert start <= position < max(stop, start + 1)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), FILES)
+def test_exactly_the_wanted_frames_are_decoded(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, 40, codec, **options)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (40, 64, 48)
+    assert info.fps == pytest.approx(10)
+    assert info.duration_s == pytest.approx(4, abs=0.11)
+    wanted = [0, 3, 3, 17, 38, 39]
+    frames = read_frames(path, lambda n: wanted)
+    assert frames.images.shape == (6, 3, 48, 64)
+    assert frames.images.dtype == torch.uint8
+    assert [index_of(image) for image in frames.images.numpy()] == wanted
+    np.testing.assert_allclose(np.diff(frames.pts_s), np.diff(wanted) / 10, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [
+        ((0, 1, -1, 0), -1),  # as phones write it upright: turn clockwise to show
+        ((-1, 0, 0, -1), 2),
+        ((0, -1, 1, 0), 1),
+    ],
+)
+def test_pictures_are_turned_as_the_container_asks(tmp_path, matrix, turns):
+    path = write_video(tmp_path / "v.mp4", 40)
+    plain = read_frames(path, lambda n: [37]).images
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # matrix a b u c d v of a version 0 box, 16.16 fixed point
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 24] = struct.pack(">6i", a, b, 0, c, d, 0)
+    path.write_bytes(data)
+    turned = read_frames(path, lambda n: [37]).images
+    assert turned.shape == ((1, 3, 48, 64) if turns == 2 else (1, 3, 64, 48))
+    assert torch.equal(turned, torch.rot90(plain, turns, (2, 3)))
+
+
+def test_a_stream_with_fewer_frames_than_packets_is_sampled_anew(tmp_path):
+    """Packed streams hold placeholder packets (vop_coded = 0) that give no frame."""
+    path = write_video(tmp_path / "v.avi", 30, "mpeg4", g="30")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"movi")
+    for number in range(30):
+        at = data.index(b"00dc", at + 4)
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if number >= 20:
+            picture = data.index(b"\x00\x00\x01\xb6", at) + 4
+            data[picture:end] = b"\x50\xbf" + bytes(end - picture - 2)
+    path.write_bytes(data)
+    assert probe(path).num_frames == 30
+    frames = read_frames(path, lambda n: segment_centres(n, 5))
+    assert [index_of(image) for image in frames.images.numpy()] == segment_centres(20, 5)
+
+
+def test_resize_keeps_the_aspect_and_crops_the_centre():
+    images = torch.zeros(2, 3, 40, 80, dtype=torch.uint8)
+    images[:, :, :, 30:50] = 200
+    out = resize_and_crop(images, 20)
+    assert out.shape == (2, 3, 20, 20)
+    assert out.dtype == torch.uint8
+    assert out[0, 0, 10, 10] == 200
+    assert out[0, 0, 10, 0] == 0
+    wider = resize_and_crop(images, 20, short_side=40)
+    assert (wider == 200).float().mean() > (out == 200).float().mean()
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (100, 75)])
+def test_resize_matches_clips_own_transform(size):
+    from open_clip import image_transform
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (9, 16, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+    ours = resize_and_crop(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], 32)[0]
+    theirs = image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(
+        Image.fromarray(image)
+    )
+    assert (ours.float() / 255 - theirs).abs().max() < 2.5 / 255

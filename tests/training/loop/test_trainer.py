@@ -1,0 +1,202 @@
+"""The loop: it learns, is repeatable, and moves exactly what should move."""
+
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+
+from tests.training.world import World
+from training.config.run import RunConfig, override
+from training.data.batch import epoch_order, make_batch
+from training.distributed.group import Group
+from training.loop.optimizer import checked_groups, make_optimizer
+from training.loop.state import TrainState
+from training.loop.trainer import Run, read_data, train, train_step
+from training.models import weights as checkpoint
+from training.models.build import assemble, build
+from training.models.registry import recipe
+
+QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
+
+
+def config_of(*settings):
+    return override(recipe("mgdm_small").config, [*QUICK, *settings])
+
+
+def start(world, config, **changes):
+    data = read_data(world.inputs(), config)
+    method, source = assemble(world.inputs(), config, data.cached, torch.device("cpu"))
+    state = TrainState(method, make_optimizer(method, config.optim))
+    return Run(config, data, source, state, Group(), **changes)
+
+
+def first_batch(run):
+    data, config = run.data, run.config
+    order = epoch_order(len(data.videos), config.seed, 1)[: config.optim.batch_size]
+    index, clips = next(run.source.stream(data.videos, [order], None))
+    return make_batch(data.videos, index, clips, data.negatives)
+
+
+def digest(outcome):
+    return hashlib.sha256(outcome.artifact.read_file(checkpoint.FILE)).hexdigest()
+
+
+def test_training_learns_and_is_found_again(tmp_path):
+    world = World(tmp_path)
+    config = config_of("optim.epochs=30", "optim.warmup_epochs=3", "optim.lr=3e-3")
+    steps = []
+    made = train(world.store, world.inputs(), config, "toy", lambda *step: steps.append(step))
+    rows = made.artifact.read().to_pylist()
+    assert made.made
+    assert made.work == {"epochs": 30, "steps": 90, "videos_decoded": 0}
+    assert steps[0] == (1, 90)
+    assert steps[-1] == (90, 90)
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert rows[-1]["loss"] < 0.1 * rows[0]["loss"]
+    assert rows[-1]["val_top1"] > 0.6, "chance is 0.17"
+    assert rows[-1]["learning_rate"] < 1e-4 < rows[3]["learning_rate"]
+    assert set(made.artifact.manifest.inputs) == {
+        "classes",
+        "videos",
+        "texts",
+        "frames",
+        "negatives",
+    }
+    report = made.artifact.manifest.report
+    assert report["videos"] == 72
+    assert len(report["epoch_s"]) == 30
+    again = train(world.store, world.inputs(), config, "toy", lambda *step: pytest.fail("worked"))
+    assert not again.made
+    assert not again.work
+    assert again.artifact.ref == made.artifact.ref
+
+
+def test_equal_runs_give_equal_bytes_and_other_seeds_do_not(tmp_path):
+    worlds = [World(tmp_path / "a"), World(tmp_path / "b"), World(tmp_path / "c", shuffle=3)]
+    runs = [train(w.store, w.inputs(), config_of(), "t") for w in worlds]
+    assert digest(runs[0]) == digest(runs[1]) == digest(runs[2])
+    assert runs[0].artifact.read().equals(runs[2].artifact.read())
+    other = train(worlds[0].store, worlds[0].inputs(), config_of("seed=1"), "t")
+    assert digest(other) != digest(runs[0])
+
+
+def test_the_global_generator_is_left_alone(world):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(world.store, world.inputs(), config_of(), "t")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.negatives.slice=[1, 4]",
+        "model.negatives.k=2",
+        "model.negatives.corpus=union",
+        "optim.lr=1e-4",
+        "optim.clip_lr_ratio=1",
+        "optim.betas=[0.5, 0.9]",
+        "optim.weight_decay=0",
+        "optim.warmup_epochs=0",
+        "optim.batch_size=10",
+    ],
+)
+def test_every_setting_of_a_run_changes_its_weights(world, setting):
+    plain = train(world.store, world.inputs(), config_of(), "t")
+    other = train(world.store, world.inputs(), config_of(setting), "t")
+    assert digest(other) != digest(plain)
+
+
+def test_validation_is_where_it_is_asked_for(tmp_path):
+    world = World(tmp_path)
+    outcome = train(world.store, world.inputs(), config_of("optim.epochs=5", "eval.every=3"), "t")
+    values = [row["val_top1"] for row in outcome.artifact.read().to_pylist()]
+    assert [value is not None for value in values] == [False, False, True, False, True]
+    without = World(tmp_path / "without", splits={"train": 4, "test": 1})
+    outcome = train(without.store, without.inputs(), config_of(), "t")
+    assert outcome.artifact.manifest.report["val_top1"] is None
+
+
+def test_weights_move_where_they_should(world):
+    config = config_of("optim.warmup_epochs=1")
+    run = start(world, config)
+    method = run.state.method
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    train_step(run, first_batch(run))
+    for name, p in method.named_parameters():
+        assert not torch.equal(p, before[name]), f"{name} did not move"
+    lrs = [group["lr"] for group in run.state.optimizer.param_groups]
+    assert lrs == pytest.approx([0.25 * config.optim.lr, 0.025 * config.optim.lr])
+    frozen = start(world, config_of("model.logit_scale.learnable=false"))
+    assert len(frozen.state.optimizer.param_groups) == 1
+    scale = frozen.state.method.logit_scale.clone()
+    train_step(frozen, first_batch(frozen))
+    assert torch.equal(frozen.state.method.logit_scale, scale)
+
+
+def test_a_parameter_in_no_group_or_in_two_is_an_error(world):
+    method = start(world, config_of()).state.method
+    method.stray = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(AssertionError, match="in no group: stray"):
+        checked_groups(method)
+    del method.stray
+    groups = method.parameter_groups()
+    method.parameter_groups = lambda: groups | {"clip": groups["new"][:1]}
+    with pytest.raises(AssertionError, match="in two groups"):
+        checked_groups(method)
+    method.parameter_groups = lambda: groups
+    method.logit_scale.requires_grad_(False)
+    with pytest.raises(AssertionError, match="a frozen parameter is in a group"):
+        checked_groups(method)
+
+
+def test_nothing_to_train_is_an_error(world):
+    config = override(
+        RunConfig(),
+        [
+            "data.num_frames=4",
+            "model.negatives.k=3",
+            "model.no_video_representer=true",
+            "model.no_discriminator=true",
+            "model.logit_scale.learnable=false",
+        ],
+    )
+    with pytest.raises(ValueError, match="nothing is trained"):
+        train(world.store, world.inputs(), config, "t")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(world):
+    config = config_of("optim.lr=1e30", "optim.warmup_epochs=0")
+    with pytest.raises(ValueError, match=r"the training loss is .* lower optim\.lr=1e\+30"):
+        train(world.store, world.inputs(), config, "t")
+    assert not world.store.published("training_run")
+
+
+def test_the_checkpoint_holds_weights_and_facts(world):
+    config = config_of()
+    outcome = train(world.store, world.inputs(), config, "t")
+    saved = checkpoint.load(outcome.artifact.read_file(checkpoint.FILE), "t")
+    assert saved.facts == {
+        "config": json.loads(config.model_dump_json()),
+        "clip": world.clip,
+        "dim": 32,
+    }
+    model = build(config, 32)
+    assert set(saved.tensors) == set(model.state_dict())
+    assert all(math.isfinite(float(tensor.sum())) for tensor in saved.tensors.values())
+
+
+def test_gaps_in_negatives_do_not_reach_the_loss(world):
+    """A batch whose short video has any text in its gap gives the same loss."""
+    run = start(world, config_of())
+    method, batch = run.state.method, first_batch(run)
+    present = torch.ones(batch.text_class_ids_BR.shape, dtype=torch.bool)
+    present[3, 2:] = False
+    values = []
+    for noise in (0.0, 7.0):
+        texts = batch.texts_BRD + noise * (~present)[..., None]
+        changed = vars(batch) | {"texts_BRD": texts, "text_present_BR": present}
+        values.append(method.losses(method.encode(type(batch)(**changed)))["loss"])
+    assert torch.equal(*values)

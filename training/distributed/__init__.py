@@ -1,0 +1,4 @@
+"""Processes that train together.
+
+Reading order: `group`.
+"""

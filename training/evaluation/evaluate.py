@@ -1,0 +1,300 @@
+"""What a trained model is worth on a split: predictions and metrics under each protocol.
+
+Every readable video of the split is scored exactly once; the others are counted.
+
+Legend: N videos, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from artifacts.kinds import schema_of
+from artifacts.provenance import InputRef, Provenance, inputs_of
+from artifacts.store import Artifact, Outcome, Store
+from training.config.run import RunConfig, RuntimeConfig, override, parse
+from training.data.batch import CachedClips, ClassList, VideoSet, read_videos
+from training.data.checks import TrainInputs, check_inputs, clip_identity, wanted_templates
+from training.data.class_texts import read_class_list
+from training.distributed.group import Group, current_group, started_by_torchrun
+from training.evaluation.metrics import accuracies, multilabel_metrics
+from training.evaluation.scoring import Pass, Scored, check_readable, scored, zero_shot_classifier
+from training.models import weights as checkpoint
+from training.models.build import assemble, default_device
+
+NUM_TOP = 5
+"""Classes stored per prediction of a video with one class; where there may be several, all are."""
+
+
+def evaluate(
+    store: Store,
+    run: Artifact,
+    inputs: TrainInputs,
+    split: str,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    runtime: RuntimeConfig | None = None,
+    views: str | None = None,
+) -> tuple[Outcome, Outcome]:
+    """Score a split with a trained model and, for comparison, with frozen CLIP.
+
+    Protocols: those of the model (`Method.protocols`), `zero_shot/prompt`, and
+    `zero_shot/description` where there are descriptions; a class without one keeps its prompt and
+    is counted. Where the image tower was trained, zero-shot needs `inputs.frames`. Metrics: `top1`
+    and `top5`, or those of `multilabel_metrics` where videos have several classes; and
+    `unreadable`, the share of the split's videos that could not be scored. The dataset may be
+    another than the run's, the CLIP model may not. Under torchrun all processes call this with the
+    same arguments.
+
+    Args:
+        store: where to look and publish.
+        run: the `training_run`.
+        inputs: as for training; negatives and corpora are not read.
+        split: train, val or test.
+        name: of the two artifacts; the run's name and the split when None.
+        progress: called with videos scored and in total, over all passes.
+        runtime: device and processes; not part of the key.
+        views: clips x crops such as `4x3` instead of the run's `eval.views`.
+
+    Returns:
+        `predictions` and `metrics`.
+
+    Raises:
+        ValueError: a split without videos, inputs that do not belong together or to the run, or
+            more unreadable videos than the run's config allows.
+    """
+    runtime = runtime or RuntimeConfig()
+    saved, config = load_run(run, inputs)
+    if views:
+        config = override(config, [f"eval.views={views}"])
+    name = name or f"{run.manifest.name}-{split}"
+    origin = Provenance(
+        kind="predictions",
+        name=name,
+        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views},
+        inputs=_used(run, inputs, config),
+    )
+    if found := store.find(origin):
+        return Outcome(found, made=False), _measure(store, name, split, found)
+    if runtime.processes > 1 and not started_by_torchrun():
+        from training.launch.launch import evaluate_together
+
+        evaluate_together(store, run, inputs, split, name, progress, runtime, views)
+        found = store.get(origin.ref)
+        return Outcome(found, made=True), _measure(store, name, split, found)
+    group = current_group(torch.device(runtime.device) if runtime.device else default_device())
+    classes = read_class_list(inputs, config)
+    passes = _passes(inputs, config, saved, split, classes, group.device, runtime.workers)
+    rows = _score(passes, classes, config, group, progress)
+    same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
+    chosen_on = config.eval.select == split and same_videos
+    counts = _counts(passes, classes, group, chosen_on)
+    decoded = sum(sum(group.counts(each.source.num_decoded)) for each in passes)
+    if group.is_first:
+        table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
+        store.publish(origin, table, counts)
+    group.wait()
+    predictions = store.get(origin.ref)
+    work = {
+        "videos_scored": sum(len(each.videos) for each in passes),
+        "videos_decoded": decoded,
+    }
+    metrics = _measure(store, name, split, predictions) if group.is_first else None
+    group.wait()
+    metrics = metrics or _measure(store, name, split, predictions)
+    return Outcome(predictions, made=True, work=work), metrics
+
+
+def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint, RunConfig]:
+    """A run's weights and config, after checking that the inputs can be scored with them.
+
+    Raises:
+        ValueError: inputs that do not belong together or to the run.
+        CorruptArtifactError: the checkpoint is damaged.
+    """
+    saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
+    config = parse(saved.facts["config"])
+    check_inputs(inputs, config, training=False)
+    if saved.facts["clip"] != clip_identity(inputs.texts):
+        raise ValueError(
+            f"{inputs.texts.ref} was made with another CLIP than {run.ref}; run `actionlore mine` "
+            f"with {saved.facts['clip']['arch']} and the weights of the run"
+        )
+    return saved, config
+
+
+def _passes(
+    inputs: TrainInputs,
+    config: RunConfig,
+    saved: checkpoint.Checkpoint,
+    split: str,
+    classes: ClassList,
+    device: torch.device,
+    workers: int,
+) -> list[Pass]:
+    cached = CachedClips(inputs.frames) if inputs.frames is not None else None
+    from_videos = config.data.features == "videos"
+    videos = read_videos(inputs, config, split, None if from_videos else cached)
+    frames = None if from_videos else cached
+    method, source = assemble(inputs, config, frames, device, workers)
+    checkpoint.restore(method, saved.tensors, set(method.trained_state()))
+    method.eval()
+    with torch.no_grad():
+        protocols = method.protocols(classes)
+    frozen = {"zero_shot/prompt": zero_shot_classifier(classes.prompts_KD, device)}
+    if classes.descriptions_KD is not None:
+        frozen["zero_shot/description"] = zero_shot_classifier(classes.descriptions_KD, device)
+    if method.zero_shot_features:
+        return [Pass(method, source, videos, protocols | frozen)]
+    passes = [Pass(method, source, videos, protocols)]
+    if cached is not None:
+        passes.append(Pass(None, cached, read_videos(inputs, config, split, cached), frozen))
+    return passes
+
+
+def _score(
+    passes: list[Pass],
+    classes: ClassList,
+    config: RunConfig,
+    group: Group,
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """Rows of `predictions`."""
+    rows: list[dict[str, Any]] = []
+    total, done = sum(len(each.videos) for each in passes), 0
+    for each in passes:
+
+        def told(n: int, of: int, before: int = done, whole: int = len(each.videos)) -> None:
+            if progress and group.is_first:
+                progress(before + (whole * n) // max(of, 1), total)
+
+        several = each.videos.labels_NK is not None
+        num_top = len(classes.class_ids) if several else min(NUM_TOP, len(classes.class_ids))
+        found = scored(each, num_top, config.eval.videos_per_pass, group, told)
+        check_readable(each, found, config)
+        for protocol in each.classifiers:
+            rows += _rows(protocol, each.videos, found, classes)
+        done += len(each.videos)
+    return rows
+
+
+def _rows(
+    protocol: str, videos: VideoSet, found: Scored, classes: ClassList
+) -> Iterator[dict[str, Any]]:
+    for i, best, order in zip(
+        found.index_N.tolist(),
+        found.top_probabilities[protocol].tolist(),
+        found.top_positions[protocol].tolist(),
+        strict=True,
+    ):
+        if videos.labels_NK is None:
+            truth = [int(videos.class_ids_N[i])]
+        else:
+            truth = [classes.class_ids[k] for k in videos.labels_NK[i].nonzero()[:, 0].tolist()]
+        yield {
+            "protocol": protocol,
+            "video_id": videos.video_ids[i],
+            "class_ids": truth,
+            "top_class_ids": [classes.class_ids[position] for position in order],
+            "top_probabilities": best,
+        }
+
+
+def _counts(
+    passes: list[Pass], classes: ClassList, group: Group, chosen_on: bool
+) -> dict[str, Any]:
+    videos = passes[0].videos
+    said = group.all_say(passes[0].source.unreadable)
+    return {
+        "weights_chosen_on_these_videos": chosen_on,
+        "protocols": [name for each in passes for name in each.classifiers],
+        "videos_listed": videos.num_listed,
+        "videos_skipped": dict(videos.skipped),
+        "videos_unreadable": {video: why for each in said for video, why in each.items()},
+        "several_classes": videos.labels_NK is not None,
+        "classes_without_description": classes.without_description,
+        "zero_shot_omitted": not any("zero_shot/prompt" in each.classifiers for each in passes),
+    }
+
+
+def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outcome:
+    """`metrics`, from the predictions alone."""
+    provenance = Provenance(
+        kind="metrics",
+        name=name,
+        config={"split": split},
+        inputs=dict(inputs_of(predictions=predictions)),
+    )
+    if found := store.find(provenance):
+        return Outcome(found, made=False)
+    table = predictions.read(["protocol", "class_ids", "top_class_ids", "top_probabilities"])
+    several = predictions.manifest.report["several_classes"]
+    rows = []
+    for protocol in predictions.manifest.report["protocols"]:
+        of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
+        values = _multilabel(of_it) if several else _single(of_it)
+        listed = predictions.manifest.report["videos_listed"]
+        counted = {metric: (value, len(of_it)) for metric, value in values.items()}
+        counted["unreadable"] = ((listed - len(of_it)) / listed, listed)
+        rows += [
+            {
+                "split": split,
+                "protocol": protocol,
+                "metric": metric,
+                "value": value,
+                "num_videos": n,
+            }
+            for metric, (value, n) in counted.items()
+        ]
+    rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
+    chosen_on = "weights_chosen_on_these_videos"
+    report = {chosen_on: predictions.manifest.report.get(chosen_on, False)}
+    report |= {f"{row['protocol']} {row['metric']}": row["value"] for row in rows}
+    report |= {
+        name: predictions.manifest.report[name]
+        for name in (
+            "videos_skipped",
+            "videos_unreadable",
+            "classes_without_description",
+            "zero_shot_omitted",
+        )
+    }
+    return Outcome(store.publish(provenance, rows_table, report), made=True)
+
+
+def _single(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return accuracies([(row["class_ids"][0], row["top_class_ids"]) for row in rows])
+
+
+def _multilabel(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Metrics of predictions that hold all classes."""
+    if not rows:
+        return {}
+    class_ids = sorted(rows[0]["top_class_ids"])
+    place = {class_id: k for k, class_id in enumerate(class_ids)}
+    probabilities_NK = torch.zeros(len(rows), len(class_ids))
+    labels_NK = torch.zeros(len(rows), len(class_ids), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        probabilities_NK[i, [place[c] for c in row["top_class_ids"]]] = torch.tensor(
+            row["top_probabilities"]
+        )
+        labels_NK[i, [place[c] for c in row["class_ids"]]] = True
+    return multilabel_metrics(probabilities_NK, labels_NK)
+
+
+def _used(run: Artifact, inputs: TrainInputs, config: RunConfig) -> dict[str, InputRef]:
+    return dict(
+        inputs_of(
+            run=run,
+            classes=inputs.classes,
+            videos=inputs.videos,
+            texts=inputs.texts,
+            frames=inputs.frames,
+            templates=inputs.templates if wanted_templates(config) else None,
+        )
+    )

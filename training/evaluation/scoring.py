@@ -1,0 +1,168 @@
+"""Class probabilities of a split's videos, each video scored exactly once whoever scores it.
+
+Legend: B videos, V views of a video, N videos of a split, T frames, D embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from training.config.run import RunConfig
+from training.data.batch import ClassList, ClipSource, Ints, VideoSet, check_share, chunks
+from training.distributed.group import Group
+from training.evaluation.metrics import multilabel_metrics
+from training.layers.losses import full_precision
+from training.models.method import Classifier, Method
+
+ZERO_SHOT_SCALE = 100.0
+"""Factor on cosines in zero-shot probabilities, CLIP's own."""
+
+Progress = Callable[[int, int], None]
+"""Called with videos scored and in total."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Protocols that read the same clips."""
+
+    method: Method | None
+    """Makes features of the clips; None where they are frozen CLIP's features already."""
+    source: ClipSource
+    videos: VideoSet
+    classifiers: dict[str, Classifier]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What was found of the readable videos of a split, by rising index, on the CPU."""
+
+    index_N: Ints
+    top_positions: dict[str, torch.Tensor]
+    """By protocol: positions in the class list (N, num_top), most probable first."""
+    top_probabilities: dict[str, torch.Tensor]
+
+
+def validate(
+    method: Method,
+    source: ClipSource,
+    videos: VideoSet,
+    classes: ClassList,
+    config: RunConfig,
+    group: Group,
+) -> tuple[str, float]:
+    """The metric that selects, and its value, under the method's primary protocol.
+
+    Returns:
+        `top1`; `map` where videos have several classes.
+    """
+    with torch.no_grad():
+        classify = method.protocols(classes)[method.primary]
+    each = Pass(method, source, videos, {"": classify})
+    num_top = 1 if videos.labels_NK is None else len(classes.class_ids)
+    found = scored(each, num_top, config.eval.videos_per_pass, group)
+    check_readable(each, found, config)
+    index_N, order = torch.from_numpy(found.index_N), found.top_positions[""]
+    if videos.labels_NK is None:
+        hits = order[:, 0] == classes.positions(videos.class_ids_N[index_N])
+        return "top1", float(hits.float().mean()) if len(hits) else 0.0
+    by_class = by_position(order, found.top_probabilities[""])
+    return "map", multilabel_metrics(by_class, videos.labels_NK[index_N])["map"]
+
+
+def check_readable(each: Pass, found: Scored, config: RunConfig) -> None:
+    """Refuse a score of too few videos; one process sees only its own share of the unreadable.
+
+    Raises:
+        ValueError: more of the split's videos are unusable than the config allows.
+    """
+    unusable = each.videos.num_listed - each.videos.num_not_drawn - len(found.index_N)
+    check_share(unusable, each.videos.num_listed, config, f"split {each.videos.split!r}")
+
+
+def by_position(order_NK: torch.Tensor, sorted_NK: torch.Tensor) -> torch.Tensor:
+    """Probabilities (N, K) by position in the class list, from all of them by rank."""
+    return torch.zeros_like(sorted_NK).scatter(1, order_NK, sorted_NK)
+
+
+def scored(
+    each: Pass,
+    num_top: int,
+    batch_size: int,
+    group: Group,
+    progress: Progress | None = None,
+) -> Scored:
+    """The most probable classes of every readable video, each read by one process only.
+
+    Args:
+        each: what to read and how to classify; the method in evaluation mode.
+        num_top: classes kept per video and protocol, at most K.
+        batch_size: videos per forward pass.
+        group: the processes; all of them get everything.
+        progress: told this process's videos.
+    """
+    mine: Ints = group.part(np.arange(len(each.videos), dtype=np.int64))
+    index = [np.zeros(0, np.int64)]
+    order: dict[str, list[torch.Tensor]] = {name: [] for name in each.classifiers}
+    best: dict[str, list[torch.Tensor]] = {name: [] for name in each.classifiers}
+    for index_B, probabilities in _probabilities(each, mine, batch_size, group.device):
+        index.append(index_B)
+        for name, found_BK in probabilities.items():
+            best_BK, order_BK = found_BK.sort(dim=1, descending=True, stable=True)
+            best[name].append(best_BK[:, :num_top])
+            order[name].append(order_BK[:, :num_top])
+        if progress:
+            progress(sum(map(len, index)), len(mine))
+    index_n = torch.from_numpy(np.concatenate(index))
+    counts = group.counts(len(index_n))
+
+    def whole(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        return group.rows(torch.cat([torch.zeros(0, num_top, dtype=dtype), *parts]), counts)
+
+    index_N = group.rows(index_n, counts)
+    rising = index_N.argsort()
+    return Scored(
+        index_N[rising].numpy(),
+        {name: whole(parts, torch.long)[rising] for name, parts in order.items()},
+        {name: whole(parts, torch.float32)[rising] for name, parts in best.items()},
+    )
+
+
+@torch.no_grad()
+def _probabilities(
+    each: Pass, mine: Ints, batch_size: int, device: torch.device
+) -> Iterator[tuple[Ints, dict[str, torch.Tensor]]]:
+    """Index (B,) of videos and their class probabilities (B, K) on the CPU, by protocol.
+
+    Of several views of a video the probabilities are averaged, never the logits.
+    """
+    for index_B, clips in each.source.stream(each.videos, chunks(mine, batch_size), None):
+        is_features = clips.dtype != torch.uint8
+        views = clips.ndim > (3 if is_features else 5)
+        flat = clips.flatten(0, 1) if views else clips
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            flat = flat.to(device)
+            features = flat if each.method is None else each.method.features(flat)
+            found = {name: classify(features) for name, classify in each.classifiers.items()}
+        if views:
+            shape = (*clips.shape[:2], -1)
+            found = {name: each_BK.view(shape).mean(dim=1) for name, each_BK in found.items()}
+        yield index_B, {name: found_BK.float().cpu() for name, found_BK in found.items()}
+
+
+def zero_shot(features_BTD: torch.Tensor, texts_KD: torch.Tensor) -> torch.Tensor:
+    """Frozen CLIP's logits (B, K): 100 cos(mean of unit frames, text), as mining measures it."""
+    with torch.autocast(features_BTD.device.type, enabled=False):
+        features_BTD = full_precision(features_BTD)
+        video_BD = F.normalize(F.normalize(features_BTD, dim=-1).mean(dim=1), dim=-1)
+        return ZERO_SHOT_SCALE * video_BD @ F.normalize(texts_KD, dim=-1).T
+
+
+def zero_shot_classifier(texts_KD: torch.Tensor, device: torch.device) -> Classifier:
+    """Frozen CLIP as a protocol."""
+    texts_KD = texts_KD.to(device)
+    return lambda features_BTD: zero_shot(features_BTD, texts_KD).softmax(1)

@@ -1,0 +1,216 @@
+"""A trained model on video files: what it sees of them, and which classes it finds.
+
+Legend: V views of a video, T frames, S pixels, D embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from artifacts.store import Artifact, Store
+from knowledge.clip.model import ClipSpec, LazyClip, load_clip
+from training.backbone.image_tower import ImageTower
+from training.config.run import DataConfig, RunConfig, VisionConfig, parse
+from training.data.batch import ClassList
+from training.data.checks import TrainInputs, needs_clip
+from training.data.class_texts import read_class_list
+from training.data.clips import read_clip
+from training.models import weights as checkpoint
+from training.models.build import Towers, build, load_towers
+from training.models.method import Classifier, Method
+
+
+@dataclass(frozen=True, eq=False)
+class VideoClassifier:
+    """A model in evaluation mode with the classes it tells apart."""
+
+    method: Method
+    config: RunConfig
+    classes: ClassList
+    frozen: ImageTower | None
+    """Makes the features of a model that was trained on cached ones."""
+    pictures: DataConfig
+    """Which frames, and how large."""
+    protocols: Mapping[str, Classifier]
+
+    @property
+    def tower(self) -> ImageTower:
+        """What sees the pictures."""
+        tower = self.frozen or self.method.tower
+        assert isinstance(tower, ImageTower)
+        return tower
+
+    def read(self, path: Path, views: tuple[int, int] = (1, 1)) -> torch.Tensor:
+        """The views (V, T, 3, S, S) of a video file, uint8.
+
+        Args:
+            path: the file.
+            views: clips in time, crops in space.
+
+        Raises:
+            VideoError: the video cannot be used.
+        """
+        clips = torch.from_numpy(
+            read_clip(path, "", self.pictures, self.tower.image_size, None, views)
+        )
+        return clips if clips.ndim == 5 else clips[None]
+
+    @torch.no_grad()
+    def probabilities(self, views_VT3SS: torch.Tensor, protocol: str | None = None) -> torch.Tensor:
+        """Class probabilities (K,), in the order of `classes`, averaged over the views of a video.
+
+        Args:
+            views_VT3SS: uint8, as `read` gives them.
+            protocol: one of `protocols`; that of validation in training when None.
+
+        Raises:
+            ValueError: unknown protocol.
+        """
+        name = protocol or self.method.primary
+        if name not in self.protocols:
+            raise ValueError(f"no protocol {name!r}; the run has {', '.join(self.protocols)}")
+        clips = views_VT3SS.to(self.method.get_parameter("logit_scale").device)
+        with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
+            if self.frozen is not None:
+                clips = as_cached(self.frozen(clips))
+            found_VK = self.protocols[name](self.method.features(clips))
+        return found_VK.float().mean(dim=0).cpu()
+
+    def top(
+        self,
+        path: Path,
+        num_top: int = 5,
+        views: tuple[int, int] = (1, 1),
+        protocol: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The most probable classes of a video: `class_id`, `name`, `probability`, best first.
+
+        Raises:
+            VideoError: the video cannot be used.
+            ValueError: unknown protocol.
+        """
+        found_K = self.probabilities(self.read(path, views), protocol)
+        best, order = found_K.sort(descending=True, stable=True)
+        return [
+            {
+                "class_id": self.classes.class_ids[k],
+                "name": self.classes.names[k],
+                "probability": probability,
+            }
+            for k, probability in zip(
+                order[:num_top].tolist(), best[:num_top].tolist(), strict=True
+            )
+        ]
+
+
+def own_inputs(store: Store, run: Artifact) -> TrainInputs:
+    """What a run was trained on, as far as scoring reads it.
+
+    Raises:
+        ValueError: an input is not in the store any more.
+    """
+    fields = ("classes", "videos", "texts", "frames", "templates")
+    used = run.manifest.inputs
+    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields if name in used}
+    for name, artifact in found.items():
+        if artifact.manifest.content_hash != used[name].content_hash:
+            raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
+    return TrainInputs(**found)
+
+
+def classifier(
+    store: Store, run: Artifact, clip: ClipSpec | None, device: str = "cpu"
+) -> VideoClassifier:
+    """A run, ready for video files.
+
+    Args:
+        store: holds the run's inputs.
+        run: the `training_run`.
+        clip: the CLIP it was trained with.
+        device: where it runs.
+
+    Raises:
+        ValueError: inputs that are gone, or no or another CLIP.
+    """
+    inputs = own_inputs(store, run)
+    saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
+    made_by = saved.facts["clip"]
+    if clip is None:
+        raise ValueError(
+            f"{run.ref} needs the CLIP it was trained with to see videos; give --clip "
+            f"{made_by['arch']} and --clip-weights"
+        )
+    if (given := LazyClip(clip).identity) != made_by:
+        raise ValueError(
+            f"{run.ref} was trained with CLIP {made_by['arch']} "
+            f"({made_by['weights_sha256'][:12]}), but the model given is {given['arch']} "
+            f"({given['weights_sha256'][:12]}); give the former"
+        )
+    config = parse(saved.facts["config"])
+    classes = read_class_list(inputs, config)
+    pictures = seen_pictures(config, inputs.frames)
+    return assembled(config, classes, pictures, clip, saved.tensors, device)
+
+
+def seen_pictures(config: RunConfig, frames: Artifact | None) -> DataConfig:
+    """What the model sees of a test video; of cached embeddings, what they were made from."""
+    if config.data.features == "videos":
+        return config.data
+    assert frames is not None
+    made = frames.manifest.config
+    return DataConfig(
+        features="videos",
+        num_frames=config.data.num_frames,
+        test_offset=made.get("offset", config.data.test_offset),
+        short_side=made.get("short_side") or 1,
+    )
+
+
+def assembled(
+    config: RunConfig,
+    classes: ClassList,
+    pictures: DataConfig,
+    clip: ClipSpec,
+    tensors: dict[str, torch.Tensor],
+    device: str,
+    names: set[str] | None = None,
+) -> VideoClassifier:
+    """The model with its weights.
+
+    Args:
+        config: of the run.
+        classes: with the texts the model takes.
+        pictures: which frames; a short side less than CLIP's picture size means that size.
+        clip: its towers' weights, unless `tensors` holds them.
+        tensors: the method's weights.
+        device: where it runs.
+        names: weights that `tensors` must hold; all that are trained when None.
+
+    Raises:
+        ValueError: weights that are not of this model, or a CLIP that cannot be loaded.
+    """
+    towers = load_towers(clip, config) if needs_clip(config) else Towers()
+    method = build(config, classes.prompts_KD.shape[1], towers, classes)
+    checkpoint.restore(method, tensors, set(method.trained_state()) if names is None else names)
+    method.to(device).eval()
+    frozen = None
+    if config.data.features == "cached":
+        frozen = ImageTower(load_clip(clip), VisionConfig(), "clip").to(device).eval()
+    with torch.no_grad():
+        protocols = method.protocols(classes)
+    model = VideoClassifier(method, config, classes, frozen, pictures, protocols)
+    short_side = max(pictures.short_side, model.tower.image_size)
+    return replace(model, pictures=pictures.model_copy(update={"short_side": short_side}))
+
+
+def as_cached(features_BTD: torch.Tensor) -> torch.Tensor:
+    """Features as they come back from `frame_embeddings`: unit rows rounded to float16."""
+    features_BTD = features_BTD.float()
+    norms_BT1 = features_BTD.norm(dim=-1, keepdim=True)
+    cached_BTD: torch.Tensor = (features_BTD / norms_BT1).half().float() * norms_BT1
+    return cached_BTD

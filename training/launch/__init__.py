@@ -1,0 +1,4 @@
+"""One run on one process or several.
+
+Reading order: `launch` (starts them), `worker` (one of them).
+"""

@@ -1,0 +1,92 @@
+"""One of the processes that torchrun started for `training.launch.launch`: does its share of a job.
+
+Started as `python -m training.launch.worker DIRECTORY PID`; it ends when process PID, torchrun or
+its job does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from artifacts.store import Store
+from training.launch.launch import FAILURE, JOB, PROGRESS, Job
+
+_POLL_S = 1.0
+
+
+def main() -> None:
+    """Do the job of the directory given."""
+    directory, launcher = Path(sys.argv[1]), int(sys.argv[2])
+    threading.Thread(target=_end_with, args=(launcher, os.getppid()), daemon=True).start()
+    job = Job.model_validate_json((directory / JOB).read_text())
+    try:
+        work(job, directory)
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+        _say_first(directory / FAILURE, reason)
+        os._exit(1)  # without waiting for the others, who may wait for this one
+
+
+def work(job: Job, directory: Path) -> None:
+    """Train or score, together with the other processes."""
+    store = Store(job.store)
+    inputs = job.inputs.read(store)
+    from training.distributed.group import joined
+    from training.evaluation.evaluate import evaluate
+    from training.loop.trainer import train
+
+    def progress(done: int, total: int) -> None:
+        temporary = directory / f".{PROGRESS}"
+        temporary.write_text(f"[{done}, {total}]")
+        temporary.replace(directory / PROGRESS)
+
+    with joined(job.runtime.device) as device:
+        runtime = job.runtime.model_copy(update={"device": str(device)})
+        if job.config is not None:
+            train(store, inputs, job.config, job.name, progress, runtime)
+        else:
+            assert job.run is not None
+            evaluate(
+                store,
+                store.get(job.run),
+                inputs,
+                job.split,
+                job.name,
+                progress,
+                runtime,
+                job.views,
+            )
+
+
+def _end_with(launcher: int, parent: int) -> None:
+    """End this process when the one that asked for the job, or torchrun, is gone."""
+    while os.getppid() == parent and _exists(launcher):
+        time.sleep(_POLL_S)
+    os._exit(1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _say_first(path: Path, text: str) -> None:
+    """Write a file unless another process already has."""
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

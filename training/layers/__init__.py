@@ -1,0 +1,4 @@
+"""Parts that models share.
+
+Reading order: `attention`, `losses`.
+"""

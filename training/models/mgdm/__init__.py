@@ -1,0 +1,4 @@
+"""MGDM.
+
+Reading order: `config`, `model`, `recipes`.
+"""

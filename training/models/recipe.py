@@ -1,0 +1,142 @@
+"""What a recipe is, what training it costs, and the same method on the demo world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from training.config.method import ActionClipConfig, MgdmConfig, ModelConfig
+from training.config.run import DataConfig, EvalConfig, OptimConfig, RunConfig, VisionConfig
+
+Widths = tuple[int, int, int, int]
+"""Patch side in pixels, patches, width and blocks of an image tower at 224 pixels."""
+
+_TOWERS: dict[str, Widths] = {
+    "ViT-B-32-quickgelu": (32, 49, 768, 12),
+    "ViT-B-16-quickgelu": (16, 196, 768, 12),
+    "ViT-L-14-quickgelu": (14, 256, 1024, 24),
+}
+_CLIPS = {
+    "kinetics400": 234_619,
+    "ucf101": 9_537,
+    "hmdb51": 3_570,
+    "charades": 7_985,
+}
+"""Training videos. Source: MGDM 3.1 and the datasets' lists."""
+_SUSTAINED = 1e14
+"""Floating point operations per second that the hours of a recipe suppose: of one accelerator of
+300 TFLOP/s (bfloat16), a third."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run and what it should give."""
+
+    name: str
+    config: RunConfig
+    about: str
+    """Where it comes from and what it needs."""
+    dataset: str | None = None
+    """Dataset of the cell; None: any."""
+    split: str = "val"
+    """Split the expected numbers are for."""
+    clip: str | None = None
+    """open_clip architecture of the cell (OpenAI weights); None: any."""
+    expected_top1: float | None = None
+    """Share of videos, 0 to 1."""
+    expected_top5: float | None = None
+    expected_map: float | None = None
+    """Mean average precision over the classes, 0 to 1."""
+
+    @property
+    def hours(self) -> float | None:
+        """Estimated time of training on one accelerator that sustains 100 TFLOP/s.
+
+        Counts the image tower's forward and backward passes, not decoding. None: not of a cell with
+        known numbers of videos, or without a pass through the tower.
+        """
+        if self.config.data.features == "cached" or self.dataset not in _CLIPS:
+            return None
+        if self.clip not in _TOWERS:
+            return None
+        passes = 1 if self.config.vision.trainable == "none" else 3
+        images = _CLIPS[self.dataset] * self.config.data.num_frames * self.config.optim.epochs
+        return images * 2 * multiply_adds(_TOWERS[self.clip]) * passes / _SUSTAINED / 3600
+
+
+def multiply_adds(tower: Widths) -> float:
+    """Of one image through a vision transformer, biases and norms left out."""
+    side, patches, width, blocks = tower
+    tokens = 1 + patches
+    block = 12 * tokens * width**2 + 2 * tokens**2 * width
+    return patches * 3 * side**2 * width + blocks * block
+
+
+def needs(recipe: Recipe) -> str:
+    """Data, hardware and cost in a few words."""
+    if recipe.config.data.features == "cached":
+        return "mined embeddings; a CPU, minutes"
+    if (hours := recipe.hours) is None:
+        return "video files; a GPU unless they are few and small"
+    shots = "" if recipe.config.data.shots is None else ", less with few shots"
+    hours_text = f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
+    return f"{recipe.dataset} videos, OpenAI weights; about {hours_text} GPU hours{shots}"
+
+
+def on_stickworld(recipe: Recipe) -> Recipe:
+    """The same method on the demo world, with its bundled CLIP: to see a recipe run on a CPU.
+
+    The method stays, but for the start of position embeddings (1, as long as the features). What
+    changes is the scale: cached embeddings of 16 frames and 40 epochs (20 where all videos train
+    the text tower, too, which doubles the time of a step); or, where time enters the image tower or
+    it starts from random weights, videos of 8 frames and 4 epochs. Batches are 64 and 32,
+    learning rates those for some hundred videos, and one view is scored.
+    """
+    config, model = recipe.config, recipe.config.model
+    pictures = isinstance(model, ActionClipConfig) and (
+        model.video.pre != "none" or model.video.within != "none" or model.init != "clip"
+    )
+    if pictures:
+        data = DataConfig(features="videos", num_frames=8, short_side=112)
+        vision, optim = (
+            VisionConfig(trainable="all"),
+            OptimConfig(lr=1e-3, epochs=4, warmup_epochs=1, batch_size=32),
+        )
+    else:
+        data, vision = DataConfig(), VisionConfig()
+        trains_texts = isinstance(model, ActionClipConfig) and model.text.trainable
+        epochs = 20 if trains_texts and config.data.shots is None else 40
+        optim = OptimConfig(lr=2e-3, epochs=epochs, warmup_epochs=epochs // 10, batch_size=64)
+    return replace(
+        recipe,
+        config=RunConfig(
+            data=data.model_copy(update={"shots": config.data.shots}),
+            model=_longer_positions(model),
+            vision=vision,
+            optim=optim,
+            eval=EvalConfig(every=0),
+            seed=config.seed,
+        ),
+        about=f"{recipe.name} on the demo world",
+        dataset="stickworld",
+        split="test",
+        clip="stickworld-clip",
+        expected_top1=None,
+        expected_top5=None,
+        expected_map=None,
+    )
+
+
+def _longer_positions(model: ModelConfig) -> ModelConfig:
+    """Position embeddings that start as long as the features they are added to, where there are."""
+    if isinstance(model, MgdmConfig):
+        used = model.pos_emb and not model.no_video_representer
+        return model.model_copy(update={"pos_emb_std": 1.0}) if used else model
+    if model.video.post not in ("Transf", "Transf_cls"):
+        return model
+    return model.model_copy(update={"video": model.video.model_copy(update={"pos_emb_std": 1.0})})
+
+
+def named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
+    """By name."""
+    return {each.name: each for each in recipes}
