@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,24 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.files import fsync_directory, take_lock
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.validation import check, check_unique
 
 if TYPE_CHECKING:
-    from artifacts.store import Artifact
-
-LOCK_WAIT_S = 5.0
-"""How long another process may hold a draft before a second one is refused."""
-
-LOCK_FILE = ".lock"
-"""In the draft's directory. A file, since network file systems lock no directory exclusively."""
-
-_POLL_S = 0.05
-
-
-class HeldError(ValueError):
-    """Another process is making the artifact."""
+    from artifacts.artifact import Artifact
 
 
 class Draft:
@@ -67,7 +54,7 @@ class Draft:
         self._publish = publish
         self._lock: int | None = None
         if publish is not None:
-            self._lock = _locked(directory, provenance, shared)
+            self._lock = take_lock(directory, provenance, shared)
 
     def has(self, part: int) -> bool:
         """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
@@ -154,7 +141,7 @@ class Draft:
         assert self._publish is not None, "this draft can only be written to"
         if self.shared:
             self.close()
-            self._lock = _locked(self.directory, self.provenance, shared=False, make=False)
+            self._lock = take_lock(self.directory, self.provenance, shared=False, make=False)
         schema = schema_of(self.provenance.kind)
         keys = {name for names in schema.unique for name in names}
         check_unique(self.read([name for name in schema.column_names if name in keys]), schema)
@@ -190,59 +177,3 @@ class Draft:
 def part_name(part: int) -> str:
     """File name of a Parquet part."""
     return f"part-{part:05d}.parquet"
-
-
-def is_held(directory: Path) -> bool:
-    """Whether a process holds the draft in a directory."""
-    if not (directory / LOCK_FILE).exists():
-        return False
-    lock = _try_lock(directory, shared=False)
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(directory: Path, provenance: Provenance, shared: bool, make: bool = True) -> int:
-    """Descriptor of the lock; the directory is made anew if its holder has just published it."""
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while time.monotonic() < deadline:
-        if make:
-            directory.mkdir(parents=True, exist_ok=True)
-        elif not directory.exists():
-            raise ValueError(f"{provenance.ref} was published by another process")
-        lock = _try_lock(directory, shared)
-        if lock is not None:
-            try:
-                if (directory / LOCK_FILE).stat().st_ino == os.fstat(lock).st_ino:
-                    return lock
-            except FileNotFoundError:
-                pass
-            os.close(lock)
-        time.sleep(_POLL_S)
-    raise HeldError(
-        f"another process is making {provenance.ref}; wait for it, then run the same command again"
-    )
-
-
-def _try_lock(directory: Path, shared: bool) -> int | None:
-    try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:
-        return None
-    try:
-        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Protocol
 
+from artifacts.artifact import Outcome
 from artifacts.draft import Draft
 from artifacts.provenance import Provenance
-from artifacts.store import Outcome, Store
+from artifacts.store import Store
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) videos."""

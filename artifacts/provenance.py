@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from artifacts.kinds import schema_of
 
+MANIFEST = "manifest.json"
+"""File of an artifact that says what it is."""
 KEY_LENGTH = 16
 """Hex digits of a key that refs and directories show; the manifest holds all 64."""
 

@@ -13,8 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -27,143 +26,22 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from artifacts.draft import Draft, fsync_directory, is_held
+from artifacts.artifact import Artifact, CorruptArtifactError
+from artifacts.draft import Draft
+from artifacts.files import fsync_directory, is_held
 from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import (
     KEY_LENGTH,
+    MANIFEST,
     ArtifactRef,
     FileEntry,
     Manifest,
     Provenance,
     content_hash,
 )
-from artifacts.validation import check
 
-MANIFEST = "manifest.json"
 DRAFTS = ".drafts"
 _RECORDED_LIBRARIES = ("actionlore", "pyarrow", "numpy", "torch", "open_clip_torch", "faiss-gpu")
-
-
-class CorruptArtifactError(ValueError):
-    """A stored file is not what its manifest says."""
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A published artifact; reading it verifies it."""
-
-    store: Store
-    manifest: Manifest
-
-    @property
-    def ref(self) -> ArtifactRef:
-        """The full ref."""
-        return self.manifest.ref
-
-    def read(self, columns: list[str] | None = None) -> pa.Table:
-        """All rows.
-
-        Raises:
-            CorruptArtifactError: a file is missing, changed or damaged.
-            ValueError: it was stored under another version of its schema.
-        """
-        return pa.concat_tables(self.parts(columns))
-
-    def parts(
-        self, columns: list[str] | None = None, start: int = 0, stop: int | None = None
-    ) -> Iterator[pa.Table]:
-        """All rows, or those from `start` to `stop`, one Parquet part in memory at a time.
-
-        Raises:
-            CorruptArtifactError: as for `read`.
-            ValueError: as for `read`.
-        """
-        schema = schema_of(self.manifest.kind)
-        if self.manifest.schema_version != schema.version:
-            raise ValueError(
-                f"{self.ref} has version {self.manifest.schema_version} of its schema, "
-                f"now it is {schema.version}; run `{schema.command}` again"
-            )
-        first = 0
-        for entry in self.manifest.files:
-            if entry.num_rows is None:
-                continue
-            low = max(start - first, 0)
-            high = entry.num_rows if stop is None else min(stop - first, entry.num_rows)
-            first += entry.num_rows
-            if low < high or (start == 0 and stop is None):
-                yield self._read_part(entry.name, columns).slice(low, high - low)
-
-    def read_file(self, name: str) -> bytes:
-        """Bytes of a file, after checking its SHA-256.
-
-        Raises:
-            CorruptArtifactError: as for `read`.
-            ValueError: the artifact has no such file.
-        """
-        entry = next((entry for entry in self.manifest.files if entry.name == name), None)
-        if entry is None:
-            known = ", ".join(item.name for item in self.manifest.files)
-            raise ValueError(f"{self.ref} has no file {name!r}; it has {known}")
-        with self._opened(name) as file:
-            data: bytes = file.read()
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise self._corrupt(name, "its SHA-256 differs from the manifest")
-        return data
-
-    def verify(self) -> None:
-        """Read every file and compare it with the manifest, every table with its schema.
-
-        Raises:
-            CorruptArtifactError: the first difference.
-        """
-        for entry in self.manifest.files:
-            self.read_file(entry.name)
-        if content_hash(self.manifest.files) != self.manifest.content_hash:
-            raise self._corrupt(MANIFEST, "its content hash does not fit its files")
-        if self.manifest.recomputed_key != self.manifest.key:
-            raise self._corrupt(MANIFEST, "its key does not fit its config and inputs")
-        schema = schema_of(self.manifest.kind)
-        if self.manifest.schema_version != schema.version:
-            return  # its rows follow rules that are not known any more
-        table = self.read()
-        try:
-            check(table, schema)
-        except ValueError as error:
-            raise self._corrupt("table", str(error)) from error
-
-    def _read_part(self, name: str, columns: list[str] | None) -> pa.Table:
-        data = self.read_file(name)
-        try:
-            return pq.read_table(
-                pa.BufferReader(data), columns=columns, page_checksum_verification=True
-            )
-        except (pa.ArrowException, OSError) as error:
-            raise self._corrupt(name, str(error).splitlines()[0]) from error
-
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        try:
-            with self.store.open(f"{self.store.directory(self.ref)}/{name}") as file:
-                yield file
-        except FileNotFoundError as error:
-            raise self._corrupt(name, "the file is missing") from error
-
-    def _corrupt(self, name: str, what: str) -> CorruptArtifactError:
-        return CorruptArtifactError(
-            f"{self.ref}: {name}: {what}; remove {self.store.directory(self.ref)} "
-            "and run the job that made it again"
-        )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job hands back: its artifact, whether it was made now, and the work that took."""
-
-    artifact: Artifact
-    made: bool
-    work: Mapping[str, int] = field(default_factory=dict)
-    """Counts such as `llm_calls`, `videos_decoded`, `frames_encoded`; empty when found by key."""
 
 
 class Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.kinds import Column, Schema
+from artifacts.schema import Column, Schema
 
 
 def check(table: pa.Table, schema: Schema) -> None:

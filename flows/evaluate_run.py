@@ -9,14 +9,18 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.artifact import Artifact, Outcome
+from artifacts.store import Store
+from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
-from flows.terminal.work import Step, progress, step
 from flows.train_model import scored_split
-from knowledge.clip.model import ClipSpec
-from training.config.run import RunConfig, RuntimeConfig, parse
-from training.data.checks import TrainInputs, needs_clip
+from knowledge.clip.weights import ClipSpec
+from training.config.overrides import parse
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.inputs import TrainInputs, needs_clip
 from training.evaluation.evaluate import evaluate as evaluate_job
 from training.inference.prediction import own_inputs
 

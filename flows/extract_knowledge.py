@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import wraps
 from pathlib import Path
@@ -15,18 +14,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from rich.table import Table
 
-from artifacts.store import Artifact, Store
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import classes_of
-from flows.terminal.work import Step, console, progress, step
 from knowledge.extraction.calls import AskConfig, ask
-from knowledge.extraction.plan import plan
 from knowledge.extraction.question import Question, read_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names
-from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import DEADLINE_S, TIMEOUT_S, OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
@@ -134,36 +132,6 @@ def resumable(work: Callable[Given, Made]) -> Callable[Given, Made]:
     return run
 
 
-def read_settings(items: Iterable[str], option: str = "--set") -> dict[str, dict[str, Any]]:
-    """Settings of the kinds from lines such as `description.sampling.temperature=0.3`.
-
-    Values are JSON (`3`, `true`, `null`), anything else is text.
-
-    Args:
-        items: the lines.
-        option: name of the option they came from, for messages.
-
-    Raises:
-        ValueError: not of the form KIND.FIELD=VALUE, or given twice.
-    """
-    settings: dict[str, Any] = {}
-    for item in items:
-        key, separator, text = item.partition("=")
-        *path, last = key.strip().split(".")
-        if not separator or not path or not all((*path, last)):
-            raise ValueError(
-                f"{option} {item!r}: write KIND.FIELD=VALUE, e.g. cooccurrence.rounds=3; "
-                f"kinds: {', '.join(kind_names())}"
-            )
-        section: Any = settings
-        for name in path:
-            section = section.setdefault(name, {}) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last in section:
-            raise ValueError(f"{option} {item!r}: {key.strip()} is given twice; leave one out")
-        section[last] = _value(text.strip())
-    return settings
-
-
 @task(cache_policy=NO_CACHE)
 def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
     """Ask one kind's questions about every class: `llm_calls`; None where it has no question."""
@@ -247,52 +215,6 @@ def extract(store: str, spec: ExtractSpec) -> list[Step]:
     return steps
 
 
-def show_plan(store: str, spec: ExtractSpec) -> None:
-    """Print what `extract` would send and cost; nothing is sent.
-
-    Raises:
-        ValueError: no endpoint to ask.
-    """
-    if spec.llm is None:
-        raise ValueError("recorded replies cost nothing; plan with --base-url and --model")
-    target = Store(store)
-    classes = classes_of(target, spec.classes)
-    path = _ledger_path(target, spec)
-    model = OpenAiChat(spec.llm.base_url, spec.llm.model)
-    with closing(model), Ledger(path if path.exists() else None, read_only=True) as ledger:
-        plans = []
-        for kind in spec.kinds:
-            question = spec.config(kind)
-            if _has_requests(classes, question):
-                plans.append(plan(target, classes, question, model, ledger, spec.asking))
-            else:
-                _say_no_question(kind, classes)
-        spent = ledger.charged()
-    table = Table(
-        "kind", "requests", "answers kept", "in a batch", "calls", "tokens", "US dollars", box=None
-    )
-    for each in plans:
-        numbers = map(str, (each.num_requests, each.num_kept, each.num_in_batch, each.num_calls))
-        table.add_row(each.kind, *numbers, *_ranges(each.likely, each.most))
-    console.print(table)
-    console.print(f"charged in {path.name} so far: {spent.tokens} tokens, {_dollars(spent.usd)}")
-    prices = load_prices(spec.asking.prices)
-    console.print(
-        f"From likely to the most, at the prices of {prices.version} ({prices.sha256[:12]}); "
-        "questions put again come on top. --max-usd and --max-tokens cap everything in the ledger."
-    )
-
-
-def _ranges(likely: Charge, most: Charge) -> tuple[str, str]:
-    if likely.usd is None or most.usd is None:
-        return f"{likely.tokens} - {most.tokens}", "price unknown"
-    return f"{likely.tokens} - {most.tokens}", f"{likely.usd:.4f} - {most.usd:.4f}"
-
-
-def _dollars(usd: float | None) -> str:
-    return "price unknown" if usd is None else f"{usd:.4f} US dollars"
-
-
 def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | None:
     """The newest videos of the classes' dataset, where a kind counts their labels."""
     if not config.needs_videos:
@@ -344,10 +266,3 @@ def _first_error(error: ValidationError, config_type: type[Question]) -> str:
         return f"unknown setting {where}; known: {', '.join(config_type.model_fields)}"
     problem = first["msg"].removeprefix("Value error, ")
     return f"{where}={first['input']!r}: {problem}"
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

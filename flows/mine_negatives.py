@@ -12,25 +12,24 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from artifacts.draft import HeldError
+from artifacts.artifact import Artifact
+from artifacts.files import HeldError
 from artifacts.jobs import make_parts
-from artifacts.store import Artifact, Store
+from artifacts.store import Store
+from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import classes_of, newest_of
 from flows.orchestration.runners import RunnerSpec, Workers, run_job
-from flows.terminal.work import Step, console, progress, step
-from knowledge.clip.model import ClipSpec, LazyClip
-from knowledge.embedding.class_texts import (
-    PROMPT,
-    CorpusConfig,
-    corpus_embeddings,
-    text_embeddings,
-)
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import ClipSpec
+from knowledge.embedding.class_texts import PROMPT, text_embeddings
 from knowledge.embedding.corpus_file import is_corpus_file
+from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.frames import FrameJob
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
 
 

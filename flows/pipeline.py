@@ -13,19 +13,19 @@ from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, name_of
 from flows.orchestration.resolve import classes_of
 from flows.orchestration.runners import RunnerSpec
 from flows.register_dataset import register
-from flows.terminal.work import Step, name_of
 from flows.train_model import TrainSpec, scored_split, train
-from knowledge.clip.model import ClipSpec, weights_path
+from knowledge.clip.weights import ClipSpec, weights_path
 from knowledge.datasets.listing import DatasetSpec
-from knowledge.embedding.class_texts import CorpusConfig, usable_texts
 from knowledge.embedding.corpus_file import is_corpus_file
+from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
-from knowledge.mining.filters import MiningConfig
-from training.config.run import RuntimeConfig
+from knowledge.mining.config import MiningConfig
+from training.config.runtime import RuntimeConfig
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""

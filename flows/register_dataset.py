@@ -6,15 +6,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from artifacts.store import Store
+from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
-from flows.terminal.work import Step, progress, step
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    fingerprints,
-    read_listing,
-    register_classes,
-    register_videos,
-)
+from flows.orchestration.report import Step, step
+from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from knowledge.video.workers import DEADLINE_S
 
 

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from artifacts.store import Store
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import newest_of
-from flows.terminal.work import Step, step
-from knowledge.clip.model import ClipSpec, LazyClip
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.features import named_encoder, register_features, register_texts
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine as mine_job
 
 

@@ -8,15 +8,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from artifacts.artifact import Artifact
 from artifacts.jobs import make_all
-from artifacts.store import Artifact, Store
+from artifacts.store import Store
+from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import newest_of
-from flows.terminal.work import Step, progress, step
-from knowledge.clip.model import ClipSpec
-from knowledge.mining.filters import MiningConfig
+from knowledge.clip.weights import ClipSpec
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
-from training.data.checks import TrainInputs
+from training.data.inputs import TrainInputs
 from training.inference.reembedding import reembed
 
 

@@ -9,13 +9,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.artifact import Artifact, Outcome
+from artifacts.store import Store
+from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, step
 from flows.orchestration.train_inputs import train_inputs
-from flows.terminal.work import Step, progress, step
-from knowledge.clip.model import ClipSpec
-from training.config.run import RunConfig, RuntimeConfig, override
-from training.data.checks import TrainInputs
+from knowledge.clip.weights import ClipSpec
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.inputs import TrainInputs
 from training.evaluation.evaluate import evaluate
 from training.loop.trainer import train as train_job
 from training.models.recipe import on_stickworld

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from knowledge.datasets.class_lists import base_flags
+from knowledge.datasets.class_names import base_flags
 from knowledge.extraction.question import ActionClass
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
-from knowledge.datasets.listing import file_fingerprint
+from knowledge.video.fingerprint import file_fingerprint
 
 
 def listed(store, root, names, hanging=()):

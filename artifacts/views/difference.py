@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artifacts.artifact import Artifact
 from artifacts.kinds import schema_of
 from artifacts.provenance import Manifest
-from artifacts.store import Artifact
-from artifacts.views.lineage import class_names
+from artifacts.views.rows import class_names
 
 Rows = list[dict[str, str]]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from flows.terminal.work import Step
+    from flows.orchestration.report import Step
 
 RESUMABLE = 75
 """Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flows.commands.options import AskOptions
 
 if TYPE_CHECKING:
-    from knowledge.clip.model import ClipSpec
+    from knowledge.clip.weights import ClipSpec
     from knowledge.datasets.listing import DatasetSpec
-    from knowledge.mining.filters import MiningConfig
+    from knowledge.mining.config import MiningConfig
 
 
 def dataset_spec(
@@ -47,7 +47,7 @@ def dataset_spec(
 
 def clip_spec(arch: str, weights: str) -> ClipSpec:
     """A `ClipSpec`."""
-    from knowledge.clip.model import ClipSpec
+    from knowledge.clip.weights import ClipSpec
 
     return ClipSpec(arch=arch, weights=weights)
 
@@ -61,7 +61,7 @@ def optional_clip_spec(arch: str | None, weights: str | None) -> ClipSpec | None
 
 def mining_config(top_k: int | None, filters: list[str], ivf: str | None) -> MiningConfig:
     """A `MiningConfig`."""
-    from knowledge.mining.filters import read_filters
+    from knowledge.mining.config import read_filters
 
     lines = [*filters, *([] if top_k is None else [f"top_k={top_k}"])]
     if ivf is not None:
@@ -104,7 +104,7 @@ def knowledge_fields(
     asked: AskOptions, settings: list[str], option: str = "--set"
 ) -> dict[str, Any]:
     """Fields of a `KnowledgeSpec`."""
-    from flows.extract_knowledge import read_settings
+    from flows.commands.kind_settings import read_settings
 
     limits = {
         "concurrency": asked.concurrency,

@@ -24,7 +24,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.terminal.work import Step
+    from flows.orchestration.report import Step
 
 
 @app.command()
@@ -102,7 +102,7 @@ def world(
     """Render the demo world's videos."""
 
     def render() -> None:
-        from flows.terminal.work import progress
+        from flows.orchestration.console import progress
         from knowledge.stickworld.generate import StickworldConfig, generate
 
         values = dict(item.partition("=")[::2] for item in config)

@@ -17,7 +17,7 @@ from flows.commands.options import (
 
 if TYPE_CHECKING:
     from flows.extract_knowledge import ExtractSpec
-    from flows.terminal.work import Step
+    from flows.orchestration.report import Step
 
 
 @app.command()
@@ -39,7 +39,7 @@ def extract(
         return ExtractSpec.model_validate({"classes": classes, **knowledge_fields(asked, settings)})
 
     def show() -> None:
-        from flows.extract_knowledge import show_plan
+        from flows.terminal.plan import show_plan
 
         show_plan(store, spec())
 

@@ -37,7 +37,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.terminal.work import Step
+    from flows.orchestration.report import Step
 
 
 @app.command()

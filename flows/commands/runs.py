@@ -22,7 +22,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.terminal.work import Step
+    from flows.orchestration.report import Step
 
 
 @app.command()
@@ -53,8 +53,8 @@ def train(
 
     def flow() -> list[Step]:
         from flows.train_model import TrainSpec, train
-        from training.config.run import RuntimeConfig
-        from training.data.checks import needs_clip, wanted_templates
+        from training.config.runtime import RuntimeConfig
+        from training.data.inputs import needs_clip, wanted_templates
 
         if data not in (None, "stickworld"):
             raise ValueError(f"--data {data} is unknown; the only value is stickworld")
@@ -106,7 +106,7 @@ def evaluate(
 
     def flow() -> list[Step]:
         from flows.evaluate_run import EvaluateSpec, evaluate
-        from training.config.run import RuntimeConfig
+        from training.config.runtime import RuntimeConfig
 
         spec = EvaluateSpec(
             run=run,

@@ -9,11 +9,13 @@ from rich.markdown import Markdown
 from artifacts.store import Store
 from flows.demos.demo_report import report
 from flows.demos.stickworld import mined_world
+from flows.orchestration.console import console
 from flows.orchestration.flow import flow
-from flows.terminal.work import Step, console, name_of, show_work
+from flows.orchestration.report import Step, name_of
+from flows.terminal.work import show_work
 from flows.train_model import TrainSpec, train
 from knowledge.stickworld.generate import StickworldConfig
-from training.config.run import RuntimeConfig
+from training.config.runtime import RuntimeConfig
 
 WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=6)
 RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from artifacts.store import Artifact, Store
-from artifacts.views.lineage import accuracies, markdown_table, negatives_of
-from flows.terminal.work import Step
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from artifacts.views.metrics import accuracies
+from artifacts.views.negatives import negatives_of
+from artifacts.views.rows import markdown_table
+from flows.orchestration.report import Step
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
 from training.evaluation.pairs import told_apart
 

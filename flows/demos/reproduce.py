@@ -19,16 +19,20 @@ from artifacts.store import Store
 from flows.demos.stickworld import WORLD_CLIP, mined_world
 from flows.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
+from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
+from flows.orchestration.report import Step, name_of, step
 from flows.register_dataset import register
-from flows.terminal.work import Step, console, name_of, progress, show_steps, step
+from flows.terminal.work import show_steps
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import write_part
 from knowledge.stickworld.classes import pairs_by_reason
 from knowledge.stickworld.generate import StickworldConfig
 from knowledge.video.workers import be_worker
-from training.config.run import RunConfig, RuntimeConfig, override
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
 from training.evaluation.comparison import Expected, compare, markdown
 from training.models.actionclip.recipes import SHOTS
 from training.models.mgdm.recipes import mgdm_variants

@@ -10,9 +10,10 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.extract_knowledge import ExtractSpec, extract
 from flows.mine_negatives import MineSpec, mine
+from flows.orchestration.console import progress
+from flows.orchestration.report import Step, name_of
 from flows.register_dataset import register
-from flows.terminal.work import Step, name_of, progress
-from knowledge.clip.model import BUNDLED, ClipSpec
+from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.stickworld.generate import StickworldConfig, generate
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from artifacts.store import Artifact, Store
+from artifacts.artifact import Artifact
+from artifacts.store import Store
 from knowledge.datasets.class_lists import CLASS_LISTS, class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 
 
 def classes_of(store: Store, name: str) -> Artifact:

@@ -22,10 +22,12 @@ from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from artifacts.draft import HeldError
+from artifacts.artifact import Outcome
+from artifacts.files import HeldError
 from artifacts.jobs import Job, missing_parts, publish
-from artifacts.store import Outcome, Store
-from flows.terminal.work import Step, console, progress, step
+from artifacts.store import Store
+from flows.orchestration.console import console, progress
+from flows.orchestration.report import Step, step
 
 MAX_SHARDS = 500
 """Task runs per job; Prefect's server stays quick with some hundreds."""

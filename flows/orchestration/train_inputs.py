@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from artifacts.store import Artifact, Outcome, Store
-from knowledge.clip.model import BUNDLED, MODELS, ClipSpec, LazyClip
+from artifacts.artifact import Artifact, Outcome
+from artifacts.store import Store
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings
 from training.config.run import RunConfig
-from training.data.checks import TrainInputs, before_reembedding, clip_identity, wanted_templates
+from training.data.inputs import TrainInputs, before_reembedding, clip_identity, wanted_templates
 from training.models.actionclip.prompts import TEMPLATES
 
 

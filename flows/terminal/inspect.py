@@ -10,9 +10,9 @@ from rich.tree import Tree
 
 from artifacts.kinds import schema_of
 from artifacts.store import Store
-from artifacts.views import difference
-from artifacts.views import lineage as inspection
-from flows.terminal.work import console
+from artifacts.views import cooccurrence, difference, negatives, rows
+from artifacts.views.lineage import lineage as lineage_of
+from flows.orchestration.console import console
 
 
 def list_artifacts(store: str, kind: str | None) -> None:
@@ -42,14 +42,14 @@ def show(store: str, ref: str, video: str | None, limit: int) -> None:
     console.print(f"config {manifest.config}", style="dim")
     console.print(f"report {manifest.report}", style="dim")
     if video is not None:
-        _print_rows(inspection.negatives_of(artifact, video, limit))
+        _print_rows(negatives.negatives_of(artifact, video, limit))
     elif manifest.kind == "negatives":
-        _print_rows(inspection.candidates_by_status(artifact))
-        _print_rows(inspection.nearest_negatives(artifact, limit))
+        _print_rows(negatives.candidates_by_status(artifact))
+        _print_rows(negatives.nearest_negatives(artifact, limit))
     elif manifest.kind == "cooccurrence":
-        _print_rows(inspection.strongest_pairs(artifact, limit))
+        _print_rows(cooccurrence.strongest_pairs(artifact, limit))
     else:
-        _print_rows(inspection.rows(artifact, limit))
+        _print_rows(rows.rows(artifact, limit))
 
 
 def compare(store: str, before: str, after: str, limit: int) -> None:
@@ -60,18 +60,18 @@ def compare(store: str, before: str, after: str, limit: int) -> None:
     console.print(f"{artifacts[0].ref} -> {artifacts[1].ref}")
     for what, fact in found.facts.items():
         console.print(f"{what}: {fact}", markup=False)
-    for title, rows in found.tables.items():
+    for title, changed in found.tables.items():
         console.print(f"\n{title}", style="bold")
-        _print_rows(rows)
+        _print_rows(changed)
 
 
 def lineage(store: str, ref: str) -> None:
     """The tree of everything an artifact was made from."""
     target = Store(store)
     branches: list[Tree] = []
-    for depth, role, name, artifact in inspection.lineage(target, target.get(ref)):
-        rows = f"{artifact.manifest.num_rows} rows" if artifact else "not in this store"
-        label = f"{role + ': ' if role else ''}{name} ({rows})"
+    for depth, role, name, artifact in lineage_of(target, target.get(ref)):
+        size = f"{artifact.manifest.num_rows} rows" if artifact else "not in this store"
+        label = f"{role + ': ' if role else ''}{name} ({size})"
         del branches[depth:]
         branches.append(branches[-1].add(label) if branches else Tree(label))
     console.print(branches[0])
@@ -111,11 +111,11 @@ def recipes() -> None:
     console.print(table)
 
 
-def _print_rows(rows: Sequence[dict[str, str]]) -> None:
-    if not rows:
+def _print_rows(lines: Sequence[dict[str, str]]) -> None:
+    if not lines:
         console.print("no rows")
         return
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for row in rows:
+    table = Table(*lines[0], box=None, pad_edge=False)
+    for row in lines:
         table.add_row(*(escape(value) for value in row.values()))
     console.print(table)

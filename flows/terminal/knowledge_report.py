@@ -7,8 +7,9 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from artifacts.store import Artifact, Store
-from flows.terminal.work import console
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from flows.orchestration.console import console
 from knowledge.extraction.report.comparison import Score, TruthReport
 from knowledge.extraction.report.report import KnowledgeReport, knowledge_report
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.table import Table
 
-from artifacts.store import Artifact, Store
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from flows.orchestration.console import console
 from flows.orchestration.train_inputs import bundled_clip
-from flows.terminal.work import console
-from knowledge.clip.model import ClipSpec
+from knowledge.clip.weights import ClipSpec
 from knowledge.video.decoding import VideoError
-from training.config.run import EvalConfig
+from training.config.evaluation import EvalConfig
 from training.inference.export import export as export_job
 from training.inference.prediction import classifier
 

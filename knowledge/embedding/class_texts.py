@@ -5,45 +5,21 @@ Legend: M texts, D embedding.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.clip.model import LazyClip, encode_texts
-from knowledge.clip.tokens import MAX_TOKENS, is_read_whole
-from knowledge.embedding.corpus_file import CorpusTexts, corpus_name, file_sha256, read_corpus_file
-from knowledge.embedding.engine.image_encoder import Precision, resolve_precision
-from knowledge.embedding.engine.text_encoder import TextEncoder
 
 PROMPT = "This is a video about {label}"
 """Source: MGDM, section 2.4."""
-
-TEXTS_PER_PART = 8192
-"""Texts of a file per Parquet part; a crash loses at most one unfinished part."""
-
-
-class CorpusConfig(BaseModel):
-    """How the texts of a file are encoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template: str = Field("{label}", pattern=r"\{label\}")
-    """What is encoded of a text, which stands for {label}; names of actions want `PROMPT`."""
-    max_unusable: float = Field(0.01, ge=0, le=1)
-    """Largest share of the file's rows that may be empty, too long for CLIP, or of several
-    classes; with more, the file is refused."""
 
 
 def text_embeddings(
@@ -75,7 +51,7 @@ def text_embeddings(
     where = [distinct[row["text"]] for row in rows]
     for row, i in zip(rows, where, strict=True):
         row["feature_norm"] = float(norms_M[i])
-    table = pa.Table.from_pylist(rows, schema=_plain_schema())
+    table = pa.Table.from_pylist(rows, schema=plain_schema())
     table = append_tensor(table, "embedding", units_MD.numpy()[where])
     report = {
         "texts": dict(Counter(row["source"] for row in rows)),
@@ -83,115 +59,6 @@ def text_embeddings(
     }
     artifact = store.publish(provenance, table, report)
     return Outcome(artifact, made=True, work={"texts_encoded": len(distinct)})
-
-
-def corpus_embeddings(
-    store: Store,
-    clip: LazyClip,
-    path: Path,
-    config: CorpusConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    precision: Literal["auto"] | Precision = "auto",
-) -> Outcome:
-    """Embed the distinct texts of a file, part by part; finished parts survive a crash.
-
-    The key holds the SHA-256 of the file's content, not its place.
-
-    Args:
-        store: where to publish.
-        clip: the model.
-        path: see `knowledge.embedding.corpus_file`.
-        config: the defaults when None.
-        progress: called with texts done and in total.
-        precision: as in `EncodingConfig`; the texts of classes are always encoded in fp32.
-
-    Raises:
-        ValueError: the file cannot be used, or too many of its rows cannot.
-    """
-    config = config or CorpusConfig()
-    name = corpus_name(path)
-    precision = resolve_precision(precision, clip.spec, clip.device)
-    provenance = Provenance(
-        kind="text_embeddings",
-        name=name,
-        config={
-            "clip": clip.identity,
-            "corpus": name,
-            "file_sha256": file_sha256(path),
-            "precision": precision,
-            **config.model_dump(),
-        },
-    )
-    if found := store.find(provenance):
-        return Outcome(found, made=False)
-    started = time.monotonic()
-    texts = usable_texts(path, config)
-    total, encoded = texts.table.num_rows, 0
-    encoder = None
-    with closing(store.draft(provenance)) as draft:
-        for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
-            if not draft.has(part):
-                encoder = encoder or TextEncoder(clip.clip, precision)
-                chunk = texts.table.slice(start, TEXTS_PER_PART)
-                draft.write(_corpus_part(encoder, name, chunk, config.template), part)
-                encoded += chunk.num_rows
-            if progress:
-                progress(min(start + TEXTS_PER_PART, total), total)
-        report = {
-            "texts": {"text": total},
-            "rows": texts.num_rows,
-            "left_out": texts.left_out,
-            "logit_scale": clip.clip.logit_scale,
-            "duration_s": round(time.monotonic() - started, 3),
-        }
-        artifact = draft.publish(report)
-    return Outcome(artifact, made=True, work={"texts_encoded": encoded})
-
-
-def usable_texts(path: Path, config: CorpusConfig) -> CorpusTexts:
-    """The texts of a file that CLIP can take; nothing is encoded for that.
-
-    Raises:
-        ValueError: the file cannot be used, or too many of its rows cannot.
-    """
-    texts = read_corpus_file(path)
-    fits = [
-        is_read_whole(config.template.replace("{label}", text))
-        for text in texts.table["text"].to_pylist()
-    ]
-    table = texts.table.filter(pa.array(fits, pa.bool_()))
-    if not table.num_rows:
-        raise ValueError(f"corpus file {path}: no text fits into CLIP's {MAX_TOKENS} tokens")
-    too_long = texts.table.num_rows - table.num_rows
-    left_out = texts.left_out | ({"too long": too_long} if too_long else {})
-    unusable = {why: count for why, count in left_out.items() if why != "repeated"}
-    if sum(unusable.values()) > config.max_unusable * texts.num_rows:
-        listed = ", ".join(f"{count} {why}" for why, count in unusable.items())
-        raise ValueError(
-            f"corpus file {path}: of {texts.num_rows} rows {listed}, more than "
-            f"max_unusable={config.max_unusable:g} allows; mend the file, or raise the limit"
-        )
-    return CorpusTexts(table, texts.num_rows, left_out)
-
-
-def _corpus_part(encoder: TextEncoder, corpus: str, chunk: pa.Table, template: str) -> pa.Table:
-    """The rows of some texts."""
-    texts = [template.replace("{label}", text) for text in chunk["text"].to_pylist()]
-    units_MD, norms_M = encoder(texts)
-    prefix = pa.scalar(f"{corpus}/")
-    table = pa.table(
-        [
-            pc.binary_join_element_wise(prefix, chunk["text_id"], ""),
-            pa.array([corpus] * len(texts), pa.string()),
-            chunk["class_id"],
-            pa.array(["text"] * len(texts), pa.string()),
-            pc.coalesce(chunk["class"], chunk["text"]),
-            pa.array(texts, pa.string()),
-            pa.array(norms_M.astype(np.float64)),
-        ],
-        schema=_plain_schema(),
-    )
-    return append_tensor(table, "embedding", units_MD)
 
 
 def _class_rows(
@@ -221,6 +88,7 @@ def _class_rows(
         }
 
 
-def _plain_schema() -> pa.Schema:
+def plain_schema() -> pa.Schema:
+    """The Arrow schema of `text_embeddings` but the vectors."""
     columns = [each for each in schema_of("text_embeddings").columns if not each.is_tensor]
     return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns])

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from artifacts.tensors import append_tensor, read_tensor
 
 Floats = npt.NDArray[np.float32]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.draft import Draft
 from artifacts.jobs import Progress, make_all
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.client import EncodingConfig, engine
 from knowledge.embedding.engine.engine import CrewSpec

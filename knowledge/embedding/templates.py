@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.clip.model import LazyClip, encode_texts
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from artifacts.store import Artifact, Store
+from artifacts.artifact import Artifact
+from artifacts.store import Store
 from knowledge.extraction.calls import AskConfig, CallsOrigin
 from knowledge.extraction.question import Question, follow_up, read_classes
 from knowledge.llm.batch.batch import held_in_batches

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from artifacts.artifact import Artifact
 from artifacts.provenance import Frozen
-from artifacts.store import Artifact
 from knowledge.extraction.replies import Unusable, read_reply
 from knowledge.llm.ledger.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, Message, Sampling

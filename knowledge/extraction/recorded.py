@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from knowledge.datasets.class_lists import class_list, normalised
+from knowledge.datasets.class_lists import class_list
+from knowledge.datasets.class_names import normalised
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect
 
 BUNDLES = ("kinetics400", "ucf101", "hmdb51", "ssv2", "charades", "ava", "stickworld")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from knowledge.extraction import kinds
 
 if TYPE_CHECKING:
-    from artifacts.store import Artifact, Outcome, Store
+    from artifacts.artifact import Artifact, Outcome
+    from artifacts.store import Store
     from knowledge.extraction.question import Question
 
 

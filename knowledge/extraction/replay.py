@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from artifacts.store import Artifact
-from knowledge.datasets.class_lists import class_list, prompt_name
+from artifacts.artifact import Artifact
+from knowledge.datasets.class_lists import class_list
+from knowledge.datasets.class_names import prompt_name
 from knowledge.extraction.question import ActionClass
 from knowledge.extraction.recorded import BUNDLES, RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from knowledge.datasets.class_lists import normalised
+from knowledge.datasets.class_names import normalised
 
 Reply = TypeVar("Reply", bound=BaseModel)
 

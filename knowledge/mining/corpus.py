@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
 from artifacts.tensors import read_tensor
-from knowledge.datasets.class_lists import normalised
+from knowledge.datasets.class_names import normalised
 
 FLOAT32_ERROR = 1e-5
 """Bound on the error of float32 cosines; what is this near to a threshold is computed anew."""

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
 
 Ints = npt.NDArray[np.int64]
 

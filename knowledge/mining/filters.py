@@ -6,22 +6,18 @@ K classes of the dataset.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.kinds import NEGATIVE_STATUS
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus
-from knowledge.mining.ivf_config import IvfConfig
 
-Split = Literal["train", "val", "test"]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Reals = npt.NDArray[np.float64]
@@ -30,93 +26,6 @@ Flags = npt.NDArray[np.bool_]
 CODE = {status: code for code, status in enumerate(NEGATIVE_STATUS)}
 DECIMALS = 9
 """Of margins, as of the cosines they come from: 0.3 - 0.1 is not below 0.2."""
-
-
-class MiningConfig(BaseModel):
-    """What counts as a hard negative. A bound that is None does not bind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    top_k: int = Field(16, ge=1)
-    """Negatives kept per video, ranked, so that any slice (top k, ranks 7-9) can be used."""
-    max_rejected: int = Field(16, ge=0)
-    """Rejected candidates kept per video with their reason, nearest first; all are counted."""
-    synonym_cosine: float = Field(0.97, gt=0, le=1)
-    """A text of another corpus whose cosine to a true class's text exceeds this is taken for the
-    same action. Classes of the dataset itself are not: its labels tell them apart."""
-    max_cooccurrence_votes: int | None = Field(None, ge=0)
-    """Reject a class that more LLM rounds than this name as co-occurring; None keeps all (MGDM)."""
-    skip_ranks: int = Field(0, ge=0)
-    """Nearest texts passed over, counted without those that are true of the video or may be: the
-    classes, synonyms and co-occurring ones above."""
-    max_rank: int | None = Field(None, ge=1)
-    """Last rank looked at, counted in the same way; the negatives are among ranks
-    skip_ranks + 1 to max_rank."""
-    min_cosine: float | None = Field(None, ge=-1, le=1)
-    max_cosine: float | None = Field(None, ge=-1, le=1)
-    min_margin: float | None = Field(None, ge=-2, le=2)
-    """Smallest cosine(video, own class) - cosine(video, negative); own class: the true class
-    nearest to the video."""
-    max_margin: float | None = Field(None, ge=-2, le=2)
-    max_relative_cosine: float | None = Field(None, gt=0, le=1)
-    """Largest share r of the own class's cosine p that a negative's may be: p - (1 - r) |p|.
-    Source: NV-Retriever, TopK-PercPos (0.95 there); |p| so that a bound below a negative p stays
-    below it."""
-    ivf: IvfConfig | None = None
-    """Approximate search among all texts by inverted lists; exact search when None. What it misses
-    is measured for the report."""
-    splits: tuple[Split, ...] = Field(("train",), min_length=1)
-    """Videos to mine for; MGDM trains on the training split only."""
-
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Self:
-        for low, high in (("min_cosine", "max_cosine"), ("min_margin", "max_margin")):
-            first, second = getattr(self, low), getattr(self, high)
-            if first is not None and second is not None and first >= second:
-                raise ValueError(f"{low}={first:g} and {high}={second:g} leave no candidate")
-        if self.max_rank is None:
-            return self
-        left = self.max_rank - self.skip_ranks
-        if left < self.top_k:
-            raise ValueError(
-                f"max_rank={self.max_rank} leaves {max(left, 0)} ranks after "
-                f"skip_ranks={self.skip_ranks}, fewer than top_k={self.top_k}; "
-                + (f"set top_k={left}" if left > 0 else "set skip_ranks below it")
-            )
-        if self.max_cosine is self.min_margin is self.max_relative_cosine is None:
-            raise ValueError(
-                f"max_rank={self.max_rank} has no effect: without max_cosine, min_margin or "
-                f"max_relative_cosine the first top_k={self.top_k} ranks are kept; leave it out"
-            )
-        return self
-
-
-def read_filters(items: Iterable[str], option: str) -> MiningConfig:
-    """A config from lines such as `min_margin=0.05`; values are JSON.
-
-    Args:
-        items: the lines.
-        option: name of the option they came from, for messages.
-
-    Raises:
-        ValueError: not of the form NAME=VALUE, an unknown name, one that is given twice, or values
-            that do not fit.
-    """
-    values: dict[str, Any] = {}
-    for item in items:
-        name, separator, text = (part.strip() for part in item.partition("="))
-        if not separator or name not in MiningConfig.model_fields:
-            known = ", ".join(MiningConfig.model_fields)
-            raise ValueError(f"{option} {item!r}: write NAME=VALUE, where NAME is one of {known}")
-        if name in values:
-            raise ValueError(f"{option} {item!r}: {name} is given twice; leave one out")
-        try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f'{option} {item!r}: {text!r} is not JSON; write e.g. 0.05, null or ["val"]'
-            ) from error
-    return MiningConfig.model_validate(values)
 
 
 @dataclass(frozen=True)

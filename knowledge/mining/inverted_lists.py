@@ -14,7 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from knowledge.mining.ivf_config import IvfConfig
+from knowledge.mining.config import IvfConfig
 from knowledge.mining.nearest import DECIMALS, Ids, Products, Vectors, top_k
 
 ROWS_PER_LIST = 39

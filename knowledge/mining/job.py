@@ -22,14 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.draft import Draft, part_name
 from artifacts.jobs import Progress, make_all
 from artifacts.kinds import NEGATIVE_STATUS, schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from knowledge.mining.candidates import Looked, look
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus, read_corpus
-from knowledge.mining.filters import Ints, Judge, MiningConfig
+from knowledge.mining.filters import Ints, Judge
 from knowledge.mining.videos import MinedVideos, read_mined_videos
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
 from artifacts.tensors import read_tensor
 from knowledge.mining.corpus import Corpus, Ints, Reals, Vectors
 from knowledge.mining.filters import DECIMALS

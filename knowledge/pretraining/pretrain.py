@@ -48,7 +48,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from knowledge.clip.model import MODELS, ClipSpec, load_clip
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import MODELS, ClipSpec
 from knowledge.pretraining.captions import Captions, captions
 from knowledge.pretraining.zero_shot import held_out, rendered_frames, zero_shot
 from knowledge.stickworld.classes import CLASS_NAMES

@@ -23,7 +23,8 @@ from knowledge.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
 from knowledge.stickworld.drawing.render import TIMES, ClipPlan, render_blueprint, render_clip
 from knowledge.stickworld.encode import write_video
 from knowledge.stickworld.grammar import single_plan
-from knowledge.video.frames import read_frames, segment_centres, segment_random
+from knowledge.video.frames import read_frames
+from knowledge.video.sampling import segment_centres, segment_random
 
 HELD_OUT_SEED = 0
 HELD_OUT_SPLIT = "test"

@@ -5,7 +5,6 @@ Legend: T frames, H x W pixels, C channels.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,28 +26,6 @@ class Frames:
     """(T, 3, H, W) uint8 RGB."""
     pts_s: npt.NDArray[np.float64]
     """(T,) presentation time of each frame in seconds."""
-
-
-def segment_centres(num_frames: int, count: int) -> list[int]:
-    """Centre of each of `count` equal segments: int(n / T * (i + 1/2)).
-
-    Source: ActionCLIP, X-CLIP and MSQNet test sampling. Short videos repeat frames.
-    """
-    return [int(num_frames / count * (i + 0.5)) for i in range(count)]
-
-
-def segment_starts(num_frames: int, count: int) -> list[int]:
-    """Start of each of `count` equal segments: int(n / T * i). Source: BIKE test sampling."""
-    return [int(num_frames / count * i) for i in range(count)]
-
-
-def segment_random(num_frames: int, count: int, generator: np.random.Generator) -> list[int]:
-    """One uniformly random frame of each of `count` segments, in order. Source: TSN."""
-    ticks = [i * num_frames // count for i in range(count + 1)]
-    return [
-        int(generator.integers(start, max(stop, start + 1)))
-        for start, stop in itertools.pairwise(ticks)
-    ]
 
 
 def read_frames(path: Path, positions: Positions) -> Frames:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.draft import LOCK_FILE, Draft, is_held
+from artifacts.draft import Draft
+from artifacts.files import LOCK_FILE, is_held
 from artifacts.store import Store
 from tests.artifacts.test_store import metrics_table, provenance
 
@@ -24,7 +25,7 @@ draft.close()
 
 
 def test_processes_share_a_draft_and_the_last_publishes(tmp_path, monkeypatch):
-    monkeypatch.setattr("artifacts.draft.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.2)
     root = str(Path(__file__).parents[2])
     code = WRITER.format(root=root, store=str(tmp_path))
     writers = [

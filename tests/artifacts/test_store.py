@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artifacts.artifact import CorruptArtifactError
 from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import ArtifactRef, Provenance, inputs_of
-from artifacts.store import CorruptArtifactError, Store
+from artifacts.store import Store
 from artifacts.tensors import append_tensor, read_tensor
 
 
@@ -231,7 +232,7 @@ def test_gc_spares_what_is_young_and_what_is_published(tmp_path):
 
 
 def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path, monkeypatch):
-    monkeypatch.setattr("artifacts.draft.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.2)
     first = Store(tmp_path).draft(provenance())
     with pytest.raises(ValueError, match="another process is making metrics/demo@"):
         Store(tmp_path).draft(provenance())

@@ -40,7 +40,8 @@ import av
 import numpy as np
 import torch
 
-from knowledge.video.frames import read_clip, read_frames, segment_centres
+from knowledge.video.frames import read_clip, read_frames
+from knowledge.video.sampling import segment_centres
 
 NUM_FRAMES, FPS, T, ROUNDS = 300, 30, 16, 12
 X264 = {"preset": "veryfast", "bf": "3"}

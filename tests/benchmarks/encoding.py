@@ -40,7 +40,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip.model import Clip, ClipSpec, LazyClip, load_clip
+from knowledge.clip.model import Clip, LazyClip, load_clip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.client import EncodingConfig, close_idle
 from knowledge.embedding.engine.image_encoder import (
     IMAGES_PER_BATCH,
@@ -50,8 +51,9 @@ from knowledge.embedding.engine.image_encoder import (
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.frames import frame_embeddings
 from knowledge.mining.nearest import top_k
-from knowledge.video.frames import read_clip, segment_centres
+from knowledge.video.frames import read_clip
 from knowledge.video.probing import probe
+from knowledge.video.sampling import segment_centres
 from tests.clip_weights import save_random_clip
 from tests.video_rows import listed
 

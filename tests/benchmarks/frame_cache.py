@@ -23,8 +23,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.training.world import World
-from training.data.batch import CachedClips
 from training.data.frame_cache import frame_arrays
+from training.data.sources import CachedClips
 
 BATCH = 256
 

@@ -28,8 +28,9 @@ from artifacts.kinds import schema_of
 from knowledge.mining import candidates as ranking
 from knowledge.mining import job as mining
 from knowledge.mining import nearest
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus
-from knowledge.mining.filters import Judge, MiningConfig
+from knowledge.mining.filters import Judge
 from knowledge.mining.videos import MinedVideos
 
 OWN, FURTHER, D = 700, 300, 512

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from artifacts.store import Store
 from flows.orchestration.server import prefect_server
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, build
 from knowledge.llm.client import OpenAiChat

@@ -22,8 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from knowledge.clip.model import ClipSpec, encode_texts, load_clip
+from knowledge.clip.model import encode_texts, load_clip
 from knowledge.clip.tokens import clip_tokens
+from knowledge.clip.weights import ClipSpec
 from knowledge.datasets.class_lists import CLASS_LISTS, class_list
 from knowledge.embedding.engine.image_encoder import resolve_precision
 from knowledge.embedding.engine.text_encoder import TOKENS_PER_BATCH, TextEncoder

@@ -22,8 +22,9 @@ import torch
 
 from tests.training.runs import start
 from tests.training.world import World
-from training.config.run import override
-from training.data.batch import Draw, chunks, epoch_order, make_batch
+from training.config.overrides import override
+from training.data.batch import make_batch
+from training.data.order import Draw, chunks, epoch_order
 from training.loop.trainer import train_step
 from training.models.registry import recipe
 

@@ -28,13 +28,16 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from knowledge.clip.model import ClipSpec, load_clip
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.runs import start
 from tests.training.world import World
-from training.config.run import RunConfig, override
-from training.data.batch import Draw, make_batch
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.batch import make_batch
 from training.data.clips import VideoClips
+from training.data.order import Draw
 from training.loop.trainer import train_step
 
 ARCH = "ViT-B-32-quickgelu"

@@ -6,7 +6,8 @@ import torch
 
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip.model import ClipSpec, LazyClip, encode_texts, load_clip
+from knowledge.clip.model import LazyClip, encode_texts, load_clip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.engine.text_encoder import TextEncoder

@@ -5,7 +5,7 @@ import torch
 
 from tests.training.runs import MODELS, config_of
 from tests.training.world import World
-from training.config.run import RuntimeConfig
+from training.config.runtime import RuntimeConfig
 from training.evaluation.evaluate import evaluate
 from training.launch.launch import InputRefs, Job, run
 from training.loop.trainer import train

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig
 from knowledge.llm.limits import LimitsConfig
 from knowledge.llm.sender import RetryConfig, SendConfig

@@ -4,13 +4,10 @@ import pytest
 import torch
 
 from artifacts.store import Store
-from knowledge.clip.model import ClipSpec, LazyClip
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    read_listing,
-    register_classes,
-    register_videos,
-)
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import ClipSpec
+from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.registration import register_classes, register_videos
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from tests.batch_server import BatchServer

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import torch
 
-from training.config.method import ActionClipConfig, MgdmConfig
-from training.config.run import RunConfig, override
-from training.data.batch import Draw, chunks, epoch_order, make_batch
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.batch import make_batch
+from training.data.order import Draw, chunks, epoch_order
 from training.distributed.group import Group
 from training.loop.optimizer import WeightAverage, make_optimizer
 from training.loop.state import TrainState
 from training.loop.trainer import Run, read_data
+from training.models.actionclip.config import ActionClipConfig
 from training.models.build import assemble
+from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]

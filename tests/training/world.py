@@ -7,7 +7,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from training.data.checks import TrainInputs
+from training.data.inputs import TrainInputs
 from training.models.actionclip.prompts import TEMPLATES
 
 CLIP = {"arch": "toy", "weights_sha256": "0" * 64}

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from knowledge.clip.model import Clip
-from training.config.run import VisionConfig
+from training.config.data import VisionConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

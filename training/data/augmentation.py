@@ -1,7 +1,8 @@
-"""Pictures in training: the presets of the papers, each with one random state per clip.
+"""The part of the picture a clip takes: presets of the papers in training, fixed crops at test.
 
 A preset draws its parameters from a generator of the clip and applies them to all of its frames.
-(Peers draw colour changes anew for every frame.) All start from pictures whose short side is
+(Peers draw colour changes anew for every frame, and the clips of a multi-view test at random, so
+that their numbers do not repeat.) All start from pictures whose short side is
 `data.short_side`; all resizing is bicubic and antialiased.
 
 | preset | after the resize |
@@ -12,7 +13,7 @@ A preset draws its parameters from a generator of the clip and applies them to a
 | `msq` | multi-scale crop, colour, grey, neither mirror nor temporal jitter; MSQNet |
 | `fsar` | both sides resized, the aspect ignored; random crop, mirror; CLIP-FSAR |
 
-Legend: T frames, H x W pixels.
+Legend: T frames, H x W pixels, S of a square crop, R crops.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from training.config.run import DataConfig
+from knowledge.video.frames import resize_and_crop
+from training.config.data import DataConfig
 
 Generator = np.random.Generator
 Box = tuple[int, int, int, int]
@@ -266,3 +268,23 @@ def _finished(clip: torch.Tensor, mirrored: bool, grey: bool) -> torch.Tensor:
     if grey:
         clip = F.rgb_to_grayscale(clip, num_output_channels=3)
     return clip
+
+
+def crops(images_T3HW: torch.Tensor, size: int, short_side: int, R: int = 1) -> torch.Tensor:
+    """R squares of each frame.
+
+    One: the centre, after the short side is brought to `short_side`. Several: the short side is
+    brought to `size`, and the squares lie evenly along the long side from one end to the other;
+    three are left, middle and right, or top, middle and bottom. Source: X-CLIP.
+
+    Returns:
+        (R, T, 3, size, size) uint8.
+    """
+    if R == 1:
+        return resize_and_crop(images_T3HW, size, short_side)[None]
+    resized = F.resize(images_T3HW, [size], InterpolationMode.BICUBIC, antialias=True)
+    height, width = resized.shape[-2:]
+    places = [round(i / (R - 1) * (max(height, width) - size)) for i in range(R)]
+    if height > width:
+        return torch.stack([resized[..., top : top + size, :] for top in places])
+    return torch.stack([resized[..., left : left + size] for left in places])

@@ -1,4 +1,4 @@
-"""The artifacts a run is made from, and the refusal of those that do not belong together.
+"""The refusal of artifacts that do not belong together.
 
 Everything here reads manifests only; it runs before a table is loaded or a model is built.
 """
@@ -6,73 +6,18 @@ Everything here reads manifests only; it runs before a table is loaded or a mode
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
-from artifacts.provenance import InputRef, inputs_of
-from artifacts.store import Artifact
-from training.config.method import ActionClipConfig
+from artifacts.artifact import Artifact
+from artifacts.provenance import InputRef
 from training.config.run import RunConfig
-from training.models.actionclip.prompts import family_templates
-
-if TYPE_CHECKING:
-    from knowledge.clip.model import ClipSpec
-
-
-@dataclass(frozen=True)
-class TrainInputs:
-    """What training and evaluation consume."""
-
-    classes: Artifact
-    videos: Artifact
-    texts: Artifact
-    """`text_embeddings` of the dataset's own classes."""
-    frames: Artifact | None = None
-    """`frame_embeddings`; for data.features=cached."""
-    negatives: Artifact | None = None
-    """For model.negatives.k > 0."""
-    corpora: tuple[Artifact, ...] = ()
-    """`text_embeddings` of further class lists; for model.negatives.corpus=union."""
-    templates: Artifact | None = None
-    """`text_embeddings` of the dataset's own classes under every template; for
-    model.text.trainable=false of actionclip."""
-    clip: ClipSpec | None = None
-    """For data.features=videos and model.text.trainable=true."""
-    root: Path | None = None
-    """Directory the videos' paths are relative to; for data.features=videos."""
-
-    def used(self, config: RunConfig) -> dict[str, InputRef]:
-        """Provenance of a run: the artifacts that this config reads, by role."""
-        negatives = config.negatives
-        roles: dict[str, Artifact | None] = {
-            "classes": self.classes,
-            "videos": self.videos,
-            "texts": self.texts,
-        }
-        if config.data.features == "cached":
-            roles["frames"] = self.frames
-        if wanted_templates(config):
-            roles["templates"] = self.templates
-        if negatives.k:
-            roles["negatives"] = self.negatives
-            if negatives.corpus == "union":
-                roles |= {f"corpus_{i}": corpus for i, corpus in enumerate(self.corpora)}
-        return dict(inputs_of(**roles))
-
-
-def wanted_templates(config: RunConfig) -> tuple[str, ...]:
-    """Templates whose frozen embeddings the model reads."""
-    model = config.model
-    if not isinstance(model, ActionClipConfig) or model.text.trainable:
-        return ()
-    return family_templates(model.text.templates)
-
-
-def needs_clip(config: RunConfig) -> bool:
-    """Whether a tower of CLIP is run."""
-    text = isinstance(config.model, ActionClipConfig) and config.model.text.trainable
-    return text or config.data.features == "videos"
+from training.data.inputs import (
+    TrainInputs,
+    before_reembedding,
+    clip_identity,
+    needs_clip,
+    refuse,
+    wanted_templates,
+)
 
 
 def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
@@ -159,7 +104,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
     assert frames is not None
     data, made = config.data, frames.manifest.config
     if made.get("num_frames") != data.num_frames:
-        _refuse(
+        refuse(
             frames,
             f"holds {made.get('num_frames')} frames per video, "
             f"but data.num_frames={data.num_frames}",
@@ -167,7 +112,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             f"set data.num_frames={made.get('num_frames')}",
         )
     if made.get("offset", data.test_offset) != data.test_offset:
-        _refuse(
+        refuse(
             frames,
             f"was sampled at the segments' {made['offset']}, "
             f"but data.test_offset={data.test_offset}",
@@ -186,13 +131,13 @@ def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
     mined = {_made_from(negatives, role, "texts").content_hash for role in roles}
     if inputs.texts.manifest.content_hash not in mined:
         refs = ", ".join(negatives.manifest.inputs[role].ref for role in roles)
-        _refuse(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
+        refuse(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
     if wanted.corpus == "union":
         for role in roles:
             _require_made_from(negatives, role, [inputs.texts, *inputs.corpora], "mine", "texts")
     top_k = negatives.manifest.config.get("top_k")
     if top_k is not None and top_k < wanted.ranks[1]:
-        _refuse(
+        refuse(
             negatives,
             f"holds the {top_k} hardest texts per video, but ranks "
             f"{list(wanted.ranks)} (from 0) of model.negatives are wanted",
@@ -206,7 +151,7 @@ def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
     optional = (inputs.frames, inputs.templates)
     for artifact in [*inputs.corpora, *(each for each in optional if each is not None)]:
         if (found := clip_identity(artifact)) != expected:
-            _refuse(
+            refuse(
                 artifact,
                 f"was made with CLIP {_short(found)}, "
                 f"but {inputs.texts.ref} with {_short(expected)}",
@@ -217,46 +162,11 @@ def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
 
         assert inputs.clip is not None
         if (found := LazyClip(inputs.clip).identity) != expected:
-            _refuse(
+            refuse(
                 inputs.texts,
                 f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
                 "mine",
             )
-
-
-def clip_identity(artifact: Artifact) -> dict[str, str]:
-    """`arch` and `weights_sha256` of the CLIP that made an artifact.
-
-    Raises:
-        ValueError: its config does not say.
-    """
-    found = artifact.manifest.config.get("clip")
-    if not isinstance(found, dict):
-        _refuse(artifact, "does not say which CLIP made it", "mine")
-    return found
-
-
-def clip_logit_scale(texts: Artifact) -> float:
-    """Factor on cosines of the CLIP that embedded the texts.
-
-    Raises:
-        ValueError: its report does not say.
-    """
-    found = texts.manifest.report.get("logit_scale")
-    if not isinstance(found, float):
-        _refuse(texts, "does not say CLIP's logit scale", "mine", "set model.logit_scale.init=100")
-    return found
-
-
-def before_reembedding(artifact: Artifact, role: str) -> InputRef | None:
-    """Embeddings of frozen CLIP that a run re-embedded, if it did.
-
-    Args:
-        artifact: frame or text embeddings.
-        role: `frames` or `texts`.
-    """
-    inputs = artifact.manifest.inputs
-    return inputs.get(role) if "run" in inputs else None
 
 
 def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:
@@ -277,21 +187,16 @@ def _require_made_from(
     accepted = list(accepted)
     source = artifact.manifest.inputs.get(role)
     if source is None:
-        _refuse(artifact, f"does not say which {role} it was made from", command)
+        refuse(artifact, f"does not say which {role} it was made from", command)
     if reembedded:
         source = _made_from(artifact, role, reembedded)
     if source.content_hash not in {item.manifest.content_hash for item in accepted}:
-        _refuse(
+        refuse(
             artifact,
             f"was made from {source.ref} ({source.content_hash[:12]}), but the run is given "
             + ", ".join(f"{item.ref} ({item.manifest.content_hash[:12]})" for item in accepted),
             command,
         )
-
-
-def _refuse(artifact: Artifact, what: str, command: str, otherwise: str = "") -> NoReturn:
-    alternative = f", or {otherwise}" if otherwise else ""
-    raise ValueError(f"{artifact.ref} {what}; run `actionlore {command}` again{alternative}")
 
 
 def _short(identity: dict[str, str]) -> str:

@@ -18,11 +18,13 @@ import torch
 
 from knowledge.video.decoding import VideoError
 from knowledge.video.frames import read_frames
+from knowledge.video.sampling import fixed_frames, random_frames
 from knowledge.video.workers import VideoWorkers, Waiting
-from training.config.run import DataConfig, RunConfig
-from training.data.augmentation import augment
-from training.data.batch import Draw, Ints, VideoSet, check_share
-from training.data.views import crops, fixed_frames, random_frames
+from training.config.data import DataConfig
+from training.config.run import RunConfig
+from training.data.augmentation import augment, crops
+from training.data.order import Draw, Ints
+from training.data.video_set import VideoSet, check_share
 
 Clip = npt.NDArray[np.uint8]
 ClipWorkers = VideoWorkers[Clip]

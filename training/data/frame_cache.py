@@ -26,8 +26,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from artifacts.draft import LOCK_FILE
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
+from artifacts.files import LOCK_FILE
 from artifacts.tensors import read_tensor
 
 logger = logging.getLogger(__name__)

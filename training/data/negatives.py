@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import torch
 
 from training.config.method import NegativesConfig
-from training.data.batch import ClassList, Ints, VideoSet, text_features
-from training.data.checks import TrainInputs
+from training.data.class_list import ClassList, text_features
+from training.data.inputs import TrainInputs
+from training.data.order import Ints
+from training.data.video_set import VideoSet
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance
-from artifacts.store import Artifact, Outcome, Store
-from artifacts.views.lineage import markdown_table
+from artifacts.store import Store
+from artifacts.views.rows import markdown_table
 from training.evaluation.pairs import Pair, mean_told_apart
 
 Runs = Mapping[str, Sequence[Artifact]]

@@ -14,13 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
-from training.config.run import RunConfig, RuntimeConfig, override, parse
-from training.data.batch import CachedClips, ClassList, VideoSet, read_videos
-from training.data.checks import TrainInputs, check_inputs, clip_identity, wanted_templates
-from training.data.class_texts import read_class_list
+from artifacts.store import Store
+from training.config.overrides import override, parse
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.checks import check_inputs
+from training.data.class_list import ClassList, read_class_list
+from training.data.inputs import TrainInputs, clip_identity, wanted_templates
+from training.data.run_data import read_videos
+from training.data.sources import CachedClips
+from training.data.video_set import VideoSet
 from training.distributed.group import Group, current_group, started_by_torchrun
 from training.evaluation.metrics import accuracies, multilabel_metrics
 from training.evaluation.scoring import Pass, Scored, check_readable, scored, zero_shot_classifier

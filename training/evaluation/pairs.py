@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
 
 Pair = tuple[int, int]
 """Two class ids."""

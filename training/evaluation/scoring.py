@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from training.config.run import RunConfig
-from training.data.batch import ClassList, ClipSource, Ints, VideoSet, check_share, chunks
+from training.data.class_list import ClassList
+from training.data.order import Ints, chunks
+from training.data.sources import ClipSource
+from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
 from training.evaluation.metrics import multilabel_metrics
 from training.layers.losses import full_precision

@@ -18,12 +18,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from artifacts.store import Artifact, Store
-from knowledge.clip.model import ClipSpec, load_clip
-from training.config.method import ActionClipConfig
-from training.config.run import DataConfig, RunConfig, parse
-from training.data.batch import ClassList
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
+from training.config.data import DataConfig
+from training.config.overrides import parse
+from training.config.run import RunConfig
+from training.data.class_list import ClassList
 from training.inference.prediction import VideoClassifier, assembled, classifier
+from training.models.actionclip.config import ActionClipConfig
 
 CLIP, MODEL, FACTS = "clip.safetensors", "model.safetensors", "export.json"
 _CLIP_PARTS = {"tower.visual.": "visual.", "texts.": ""}

@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 
-from artifacts.store import Artifact, Store
-from knowledge.clip.model import ClipSpec, LazyClip, load_clip
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.weights import ClipSpec
 from training.backbone.image_tower import ImageTower
-from training.config.run import DataConfig, RunConfig, VisionConfig, parse
-from training.data.batch import ClassList
-from training.data.checks import TrainInputs, needs_clip
-from training.data.class_texts import read_class_list
+from training.config.data import DataConfig, VisionConfig
+from training.config.overrides import parse
+from training.config.run import RunConfig
+from training.data.class_list import ClassList, read_class_list
 from training.data.clips import read_clip
+from training.data.inputs import TrainInputs, needs_clip
 from training.models import weights as checkpoint
 from training.models.build import Towers, build, load_towers
 from training.models.method import Classifier, Method

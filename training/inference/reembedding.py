@@ -18,18 +18,22 @@ import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from training.config.method import MgdmConfig
 from training.config.run import RunConfig
-from training.data.batch import CachedClips, chunks, read_classes, read_videos, text_features
-from training.data.checks import TrainInputs, clip_identity
+from training.data.class_list import read_classes, text_features
+from training.data.inputs import TrainInputs, clip_identity
+from training.data.order import chunks
+from training.data.run_data import read_videos
+from training.data.sources import CachedClips
 from training.evaluation.evaluate import load_run
 from training.layers.losses import full_precision
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device
+from training.models.mgdm.config import MgdmConfig
 from training.models.mgdm.model import Mgdm
 
 CONTEXT_TEXTS = 4096

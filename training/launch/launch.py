@@ -20,9 +20,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from artifacts.store import Artifact, Store
-from training.config.run import RunConfig, RuntimeConfig
-from training.data.checks import TrainInputs
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.inputs import TrainInputs
 
 JOB, PROGRESS, FAILURE, LOG = "job.json", "progress.json", "failure.txt", "log.txt"
 """Files in the directory that a job and its processes share."""
@@ -62,7 +64,7 @@ class InputRefs(BaseModel):
         """The inputs, from the store."""
         clip = None
         if self.clip is not None:
-            from knowledge.clip.model import ClipSpec
+            from knowledge.clip.weights import ClipSpec
 
             clip = ClipSpec(**self.clip)
         return TrainInputs(

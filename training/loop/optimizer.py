@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from training.config.run import OptimConfig
+from training.config.optim import OptimConfig
 from training.models.method import Method
 
 

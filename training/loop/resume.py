@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from artifacts.draft import fsync_directory
+from artifacts.files import fsync_directory
 
 _VERSION = 1
 _PREFIX = ".checkpoint-"

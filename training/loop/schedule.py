@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from training.config.run import OptimConfig
+from training.config.optim import OptimConfig
 
 
 def learning_rate_factor(step: int, steps_per_epoch: int, config: OptimConfig) -> float:

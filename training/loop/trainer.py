@@ -21,22 +21,20 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from artifacts.artifact import Outcome
 from artifacts.draft import Draft
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
-from artifacts.store import Outcome, Store
-from training.config.run import RunConfig, RuntimeConfig
-from training.data.batch import (
-    Batch,
-    ClipSource,
-    Draw,
-    check_share,
-    chunks,
-    epoch_order,
-    make_batch,
-)
-from training.data.checks import TrainInputs, check_inputs, clip_identity
+from artifacts.store import Store
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.batch import Batch, make_batch
+from training.data.checks import check_inputs
+from training.data.inputs import TrainInputs, clip_identity
+from training.data.order import Draw, chunks, epoch_order
 from training.data.run_data import TrainData, read_data
+from training.data.sources import ClipSource
+from training.data.video_set import check_share
 from training.distributed.group import Group, current_group, started_by_torchrun
 from training.evaluation.scoring import validate
 from training.loop.optimizer import (

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from training.config.method import ActionClipConfig, MgdmConfig
 from training.config.run import RunConfig
-from training.data.batch import CachedClips, ClassList, ClipSource
-from training.data.checks import TrainInputs, clip_logit_scale, needs_clip
-from training.data.class_texts import read_class_list
+from training.data.class_list import ClassList, read_class_list
+from training.data.inputs import TrainInputs, clip_logit_scale, needs_clip
+from training.data.sources import CachedClips, ClipSource
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.model import ActionClip
 from training.models.method import Method
+from training.models.mgdm.config import MgdmConfig
 from training.models.mgdm.model import MAX_LOGIT_SCALE, Mgdm
 
 if TYPE_CHECKING:
-    from knowledge.clip.model import ClipSpec
+    from knowledge.clip.weights import ClipSpec
     from training.backbone.image_tower import ImageTower
     from training.backbone.text_tower import TextTower
 

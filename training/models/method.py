@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from training.data.batch import Batch, ClassList
+    from training.data.batch import Batch
+    from training.data.class_list import ClassList
 
 Encoded = dict[str, torch.Tensor]
 """Per sample: every entry has a leading dimension B. Entries that need a gradient get one."""

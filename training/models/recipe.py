@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from training.config.method import ActionClipConfig, MgdmConfig, ModelConfig
-from training.config.run import DataConfig, EvalConfig, OptimConfig, RunConfig, VisionConfig
+from training.config.data import DataConfig, VisionConfig
+from training.config.evaluation import EvalConfig
+from training.config.optim import OptimConfig
+from training.config.run import ModelConfig, RunConfig
+from training.models.actionclip.config import ActionClipConfig
+from training.models.mgdm.config import MgdmConfig
 
 Widths = tuple[int, int, int, int]
 """Patch side in pixels, patches, width and blocks of an image tower at 224 pixels."""

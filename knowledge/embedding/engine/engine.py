@@ -25,7 +25,8 @@ import open_clip
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from knowledge.clip.model import ClipSpec, load_clip
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.channel import Channel, Message, pair
 from knowledge.embedding.engine.image_encoder import Encode, ImageEncoder, Precision
 from knowledge.embedding.engine.worker import (

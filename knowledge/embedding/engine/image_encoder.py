@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 
-from knowledge.clip.model import BUNDLED, Clip, ClipSpec
+from knowledge.clip.model import Clip
+from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.embedding.engine.blocks import Block, is_known
 
 IMAGES_PER_BATCH = 32

@@ -19,10 +19,11 @@ from artifacts.draft import Draft
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.tensors import append_tensor
-from knowledge.datasets.listing import file_fingerprint
 from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
 from knowledge.video.decoding import VideoError
-from knowledge.video.frames import read_clip, segment_centres, segment_starts
+from knowledge.video.fingerprint import file_fingerprint
+from knowledge.video.frames import read_clip
+from knowledge.video.sampling import segment_centres, segment_starts
 
 CANARY = "canary.npy"
 CANARY_COSINE = 0.999

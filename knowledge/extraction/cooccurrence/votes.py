@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from knowledge.extraction.calls import ParsedReply
 from knowledge.extraction.cooccurrence.agreement import asymmetry, krippendorff_alpha, mean_margin
+from knowledge.extraction.parse import ParsedReply
 from knowledge.extraction.question import ActionClass
 from knowledge.extraction.replies import Vocabulary
 

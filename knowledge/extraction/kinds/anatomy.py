@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
+from artifacts.store import Store
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
-from knowledge.datasets.class_lists import normalised
-from knowledge.extraction.calls import check_calls, check_coverage, parse
+from knowledge.datasets.class_names import normalised
+from knowledge.extraction.parse import check_calls, check_coverage, parse
 from knowledge.extraction.question import ActionClass, Question, read_classes
 from knowledge.llm.messages import ChatRequest, Message
 

@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import Artifact, Outcome, Store
-from knowledge.extraction.calls import Parsed, check_calls, check_coverage, parse
+from artifacts.store import Store
 from knowledge.extraction.cooccurrence.matrix import Mirror, Relation, relate
 from knowledge.extraction.cooccurrence.votes import (
     CooccurrenceReply,
@@ -38,6 +38,7 @@ from knowledge.extraction.cooccurrence.votes import (
     partners,
     vocabularies,
 )
+from knowledge.extraction.parse import Parsed, check_calls, check_coverage, parse
 from knowledge.extraction.question import ActionClass, Question, read_classes
 from knowledge.extraction.replies import Vocabulary
 from knowledge.extraction.report.ground_truth import count_videos, labels_of

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from artifacts.artifact import Artifact
 from artifacts.class_matrix import to_matrix
 from artifacts.provenance import Frozen
-from artifacts.store import Artifact
 from knowledge.extraction.question import ActionClass
 from knowledge.extraction.report.ground_truth import Flags, Reals, Truth
 

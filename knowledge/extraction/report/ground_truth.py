@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.store import Artifact
+from artifacts.artifact import Artifact
 from knowledge.datasets.list_files import read_table
 from knowledge.extraction.question import ActionClass, read_classes
 from knowledge.extraction.replies import Vocabulary

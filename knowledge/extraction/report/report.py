@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from artifacts.artifact import Artifact, CorruptArtifactError
 from artifacts.provenance import Frozen
-from artifacts.store import Artifact, CorruptArtifactError, Store
+from artifacts.store import Store
 from knowledge.extraction.question import read_classes
 from knowledge.extraction.report.comparison import TruthReport, compare
 from knowledge.extraction.report.ground_truth import truth_of_csv, truth_of_videos

@@ -7,7 +7,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.views.difference import compare
-from artifacts.views.lineage import candidates_by_status, nearest_negatives
+from artifacts.views.negatives import candidates_by_status, nearest_negatives
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_shards_in_processes_of_ones_own_give_the_same_bytes(
 def test_a_shard_goes_on_while_another_makes_the_texts(
     server, root, whole, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("artifacts.draft.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.1)
     mined(tmp_path / "other", root)
     made = Store(tmp_path / "other").get("text_embeddings/tiny").manifest
     key = Provenance(**{name: getattr(made, name) for name in Provenance.model_fields})

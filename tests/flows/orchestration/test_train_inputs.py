@@ -4,12 +4,14 @@ import pytest
 
 from artifacts.store import Store
 from flows.orchestration.train_inputs import train_inputs
-from knowledge.clip.model import BUNDLED, ClipSpec, LazyClip
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import BUNDLED, ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.world import World
-from training.config.method import ActionClipConfig
-from training.config.run import RunConfig, override
+from training.config.overrides import override
+from training.config.run import RunConfig
 from training.data.checks import check_inputs
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.prompts import TEMPLATES
 
 FROZEN = override(RunConfig(model=ActionClipConfig()), ["data.num_frames=4"])

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.datasets.class_lists import (
-    CLASS_LISTS,
-    base_flags,
-    class_list,
-    normalised,
-    prompt_name,
-)
+from knowledge.datasets.class_lists import CLASS_LISTS, class_list
+from knowledge.datasets.class_names import base_flags, normalised, prompt_name
 
 SIZES = {
     "ava": (80, 1, "bend/bow (at the waist)", "watch (a person)"),

@@ -7,13 +7,8 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets import listing as listing_module
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    fingerprints,
-    read_listing,
-    register_classes,
-    register_videos,
-)
+from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from tests.knowledge.deadly import probe
 from tests.video_files import write_video
 

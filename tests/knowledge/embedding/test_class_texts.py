@@ -10,7 +10,8 @@ from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.model import LazyClip, encode_texts
 from knowledge.embedding import class_texts as text_embedding
-from knowledge.embedding.class_texts import CorpusConfig, corpus_embeddings, text_embeddings
+from knowledge.embedding.class_texts import text_embeddings
+from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
 
 
 def test_texts_equal_encoding_by_hand(dataset, clip):

@@ -7,11 +7,11 @@ import pytest
 
 from artifacts.tensors import read_tensor
 from knowledge.embedding.features import named_encoder, register_features, register_texts
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.training.runs import config_of
 from tests.training.world import World
-from training.data.checks import TrainInputs
+from training.data.inputs import TrainInputs
 from training.evaluation.evaluate import evaluate
 from training.loop.trainer import train
 

@@ -15,7 +15,8 @@ from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import CANARY, FrameConfig
 from knowledge.embedding.frames import FrameJob
-from knowledge.video.frames import read_frames, resize_and_crop, segment_centres
+from knowledge.video.frames import read_frames, resize_and_crop
+from knowledge.video.sampling import segment_centres
 from tests.video_files import write_bad_files, write_video
 from tests.video_rows import listed
 
@@ -200,7 +201,7 @@ def test_the_last_of_the_shards_publishes(dataset, clip, whole, small_parts, tmp
 
 def test_making_all_parts_and_some_of_them_exclude_each_other(dataset, clip, tmp_path, monkeypatch):
     _, spec, _, videos = dataset
-    monkeypatch.setattr("artifacts.draft.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.1)
     store = Store(tmp_path)
     job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings())
     held = store.draft(job.provenance, shared=True)

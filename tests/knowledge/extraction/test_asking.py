@@ -6,13 +6,14 @@ from collections import Counter
 import pytest
 
 from artifacts.provenance import canonical_json
-from knowledge.extraction.calls import ask, parse
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import (
     CooccurrenceQuestion,
     CooccurrenceReply,
     count_votes,
 )
 from knowledge.extraction.kinds.description import DescriptionConfig, DescriptionReply
+from knowledge.extraction.parse import parse
 from knowledge.extraction.question import read_classes
 from knowledge.extraction.replies import Vocabulary
 from knowledge.llm.messages import LlmError, Sampling

@@ -13,10 +13,11 @@ import pytest
 from artifacts.provenance import canonical_json
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
-from knowledge.extraction.calls import ask, check_calls, check_coverage, parse
+from knowledge.datasets.registration import register_classes
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig, DescriptionReply
+from knowledge.extraction.parse import check_calls, check_coverage, parse
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Sampling

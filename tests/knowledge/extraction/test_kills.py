@@ -22,7 +22,7 @@ import pandas as pd
 
 from artifacts.provenance import canonical_json
 from artifacts.store import Store
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds import cooccurrence
 from knowledge.llm.client import OpenAiChat

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from artifacts.store import Store
-from knowledge.datasets.listing import register_classes
-from knowledge.extraction.calls import AskConfig, ask, check_coverage
+from knowledge.datasets.registration import register_classes
+from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
+from knowledge.extraction.parse import check_coverage
 from knowledge.extraction.plan import plan
 from knowledge.llm.batch.batch import BatchConfig
 from knowledge.llm.client import OpenAiChat

@@ -14,7 +14,7 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.question import read_classes

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 from artifacts.store import Store
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.llm.batch.batch import BatchConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artifacts.jobs import make_all
-from knowledge.mining.ivf_config import IvfConfig
+from knowledge.mining.config import IvfConfig
 from tests.knowledge.mining.world import job, rich_world, small_parts, unit, world
 
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from artifacts.kinds import NEGATIVE_STATUS
 from artifacts.tensors import read_tensor
-from knowledge.datasets.class_lists import normalised
+from knowledge.datasets.class_names import normalised
 from knowledge.mining import candidates as ranking
-from knowledge.mining.filters import MiningConfig, read_filters
+from knowledge.mining.config import MiningConfig, read_filters
 from tests.knowledge.mining.world import rich_world, unit, world
 
 

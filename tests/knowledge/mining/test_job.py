@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knowledge.datasets.class_lists import normalised
-from knowledge.mining.filters import MiningConfig
+from knowledge.datasets.class_names import normalised
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.knowledge.mining.world import FILE, rich_world, unit, world
 

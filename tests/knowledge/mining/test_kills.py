@@ -15,7 +15,7 @@ from pathlib import Path
 from artifacts.store import Store
 from knowledge.mining import job as mining
 from knowledge.mining import nearest
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.knowledge.mining.world import rich_world
 

@@ -8,7 +8,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.mining import job as mining
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob, mine
 
 CLIP = {"arch": "toy", "weights_sha256": "0"}

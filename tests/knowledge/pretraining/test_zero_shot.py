@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from knowledge.clip.model import MODELS, ClipSpec, encode_texts, load_clip
+from knowledge.clip.model import encode_texts, load_clip
+from knowledge.clip.weights import MODELS, ClipSpec
 from knowledge.pretraining.captions import captions
 from knowledge.pretraining.pretrain import (
     DATA_SEED,

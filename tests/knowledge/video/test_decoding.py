@@ -17,14 +17,10 @@ from hypothesis import strategies as st
 import knowledge.video.decoding
 import knowledge.video.packets
 from knowledge.video.decoding import VideoError, reasons, seconds
-from knowledge.video.frames import (
-    read_clip,
-    read_frames,
-    resize_and_crop,
-    segment_centres,
-)
+from knowledge.video.frames import read_clip, read_frames, resize_and_crop
 from knowledge.video.packets import display_order, list_packets, runs_for
 from knowledge.video.probing import probe
+from knowledge.video.sampling import segment_centres
 from tests.video_files import (
     BAD_FILES,
     SOUND_FILES,

@@ -8,14 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.video.frames import (
-    read_frames,
-    resize_and_crop,
-    segment_centres,
-    segment_random,
-    segment_starts,
-)
+from knowledge.video.frames import read_frames, resize_and_crop
 from knowledge.video.probing import probe
+from knowledge.video.sampling import segment_centres, segment_random, segment_starts
 from tests.video_files import index_of, write_video
 
 FILES = [

@@ -5,13 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.clip.model import ClipSpec, encode_frames, encode_texts, load_clip
+from knowledge.clip.model import encode_frames, encode_texts, load_clip
+from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.literal import clip_block, norm
 from training.backbone.image_tower import FROZEN_IMAGES, ImageTower, shifted
 from training.backbone.initial_weights import restart
 from training.backbone.text_tower import TextTower
-from training.config.run import VisionConfig
+from training.config.data import VisionConfig
 
 
 @pytest.fixture(scope="module")

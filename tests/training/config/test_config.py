@@ -6,7 +6,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from training.config.run import RunConfig, override, parse
+from training.config.overrides import override, parse
+from training.config.run import RunConfig
 from training.models.registry import recipe, recipe_names
 
 

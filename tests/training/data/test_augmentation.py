@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.config.run import DataConfig, RunConfig, override
+from training.config.data import DataConfig
+from training.config.overrides import override
+from training.config.run import RunConfig
 from training.data.augmentation import (
     PRESETS,
     RAND_OPERATIONS,

@@ -6,22 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from artifacts.store import CorruptArtifactError
+from artifacts.artifact import CorruptArtifactError
 from artifacts.tensors import read_tensor
 from tests.training.world import SPLITS, World
-from training.config.run import RunConfig, override
-from training.data.batch import (
-    CachedClips,
-    Draw,
-    _ensembles,
-    chunks,
-    epoch_order,
-    make_batch,
-    read_classes,
-    read_videos,
-)
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.batch import make_batch
 from training.data.checks import check_inputs
+from training.data.class_list import _ensembles, read_classes
 from training.data.negatives import read_negatives
+from training.data.order import Draw, chunks, epoch_order
+from training.data.run_data import read_videos
+from training.data.sources import CachedClips
 from training.loop.trainer import read_data, train
 
 

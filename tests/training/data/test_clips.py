@@ -4,15 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.clip.model import ClipSpec, LazyClip, load_clip
-from knowledge.video.frames import read_frames, segment_centres, segment_starts
+from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.weights import ClipSpec
+from knowledge.video.frames import read_frames
+from knowledge.video.sampling import segment_centres, segment_starts
 from tests.clip_weights import save_random_clip
 from tests.training.world import LOGIT_SCALE, World
 from tests.video_files import write_video
 from training.backbone.image_tower import ImageTower
-from training.config.run import DataConfig, RunConfig, RuntimeConfig, VisionConfig, override
-from training.data.batch import Draw, chunks, read_classes, read_videos
+from training.config.data import DataConfig, VisionConfig
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
+from training.data.class_list import read_classes
 from training.data.clips import VideoClips, read_clip
+from training.data.order import Draw, chunks
+from training.data.run_data import read_videos
 from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
 from training.loop.trainer import _begin, make_optimizer, read_data, train

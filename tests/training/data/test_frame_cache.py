@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from artifacts.artifact import CorruptArtifactError
 from artifacts.provenance import Provenance
-from artifacts.store import CorruptArtifactError
 from tests.training.runs import config_of, start
 from tests.training.world import World
-from training.data.batch import CachedClips
 from training.data.frame_cache import cache_directory, frame_arrays
+from training.data.sources import CachedClips
 
 
 def mapped_file(tensor):

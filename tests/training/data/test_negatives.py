@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
-from training.config.run import override
-from training.data.batch import Batch, CachedClips, read_classes, read_videos
+from training.config.overrides import override
+from training.data.batch import Batch
+from training.data.class_list import read_classes
 from training.data.negatives import read_negatives
+from training.data.run_data import read_videos
+from training.data.sources import CachedClips
 from training.models.build import build
 from training.models.registry import recipe
 

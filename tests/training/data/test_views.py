@@ -6,12 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.video.frames import read_frames, segment_centres, segment_starts
+from knowledge.video.frames import read_frames
+from knowledge.video.sampling import fixed_frames, random_frames, segment_centres, segment_starts
 from tests.video_files import write_video
-from training.config.run import DataConfig
-from training.data.batch import Draw
+from training.config.data import DataConfig
+from training.data.augmentation import crops
 from training.data.clips import read_clip
-from training.data.views import crops, fixed_frames, random_frames
+from training.data.order import Draw
 
 
 def test_one_view_is_the_segments_centre_or_start():

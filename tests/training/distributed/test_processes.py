@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.training.distributed.two_processes import CASES
 from tests.training.runs import config_of
 from tests.training.world import World
-from training.config.run import RuntimeConfig
+from training.config.runtime import RuntimeConfig
 from training.launch import launch
 from training.loop.trainer import train
 

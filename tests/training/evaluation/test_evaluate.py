@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.world import World
-from training.config.run import override
-from training.data.batch import CachedClips, read_classes
+from training.config.overrides import override
+from training.data.class_list import read_classes
+from training.data.sources import CachedClips
 from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import zero_shot
 from training.loop.trainer import train

@@ -9,31 +9,30 @@ import torch
 from safetensors.torch import load_file
 
 from artifacts.store import Store
-from knowledge.clip.model import ClipSpec, LazyClip, load_clip
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    read_listing,
-    register_classes,
-    register_videos,
-)
+from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.weights import ClipSpec
+from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.registration import register_classes, register_videos
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.frames import frame_embeddings
 from knowledge.embedding.templates import template_embeddings
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from knowledge.video.decoding import VideoError
 from tests.clip_weights import save_random_clip
 from tests.video_files import write_video
-from training.config.method import ActionClipConfig, MgdmConfig
-from training.config.run import RunConfig, override
-from training.data.checks import TrainInputs
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.inputs import TrainInputs
 from training.evaluation.evaluate import evaluate
 from training.inference.export import export, load
 from training.inference.prediction import classifier, own_inputs
 from training.loop.trainer import train
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.prompts import TEMPLATES
+from training.models.mgdm.config import MgdmConfig
 
 NAMES = ("walk", "run", "sit")
 QUICK = [

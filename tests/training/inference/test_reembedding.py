@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 
 from artifacts.tensors import read_tensor
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.training.world import World
-from training.config.run import override
-from training.data.batch import Batch, CachedClips, read_classes, text_features
+from training.config.overrides import override
+from training.data.batch import Batch
 from training.data.checks import check_inputs
+from training.data.class_list import read_classes, text_features
+from training.data.sources import CachedClips
 from training.inference.reembedding import reembed
 from training.loop.trainer import train
 from training.models import weights as checkpoint

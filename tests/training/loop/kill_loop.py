@@ -22,7 +22,7 @@ import torch
 
 from tests.training.runs import config_of
 from tests.training.world import World
-from training.config.run import RuntimeConfig
+from training.config.runtime import RuntimeConfig
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 

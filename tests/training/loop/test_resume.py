@@ -8,7 +8,7 @@ import torch
 
 from tests.training.runs import batches, config_of, start
 from tests.training.world import World
-from training.config.run import RuntimeConfig
+from training.config.runtime import RuntimeConfig
 from training.loop.resume import RunCheckpoints, Saved
 from training.loop.state import Best
 from training.loop.trainer import train, train_step

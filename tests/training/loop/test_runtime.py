@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.training.runs import config_of
-from training.config.run import RunConfig, RuntimeConfig
+from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
 from training.data.batch import Batch
 from training.distributed.group import Group, joined
 from training.loop.compile import compiled

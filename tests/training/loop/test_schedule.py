@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from training.config.run import RunConfig, override
+from training.config.overrides import override
+from training.config.run import RunConfig
 from training.loop.schedule import learning_rate_factor
 
 

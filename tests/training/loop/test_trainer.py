@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.training.world import World
-from training.config.run import RunConfig, override
-from training.data.batch import epoch_order, make_batch
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.batch import make_batch
+from training.data.order import epoch_order
 from training.distributed.group import Group
 from training.loop.optimizer import checked_groups, make_optimizer
 from training.loop.state import TrainState

@@ -4,7 +4,7 @@ import pytest
 from open_clip import CLIP, get_model_config
 from torch import device as torch_device
 
-from training.config.method import ActionClipConfig
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.recipes import SHOTS, actionclip_variants
 from training.models.recipe import _TOWERS, multiply_adds, needs, on_stickworld
 from training.models.registry import recipe, recipe_names

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from training.config.run import RunConfig, override
+from training.config.overrides import override
+from training.config.run import RunConfig
 from training.models import weights as checkpoint
 from training.models.build import build
 

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.config.method import ActionClipConfig
-from training.data.batch import Batch, ClassList
+from training.data.batch import Batch
+from training.data.class_list import ClassList
 from training.layers.losses import full_precision, soft_contrastive
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.heads import temporal_head
 from training.models.actionclip.prompts import family_templates, fill
 from training.models.method import Classifier, Encoded, Method

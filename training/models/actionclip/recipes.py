@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from training.config.method import (
-    ActionClipConfig,
-    LossConfig,
-    TextPromptConfig,
-    VideoPromptConfig,
-)
-from training.config.run import DataConfig, EvalConfig, OptimConfig, RunConfig, VisionConfig
+from training.config.data import DataConfig, VisionConfig
+from training.config.evaluation import EvalConfig
+from training.config.method import LossConfig
+from training.config.optim import OptimConfig
+from training.config.run import RunConfig
+from training.models.actionclip.config import ActionClipConfig, TextPromptConfig, VideoPromptConfig
 from training.models.recipe import Recipe, on_stickworld
 
 _ARCHS = {"b32": "ViT-B-32-quickgelu", "b16": "ViT-B-16-quickgelu"}

@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.config.method import MgdmConfig
-from training.data.batch import Batch, ClassList
+from training.data.batch import Batch
+from training.data.class_list import ClassList
+from training.layers.attention import ResidualTransformer
 from training.layers.losses import full_precision, soft_contrastive
-from training.models.actionclip.heads import ResidualTransformer
 from training.models.method import Classifier, Encoded, Method
+from training.models.mgdm.config import MgdmConfig
 
 if TYPE_CHECKING:
     from training.backbone.image_tower import ImageTower

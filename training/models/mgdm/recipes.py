@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from training.config.method import MgdmConfig, NegativesConfig
-from training.config.run import DataConfig, OptimConfig, RunConfig, VisionConfig
+from training.config.data import DataConfig, VisionConfig
+from training.config.method import NegativesConfig
+from training.config.optim import OptimConfig
+from training.config.run import RunConfig
+from training.models.mgdm.config import MgdmConfig
 from training.models.recipe import Recipe, on_stickworld
 
 _DATASETS = {"kinetics400": ("1", "val"), "hmdb51": ("2", "test"), "ucf101": ("3", "test")}

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from artifacts.store import Store
-from knowledge.clip.model import ClipSpec, LazyClip
+from knowledge.clip.model import LazyClip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.client import EncodingConfig, close_idle
 from knowledge.embedding.engine.part import CANARY, FrameConfig
 from knowledge.embedding.frames import FrameJob, frame_embeddings

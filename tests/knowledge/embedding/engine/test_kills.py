@@ -18,15 +18,12 @@ from pathlib import Path
 
 import torch
 
-from artifacts.draft import LOCK_FILE
+from artifacts.files import LOCK_FILE
 from artifacts.store import Store
-from knowledge.clip.model import ClipSpec, LazyClip, load_clip
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    read_listing,
-    register_classes,
-    register_videos,
-)
+from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.weights import ClipSpec
+from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.registration import register_classes, register_videos
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.engine import client as engine_client
 from knowledge.embedding.engine import engine
@@ -35,7 +32,7 @@ from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.image_encoder import ImageEncoder
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.frames import frame_embeddings
-from knowledge.mining.filters import MiningConfig
+from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.clip_weights import save_random_clip
 from tests.video_files import write_video

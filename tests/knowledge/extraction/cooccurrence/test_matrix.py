@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.extraction.calls import ParsedReply
 from knowledge.extraction.cooccurrence.matrix import relate
 from knowledge.extraction.cooccurrence.votes import CooccurrenceReply, count_votes
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, base_classes
+from knowledge.extraction.parse import ParsedReply
 from knowledge.extraction.report.ground_truth import count_videos
 from tests.class_rows import make_actions
 

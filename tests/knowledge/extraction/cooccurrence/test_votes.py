@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.extraction.calls import ParsedReply
 from knowledge.extraction.cooccurrence.matrix import relate
 from knowledge.extraction.cooccurrence.votes import CooccurrenceReply, agreement, count_votes
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, base_classes
+from knowledge.extraction.parse import ParsedReply
 from knowledge.llm.messages import Dialect
 from tests.class_rows import make_actions
 

@@ -9,7 +9,7 @@ import pytest
 from artifacts.store import Store
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.anatomy import AnatomyConfig, AnatomyReply, build
 from knowledge.extraction.question import ActionClass

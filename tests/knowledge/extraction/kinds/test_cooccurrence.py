@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from artifacts.class_matrix import to_matrix
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.cooccurrence import CONFIG, CooccurrenceConfig, base_classes, build
 from knowledge.extraction.question import read_classes

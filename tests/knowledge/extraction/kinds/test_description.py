@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from artifacts.store import Store
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import (
     PROMPT,

@@ -10,7 +10,7 @@ import pytest
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.question import read_classes
 from knowledge.extraction.report.comparison import TOP, compare
 from knowledge.extraction.report.ground_truth import Truth, truth_of_videos

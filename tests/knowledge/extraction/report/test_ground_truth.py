@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from artifacts.store import Store
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.question import read_classes
 from knowledge.extraction.report.ground_truth import Truth, truth_of_csv, truth_of_videos
 from tests.class_rows import publish_videos

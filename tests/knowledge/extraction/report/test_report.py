@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from artifacts.artifact import CorruptArtifactError
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from artifacts.store import CorruptArtifactError, Store
+from artifacts.store import Store
 from flows.cli import app
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import register_classes
+from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds import anatomy, cooccurrence, description
 from knowledge.extraction.question import read_classes

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.literal import attention, linear, norm
-from training.config.method import VideoPromptConfig
+from training.models.actionclip.config import VideoPromptConfig
 from training.models.actionclip.heads import temporal_head
 
 HEADS = ("meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls")

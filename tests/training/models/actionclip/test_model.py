@@ -6,14 +6,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.clip.model import ClipSpec, load_clip
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from training.backbone.text_tower import TextTower
-from training.config.method import ActionClipConfig
-from training.config.run import RunConfig, override
-from training.data.batch import Batch, ClassList, Draw
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.batch import Batch
+from training.data.class_list import ClassList
+from training.data.order import Draw
 from training.distributed.group import Group
 from training.loop.step import Draws, backward
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.model import ActionClip
 from training.models.actionclip.prompts import family_templates, fill
 

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from knowledge.datasets.class_lists import prompt_name
+from knowledge.datasets.class_names import prompt_name
 from training.models.actionclip.prompts import (
     FAMILIES,
     LABEL,

@@ -3,18 +3,21 @@
 import pytest
 import torch
 
-from knowledge.clip.model import ClipSpec, LazyClip, encode_texts, load_clip
+from knowledge.clip.model import LazyClip, encode_texts, load_clip
+from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.templates import template_embeddings
 from tests.clip_weights import save_random_clip
 from tests.training.world import LOGIT_SCALE, World
 from tests.video_files import write_video
-from training.config.method import ActionClipConfig
-from training.config.run import RunConfig, override
-from training.data.batch import CachedClips, read_videos
-from training.data.class_texts import read_templates
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.data.class_list import read_templates
+from training.data.run_data import read_videos
+from training.data.sources import CachedClips
 from training.evaluation.evaluate import evaluate
 from training.loop.trainer import train
 from training.models import weights as checkpoint
+from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.prompts import TEMPLATES, family_templates
 from training.models.build import assemble
 

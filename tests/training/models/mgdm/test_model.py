@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from knowledge.clip.model import ClipSpec, load_clip
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from training.backbone.image_tower import ImageTower
-from training.config.method import MgdmConfig
-from training.config.run import OptimConfig, RunConfig, VisionConfig, override
+from training.config.data import VisionConfig
+from training.config.optim import OptimConfig
+from training.config.overrides import override
+from training.config.run import RunConfig
 from training.data.batch import Batch
 from training.layers.losses import soft_contrastive
 from training.loop.optimizer import make_optimizer
+from training.models.mgdm.config import MgdmConfig
 from training.models.mgdm.model import Mgdm, guided_cosines, nearest_classes
 
 SMALL = [

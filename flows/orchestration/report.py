@@ -1,0 +1,53 @@
+"""What a task hands on and shows: a ref and the work done, never data."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from artifacts.artifact import Outcome
+
+
+class Step(BaseModel):
+    """One finished job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: str
+    num_rows: int
+    made: bool
+    """False when it was found by its key."""
+    work: dict[str, int] = {}
+    notes: dict[str, str] = {}
+    """What the job reported."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the artifact."""
+        return self.ref.split("/")[0]
+
+
+def step(outcome: Outcome) -> Step:
+    """Summary of a job's outcome; the artifact itself stays in the store."""
+    manifest = outcome.artifact.manifest
+    notes = {name: _plain(value) for name, value in manifest.report.items()}
+    return Step(
+        ref=str(outcome.artifact.ref),
+        made=outcome.made,
+        num_rows=manifest.num_rows,
+        work=dict(outcome.work),
+        notes={name: text for name, text in notes.items() if text},
+    )
+
+
+def name_of(made: Step) -> str:
+    """NAME@KEY of an artifact."""
+    return made.ref.split("/", 1)[1]
+
+
+def _plain(value: object) -> str:
+    """Text of a count or a table of counts; empty for what is zero, empty or not a count."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text}" for key, each in value.items() if (text := _plain(each)))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value) if isinstance(value, int | str) and value else ""

@@ -1,0 +1,42 @@
+"""How a run is carried out; no part of its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from training.config.settings import PositiveInt, PositiveReal, Settings
+
+
+class RuntimeConfig(Settings):
+    """How a run is carried out: nothing in the result but rounding, so no part of a run's key."""
+
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`, ...; the first CUDA device if there is one when None."""
+    processes: PositiveInt = 1
+    """Processes that share each batch, one per GPU where there are GPUs."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode videos, for each of `processes`; a video that crashes its decoder then
+    costs that video only. 0: threads, which start at once."""
+    checkpoint_every_s: PositiveReal = 300.0
+    """Seconds between checkpoints that a stopped run goes on from."""
+    checkpoint_every_steps: PositiveInt | None = None
+    """A checkpoint after this many steps too."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints kept; with a damaged one the run goes on from the one before."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    tensorboard: Path | None = None
+    """Directory for TensorBoard; needs the extra `tensorboard`."""
+
+    @model_validator(mode="after")
+    def _every_process_has_a_gpu(self) -> Self:
+        if self.processes > 1 and self.device and ":" in self.device:
+            kind = self.device.split(":")[0]
+            raise ValueError(
+                f"device={self.device} is one device, processes={self.processes} need one each; "
+                f"write device={kind}"
+            )
+        return self

@@ -1,0 +1,96 @@
+"""What decides ActionCLIP; nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from training.config.method import LogitScaleConfig, LossConfig
+from training.config.settings import PositiveInt, PositiveReal, Settings
+from training.models.actionclip.prompts import Family
+
+
+class TextPromptConfig(Settings):
+    """ActionCLIP's texts: class names put into sentences."""
+
+    templates: Family = "all"
+    """Sentences in use (see `prompts`); `none` is the class name alone, "text prompt off"."""
+    trainable: bool = False
+    """Train CLIP's text tower; else texts are embedded once, by frozen CLIP."""
+
+
+class VideoPromptConfig(Settings):
+    """ActionCLIP's three places for time: before, within and behind CLIP's image tower."""
+
+    pre: Literal["none", "joint"] = "none"
+    """`joint`: the patches of all frames, with an embedding of their time, are one sequence."""
+    within: Literal["none", "shift"] = "none"
+    """`shift`: before every block an eighth of the patches' channels comes from the next frame,
+    another from the one before (TSM)."""
+    post: Literal["meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls"] = "Transf"
+    """From the frames' features to the clip's: mean, shift-initialised convolution, LSTM,
+    transformer, or transformer with class token."""
+    layers: PositiveInt = 6
+    """Blocks of both transformers."""
+    heads: PositiveInt | None = None
+    """Their attention heads; when None D / 64 for `Transf` and 8 for `Transf_cls`."""
+    pos_emb_std: PositiveReal = 0.02
+    """Initial standard deviation of their embedding of the frame's position. Where CLIP's features
+    are long and training is short, 0.02 is too faint for the order of frames to be learnt."""
+
+    @model_validator(mode="after")
+    def _one_feature_per_clip(self) -> Self:
+        if self.pre == "joint" and self.within == "shift":
+            raise ValueError(
+                "model.video.pre=joint makes one sequence of all frames, in which "
+                "model.video.within=shift has no frames to shift between; choose one of them"
+            )
+        if self.pre == "joint" and self.post != "meanP":
+            raise ValueError(
+                f"model.video.pre=joint gives one feature per clip, which model.video.post="
+                f"{self.post} has nothing to make of; set model.video.post=meanP"
+            )
+        return self
+
+
+class ActionClipConfig(Settings):
+    """ActionCLIP: matching of videos with texts of their classes, all of CLIP fine-tuned or not."""
+
+    name: Literal["actionclip"] = "actionclip"
+    text: TextPromptConfig = TextPromptConfig()
+    video: VideoPromptConfig = VideoPromptConfig()
+    init: Literal["clip", "vision_only", "scratch"] = "clip"
+    """Towers that start from CLIP's weights: both, the image tower, or none."""
+    multilabel: Literal["kl", "bce"] | None = None
+    """Videos with several classes: compare a video with all classes, by KL towards y / sum(y) or by
+    a binary decision per class. None: every video has one class, texts of the batch are compared.
+    """
+    bias_init: float = Field(-25.0, allow_inf_nan=False)
+    """Start of the learnt bias on logits for `bce`: CLIP's cosines of fitting pairs are about 0.25,
+    which 100 brings to 25."""
+    loss: LossConfig = LossConfig()
+    logit_scale: LogitScaleConfig = LogitScaleConfig()
+
+    @model_validator(mode="after")
+    def _random_towers_are_trained(self) -> Self:
+        if self.init != "clip" and not self.text.trainable:
+            raise ValueError(
+                f"model.init={self.init} starts the text tower from random weights, which must be "
+                "trained; set model.text.trainable=true"
+            )
+        return self
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Settings that change nothing in this combination, and why."""
+        if self.video.post not in ("Transf", "Transf_cls"):
+            for name in ("layers", "heads", "pos_emb_std"):
+                yield f"model.video.{name}", f"model.video.post is {self.video.post}"
+        if self.multilabel is None:
+            yield "model.loss.empty", "every text has its own video in the batch"
+        if self.multilabel == "bce":
+            for name in ("target", "empty"):
+                yield f"model.loss.{name}", "model.multilabel is bce"
+        else:
+            yield "model.bias_init", "only model.multilabel=bce has a bias"

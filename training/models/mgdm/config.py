@@ -1,0 +1,86 @@
+"""What decides MGDM; nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from training.config.method import LogitScaleConfig, LossConfig, NegativesConfig
+from training.config.settings import PositiveInt, PositiveReal, Settings
+
+
+class AttentionConfig(Settings):
+    """Temporal attention of frames under a text's guidance (eq. 15)."""
+
+    normalize: bool = True
+    """Unit frames and guides as in BIKE; False is eq. 15 to the letter."""
+    temperature: PositiveReal = 0.01
+    """Divides the attention logits; 1 is eq. 15 to the letter."""
+
+
+class DiscriminatorConfig(Settings):
+    """Self-attention between a video's positive and negative texts (eq. 17-18)."""
+
+    blocks: PositiveInt = 2
+    """Transformer blocks; 2 follows from the parameter count of Table 8."""
+    scope: Literal["sample", "batch"] = "sample"
+    """One sequence per video (1 + k texts), or one for the whole batch."""
+
+
+class MgdmConfig(Settings):
+    """Multi-granularity discrimination model (MGDM), its equations 4-9 and 13-18."""
+
+    name: Literal["mgdm"] = "mgdm"
+    video_blocks: PositiveInt = 6
+    """Temporal transformer blocks; 6 follows from the parameter count of Table 8."""
+    heads: PositiveInt | None = None
+    """Attention heads of all blocks; D / 64 when None."""
+    pos_emb: bool = True
+    """Add a learned embedding of the frame's position; eq. 13 does not mention it."""
+    pos_emb_std: PositiveReal = 0.02
+    """Its initial standard deviation. Where CLIP's features are long and training is short, 0.02
+    is too faint for the order of frames to be learnt."""
+    att: AttentionConfig = AttentionConfig()
+    guide: Literal["positive", "own"] = "positive"
+    """Text that guides the attention when a negative is scored in training: its video's positive
+    (paper), or the negative itself (as at test)."""
+    renorm_video: bool = False
+    """Bring the attended video embedding to unit length."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    inference_context: Literal["all", "self", "neighbours"] = "all"
+    """Texts the discriminator sees together at test: all classes, each alone, or each with its k
+    nearest classes. Evaluation reports all three; this one selects `val_top1`."""
+    no_video_representer: bool = False
+    """Ablation: the mean of the frames instead."""
+    no_discriminator: bool = False
+    """Ablation: the frozen text embeddings instead."""
+    negatives: NegativesConfig = NegativesConfig()
+    loss: LossConfig = LossConfig()
+    logit_scale: LogitScaleConfig = LogitScaleConfig()
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Settings that change nothing in this combination, and why."""
+        if self.no_video_representer:
+            representer = ("video_blocks", "pos_emb", "pos_emb_std")
+            for name in (*representer, "guide", "att.normalize", "att.temperature"):
+                yield f"model.{name}", "model.no_video_representer takes the mean of the frames"
+        if not self.pos_emb:
+            yield "model.pos_emb_std", "model.pos_emb is off"
+        if self.no_discriminator:
+            for name in ("discriminator.blocks", "discriminator.scope", "inference_context"):
+                yield (
+                    f"model.{name}",
+                    "model.no_discriminator takes the text embeddings as they are",
+                )
+        if self.no_video_representer and self.no_discriminator:
+            yield "model.heads", "there is no block left that has heads"
+        if self.negatives.k == 0:
+            why = "model.negatives.k is 0"
+            yield "model.guide", f"{why}, so every text is a positive"
+            yield "model.negatives.corpus", why
+            yield "model.loss.empty", f"{why}, so every text has its own video in the batch"
+            if self.inference_context == "neighbours":
+                yield (
+                    "model.inference_context",
+                    f"{why}, so a class has no neighbours: that is `self`",
+                )
