@@ -14,7 +14,7 @@ from artifacts.views.negatives import negatives_of
 from artifacts.views.rows import markdown_table
 from flows.orchestration.report import Step
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
-from training.evaluation.pairs import told_apart
+from training.evaluation.pairs import pair_accuracy
 
 PARTNER_RANK = 3
 """How far down a video's hard negatives its partner class is looked for."""
@@ -104,7 +104,7 @@ def _pairs(predictions: Sequence[Artifact]) -> str:
     runs = [each.manifest.name.removesuffix("-test") for each in predictions]
     lines = []
     for group, pairs in pairs_by_reason().items():
-        found = [told_apart(each, pairs) for each in predictions]
+        found = [pair_accuracy(each, pairs) for each in predictions]
         columns = [found[0]["zero_shot/prompt"], *(each["mgdm/all"] for each in found)]
         rows = {f"{names[a]} / {names[b]}": [c[a, b] for c in columns] for a, b in pairs}
         rows[f"**mean of {group.replace('_', ' ')}**"] = [

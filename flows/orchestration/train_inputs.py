@@ -11,7 +11,7 @@ from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings
 from training.config.run import RunConfig
-from training.data.inputs import TrainInputs, before_reembedding, clip_identity, wanted_templates
+from training.data.inputs import TrainInputs, clip_identity, frozen_source, wanted_templates
 from training.models.actionclip.prompts import TEMPLATES
 
 
@@ -89,7 +89,7 @@ def _of_clip(store: Store, ref: str, role: str) -> Artifact | None:
     artifact = store.get(ref)
     if "run" not in artifact.manifest.inputs:
         return artifact
-    original = before_reembedding(artifact, role)
+    original = frozen_source(artifact, role)
     return store.get(original.ref) if original else None
 
 

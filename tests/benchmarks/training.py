@@ -24,7 +24,7 @@ from tests.training.runs import start
 from tests.training.world import World
 from training.config.overrides import override
 from training.data.batch import make_batch
-from training.data.order import Draw, chunks, epoch_order
+from training.data.order import EpochSeed, chunks, epoch_order
 from training.loop.trainer import train_step
 from training.models.registry import recipe
 
@@ -51,7 +51,7 @@ def main() -> None:
         run = start(inputs, config)
         parts = start(inputs, override(config, ["optim.micro_batch=64"]))
         order = epoch_order(len(run.data.videos), 0, 1)
-        draw, batches = Draw(0, 1), []
+        draw, batches = EpochSeed(0, 1), []
 
         def fetch() -> None:
             for index_B, clips in run.source.stream(run.data.videos, chunks(order, BATCH), draw):

@@ -37,7 +37,7 @@ from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import make_batch
 from training.data.clips import VideoClips
-from training.data.order import Draw
+from training.data.order import EpochSeed
 from training.loop.trainer import train_step
 
 ARCH = "ViT-B-32-quickgelu"
@@ -110,7 +110,7 @@ def main() -> None:
 
         def read(workers: int) -> torch.Tensor:
             source = VideoClips(root, config, clip.image_size, workers)
-            [(_, clips)] = source.stream(run.data.videos, order, Draw(0, 1))
+            [(_, clips)] = source.stream(run.data.videos, order, EpochSeed(0, 1))
             return clips
 
         plain = timed(lambda: [plain_clip(path, T, transform) for path in paths])
@@ -135,7 +135,7 @@ def main() -> None:
 
         def our_step() -> None:
             clips = read(0)
-            draw = Draw(0, 1)
+            draw = EpochSeed(0, 1)
             train_step(run, make_batch(run.data.videos, order[0], clips, run.data.negatives, draw))
 
         ready = torch.stack([plain_clip(path, T, transform) for path in paths])

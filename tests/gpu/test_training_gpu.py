@@ -7,7 +7,7 @@ from tests.training.runs import MODELS, config_of
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
 from training.evaluation.evaluate import evaluate
-from training.launch.launch import InputRefs, Job, run
+from training.launch.launch import InputRefs, LaunchSpec, run
 from training.loop.trainer import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -37,7 +37,7 @@ def test_one_process_of_torchrun_trains_like_none(tmp_path):
         world = World(tmp_path / name)
         runtime = RuntimeConfig(device="cuda")
         if through_torchrun:
-            job = Job(
+            job = LaunchSpec(
                 store=world.store.root,
                 inputs=InputRefs.of(world.inputs()),
                 name="t",

@@ -7,7 +7,7 @@ import torch
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import make_batch
-from training.data.order import Draw, chunks, epoch_order
+from training.data.order import EpochSeed, chunks, epoch_order
 from training.distributed.group import Group
 from training.loop.optimizer import WeightAverage, make_optimizer
 from training.loop.state import TrainState
@@ -58,7 +58,7 @@ def start(inputs, config, group=None, **changes):
 
 def batches(run, epoch=1):
     """All batches of an epoch, whole."""
-    draw = Draw(run.config.seed, epoch)
+    draw = EpochSeed(run.config.seed, epoch)
     order = epoch_order(len(run.data.videos), run.config.seed, epoch)
     stream = run.source.stream(run.data.videos, chunks(order, run.config.optim.batch_size), draw)
     for index_B, clips in stream:

@@ -18,7 +18,7 @@ from tests.training.runs import (
 from tests.training.world import World
 from training.distributed.group import Group
 from training.loop.resume import RunCheckpoints
-from training.loop.step import Draws, backward, split
+from training.loop.step import StepSeed, backward, split
 from training.loop.trainer import resume, train_epoch, train_step
 
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -117,7 +117,7 @@ def test_parts_give_the_loss_and_gradients_of_the_whole(inputs, model, micro_bat
     run = in_float64(begun(inputs, model))
     method, batch = run.state.method.train(), doubled(next(batches(run)))
     parameters = [p for p in method.parameters() if p.requires_grad]
-    draws = Draws(seed=3, step=11)
+    draws = StepSeed(seed=3, step=11)
 
     def found(size):
         loss, count = backward(method, batch, draws, parameters, group=Group(), micro_batch=size)

@@ -13,7 +13,7 @@ from knowledge.clip.model import Clip
 def restart(clip: Clip, init: Literal["clip", "vision_only", "scratch"]) -> None:
     """Replace weights of a loaded CLIP by those of a new model of its architecture.
 
-    Draws from torch's global generator.
+    StepSeed from torch's global generator.
 
     Args:
         clip: changed in place.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training.data.order import Draw, Ints
+from training.data.order import EpochSeed, Ints
 from training.data.video_set import VideoSet
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def make_batch(
     index_B: Ints,
     clips: torch.Tensor,
     negatives: Negatives | None,
-    draw: Draw | None = None,
+    draw: EpochSeed | None = None,
 ) -> Batch:
     """A batch of clips already fetched for the videos at `index_B`; `draw` is None for test."""
     index = torch.from_numpy(index_B)

@@ -12,8 +12,8 @@ from artifacts.provenance import InputRef
 from training.config.run import RunConfig
 from training.data.inputs import (
     TrainInputs,
-    before_reembedding,
     clip_identity,
+    frozen_source,
     needs_clip,
     refuse,
     wanted_templates,
@@ -174,7 +174,7 @@ def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:
     source = artifact.manifest.inputs[role]
     if "run" not in artifact.manifest.inputs:
         return source
-    return before_reembedding(artifact.store.get(source.ref), reembedded) or source
+    return frozen_source(artifact.store.get(source.ref), reembedded) or source
 
 
 def _require_made_from(

@@ -23,7 +23,7 @@ from knowledge.video.workers import VideoWorkers, Waiting
 from training.config.data import DataConfig
 from training.config.run import RunConfig
 from training.data.augmentation import augment, crops
-from training.data.order import Draw, Ints
+from training.data.order import EpochSeed, Ints
 from training.data.video_set import VideoSet, check_share
 
 Clip = npt.NDArray[np.uint8]
@@ -63,7 +63,7 @@ class VideoClips:
         self.num_decoded = 0
 
     def stream(
-        self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
+        self, videos: VideoSet, order: Iterable[Ints], draw: EpochSeed | None
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
         """Index (B,) of the readable videos and their clips, batch by batch.
 
@@ -84,7 +84,7 @@ class VideoClips:
                 yield from self._collect(workers, videos, *ahead.popleft())
 
     def _start(
-        self, workers: ClipWorkers, videos: VideoSet, i: np.int64, draw: Draw | None
+        self, workers: ClipWorkers, videos: VideoSet, i: np.int64, draw: EpochSeed | None
     ) -> Waiting[Clip]:
         video_id = videos.video_ids[i]
         path, views = self.root / videos.paths[i], self.config.eval.num_views
@@ -120,7 +120,7 @@ def read_clip(
     video_id: str,
     data: DataConfig,
     size: int,
-    draw: Draw | None,
+    draw: EpochSeed | None,
     views: tuple[int, int] = (1, 1),
 ) -> Clip:
     """Decode and crop one clip, or all views of a test video.

@@ -95,7 +95,7 @@ def clip_logit_scale(texts: Artifact) -> float:
     return found
 
 
-def before_reembedding(artifact: Artifact, role: str) -> InputRef | None:
+def frozen_source(artifact: Artifact, role: str) -> InputRef | None:
     """Embeddings of frozen CLIP that a run re-embedded, if it did.
 
     Args:

@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Draw:
+class EpochSeed:
     """What random decisions about a clip depend on, beside its video."""
 
     seed: int

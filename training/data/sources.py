@@ -12,7 +12,7 @@ import torch
 
 from artifacts.artifact import Artifact
 from training.data.frame_cache import frame_arrays
-from training.data.order import Draw, Ints
+from training.data.order import EpochSeed, Ints
 from training.data.video_set import VideoSet
 
 
@@ -25,7 +25,7 @@ class ClipSource(Protocol):
     """Clips decoded so far."""
 
     def stream(
-        self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
+        self, videos: VideoSet, order: Iterable[Ints], draw: EpochSeed | None
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
         """Index of the videos and their clips, batch by batch; `draw` is None for test."""
         ...
@@ -63,7 +63,7 @@ class CachedClips:
         return units_BTD * self._arrays.norms_NT[rows][..., None]
 
     def stream(
-        self, videos: VideoSet, order: Iterable[Ints], draw: Draw | None
+        self, videos: VideoSet, order: Iterable[Ints], draw: EpochSeed | None
     ) -> Iterator[tuple[Ints, torch.Tensor]]:
         """Index (B,) of videos and their features (B, T, D); nothing is drawn."""
         for index_B in order:

@@ -47,7 +47,7 @@ class Group:
         """This process's slice; the slices in order of rank are the whole, in order."""
         return np.array_split(index_B, self.size)[self.rank]
 
-    def counts(self, count: int) -> list[int]:
+    def all_counts(self, count: int) -> list[int]:
         """Every process's count, by rank."""
         if self.size == 1:
             return [count]
@@ -56,12 +56,12 @@ class Group:
         dist.all_reduce(found)
         return [int(each) for each in found.tolist()]
 
-    def rows(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    def all_gather(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """The rows of all processes, by rank; no gradient passes.
 
         Args:
             rows: this process's, `counts[rank]` of them.
-            counts: as `counts` gives them.
+            counts: as `all_counts` gives them.
         """
         if self.size == 1:
             return rows
@@ -101,22 +101,22 @@ class Group:
                 dist.broadcast(sent, src=0)
                 tensor.copy_(sent)
 
-    def say(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """What the first process says, as JSON has it."""
-        return self.all_say(value)[0]
+        return self.all_gather_object(value)[0]
 
-    def all_say(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         """What every process says, by rank, as JSON has it."""
         if self.size == 1:
             return [value]
         data = np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
-        counts = self.counts(len(data))
-        whole = self.rows(torch.from_numpy(data), counts)
+        counts = self.all_counts(len(data))
+        whole = self.all_gather(torch.from_numpy(data), counts)
         return [json.loads(bytes(part.tolist())) for part in torch.split(whole, counts)]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all processes are here."""
-        self.counts(0)
+        self.all_counts(0)
 
 
 def current_group(device: torch.device) -> Group:

@@ -14,7 +14,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance
 from artifacts.store import Store
 from artifacts.views.rows import markdown_table
-from training.evaluation.pairs import Pair, mean_told_apart
+from training.evaluation.pairs import Pair, mean_pair_accuracy
 
 Runs = Mapping[str, Sequence[Artifact]]
 """`metrics` artifacts of each variant, one per seed."""
@@ -30,8 +30,8 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
         store: where to look and publish.
         name: of the artifact.
         runs: what to compare.
-        pairs: groups of class pairs that look alike; `training.evaluation.pairs.mean_told_apart` of
-            each group becomes a metric of that name.
+        pairs: groups of class pairs that look alike; `training.evaluation.pairs.mean_pair_accuracy`
+            of each group becomes a metric of that name.
 
     Raises:
         ValueError: no variant, or variants with different numbers of seeds.
@@ -114,7 +114,7 @@ def _rows(
         for row in metrics.read().to_pylist():
             values[row["protocol"], row["metric"]].append(row["value"])
         predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
-        for (protocol, group), share in mean_told_apart(predictions, pairs).items():
+        for (protocol, group), share in mean_pair_accuracy(predictions, pairs).items():
             values[protocol, group].append(share)
     return [
         {

@@ -100,18 +100,18 @@ def evaluate(
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
     chosen_on = config.eval.select == split and same_videos
     counts = _counts(passes, classes, group, chosen_on)
-    decoded = sum(sum(group.counts(each.source.num_decoded)) for each in passes)
+    decoded = sum(sum(group.all_counts(each.source.num_decoded)) for each in passes)
     if group.is_first:
         table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
         store.publish(origin, table, counts)
-    group.wait()
+    group.barrier()
     predictions = store.get(origin.ref)
     work = {
         "videos_scored": sum(len(each.videos) for each in passes),
         "videos_decoded": decoded,
     }
     metrics = _measure(store, name, split, predictions) if group.is_first else None
-    group.wait()
+    group.barrier()
     metrics = metrics or _measure(store, name, split, predictions)
     return Outcome(predictions, made=True, work=work), metrics
 
@@ -215,7 +215,7 @@ def _counts(
     passes: list[Pass], classes: ClassList, group: Group, chosen_on: bool
 ) -> dict[str, Any]:
     videos = passes[0].videos
-    said = group.all_say(passes[0].source.unreadable)
+    said = group.all_gather_object(passes[0].source.unreadable)
     return {
         "weights_chosen_on_these_videos": chosen_on,
         "protocols": [name for each in passes for name in each.classifiers],

@@ -11,7 +11,7 @@ Pair = tuple[int, int]
 """Two class ids."""
 
 
-def told_apart(predictions: Artifact, pairs: Sequence[Pair]) -> dict[str, dict[Pair, float]]:
+def pair_accuracy(predictions: Artifact, pairs: Sequence[Pair]) -> dict[str, dict[Pair, float]]:
     """Share of a pair's videos whose own class is ranked before its partner; guessing gives 0.5.
 
     A video with neither among the stored classes counts as not told apart.
@@ -37,14 +37,14 @@ def told_apart(predictions: Artifact, pairs: Sequence[Pair]) -> dict[str, dict[P
     }
 
 
-def mean_told_apart(
+def mean_pair_accuracy(
     predictions: Artifact, groups: Mapping[str, Sequence[Pair]]
 ) -> dict[tuple[str, str], float]:
-    """Mean of `told_apart` over each group's pairs, by (protocol, group)."""
+    """Mean of `pair_accuracy` over each group's pairs, by (protocol, group)."""
     return {
         (protocol, group): sum(shares.values()) / len(shares)
         for group, pairs in groups.items()
-        for protocol, shares in told_apart(predictions, pairs).items()
+        for protocol, shares in pair_accuracy(predictions, pairs).items()
     }
 
 

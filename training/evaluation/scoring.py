@@ -121,12 +121,12 @@ def scored(
         if progress:
             progress(sum(map(len, index)), len(mine))
     index_n = torch.from_numpy(np.concatenate(index))
-    counts = group.counts(len(index_n))
+    counts = group.all_counts(len(index_n))
 
     def whole(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-        return group.rows(torch.cat([torch.zeros(0, num_top, dtype=dtype), *parts]), counts)
+        return group.all_gather(torch.cat([torch.zeros(0, num_top, dtype=dtype), *parts]), counts)
 
-    index_N = group.rows(index_n, counts)
+    index_N = group.all_gather(index_n, counts)
     rising = index_N.argsort()
     return Scored(
         index_N[rising].numpy(),

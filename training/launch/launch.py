@@ -26,7 +26,7 @@ from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.inputs import TrainInputs
 
-JOB, PROGRESS, FAILURE, LOG = "job.json", "progress.json", "failure.txt", "log.txt"
+SPEC, PROGRESS, FAILURE, LOG = "spec.json", "progress.json", "failure.txt", "log.txt"
 """Files in the directory that a job and its processes share."""
 _POLL_S = 0.2
 _PATIENCE_S = 20.0
@@ -75,7 +75,7 @@ class InputRefs(BaseModel):
         )
 
 
-class Job(BaseModel):
+class LaunchSpec(BaseModel):
     """What the processes are to do: train with a config, or score a run on a split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,7 +111,10 @@ def train_together(
         ValueError: as for `trainer.train`, or a process died.
     """
     refs = InputRefs.of(inputs)
-    run(Job(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config), progress)
+    run(
+        LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config),
+        progress,
+    )
 
 
 def evaluate_together(
@@ -129,7 +132,7 @@ def evaluate_together(
     Raises:
         ValueError: as for `evaluation.evaluate`, or a process died.
     """
-    job = Job(
+    spec = LaunchSpec(
         store=_url(store),
         inputs=InputRefs.of(inputs),
         name=name,
@@ -138,10 +141,10 @@ def evaluate_together(
         split=split,
         views=views,
     )
-    run(job, progress)
+    run(spec, progress)
 
 
-def run(job: Job, progress: Progress | None = None) -> None:
+def run(spec: LaunchSpec, progress: Progress | None = None) -> None:
     """Start the processes, show their progress, and end all of them if this one is interrupted.
 
     Raises:
@@ -149,14 +152,14 @@ def run(job: Job, progress: Progress | None = None) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="actionlore-") as shared, ExitStack() as stack:
         directory = Path(shared)
-        (directory / JOB).write_text(job.model_dump_json())
+        (directory / SPEC).write_text(spec.model_dump_json())
         log = stack.enter_context((directory / LOG).open("wb"))
-        threads = max(1, (os.cpu_count() or 1) // job.runtime.processes)
+        threads = max(1, (os.cpu_count() or 1) // spec.runtime.processes)
         paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node", str(job.runtime.processes)),
+                *("--nproc-per-node", str(spec.runtime.processes)),
                 *("-m", "training.launch.worker", str(directory), str(os.getpid())),
             ],
             env={"OMP_NUM_THREADS": str(threads)}

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from artifacts.store import Store
-from training.launch.launch import FAILURE, JOB, PROGRESS, Job
+from training.launch.launch import FAILURE, PROGRESS, SPEC, LaunchSpec
 
 _POLL_S = 1.0
 
@@ -23,9 +23,9 @@ def main() -> None:
     """Do the job of the directory given."""
     directory, launcher = Path(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_end_with, args=(launcher, os.getppid()), daemon=True).start()
-    job = Job.model_validate_json((directory / JOB).read_text())
+    spec = LaunchSpec.model_validate_json((directory / SPEC).read_text())
     try:
-        work(job, directory)
+        work(spec, directory)
     except Exception as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         traceback.print_exc()
@@ -33,10 +33,10 @@ def main() -> None:
         os._exit(1)  # without waiting for the others, who may wait for this one
 
 
-def work(job: Job, directory: Path) -> None:
+def work(spec: LaunchSpec, directory: Path) -> None:
     """Train or score, together with the other processes."""
-    store = Store(job.store)
-    inputs = job.inputs.read(store)
+    store = Store(spec.store)
+    inputs = spec.inputs.read(store)
     from training.distributed.group import joined
     from training.evaluation.evaluate import evaluate
     from training.loop.trainer import train
@@ -46,21 +46,21 @@ def work(job: Job, directory: Path) -> None:
         temporary.write_text(f"[{done}, {total}]")
         temporary.replace(directory / PROGRESS)
 
-    with joined(job.runtime.device) as device:
-        runtime = job.runtime.model_copy(update={"device": str(device)})
-        if job.config is not None:
-            train(store, inputs, job.config, job.name, progress, runtime)
+    with joined(spec.runtime.device) as device:
+        runtime = spec.runtime.model_copy(update={"device": str(device)})
+        if spec.config is not None:
+            train(store, inputs, spec.config, spec.name, progress, runtime)
         else:
-            assert job.run is not None
+            assert spec.run is not None
             evaluate(
                 store,
-                store.get(job.run),
+                store.get(spec.run),
                 inputs,
-                job.split,
-                job.name,
+                spec.split,
+                spec.name,
                 progress,
                 runtime,
-                job.views,
+                spec.views,
             )
 
 

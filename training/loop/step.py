@@ -36,7 +36,7 @@ _LOSS = 2**31
 
 
 @dataclass(frozen=True)
-class Draws:
+class StepSeed:
     """What random decisions inside a model (dropout) depend on.
 
     It is the step, and the clip of the batch that a part starts with. So a resumed run repeats
@@ -58,7 +58,7 @@ class Draws:
 def backward(
     method: Method,
     batch: Batch | None,
-    draws: Draws,
+    draws: StepSeed,
     parameters: Sequence[nn.Parameter],
     *,
     group: Group,
@@ -82,7 +82,7 @@ def backward(
     """
     for p in parameters:
         p.grad = None
-    counts = group.counts(len(batch.video_ids) if batch else 0)
+    counts = group.all_counts(len(batch.video_ids) if batch else 0)
     if not sum(counts):
         return {}, 0
     first = sum(counts[: group.rank])
@@ -107,7 +107,7 @@ class _Parts:
         self,
         encode: Encode,
         batch: Batch | None,
-        draws: Draws,
+        draws: StepSeed,
         first: int,
         micro_batch: int | None,
     ) -> None:
@@ -159,7 +159,7 @@ def _gathered(parts: _Parts, group: Group, counts: Sequence[int]) -> Encoded:
         for name, value in parts.values.items()
     }
     if 0 in counts:  # a process without clips cannot know what the others encode
-        said = group.all_say({name: list(shape) for name, shape in shapes.items()})
+        said = group.all_gather_object({name: list(shape) for name, shape in shapes.items()})
         shapes = next(each for each in said if each)
     leaves = {}
     for name, (shape, dtype, needs_grad) in shapes.items():
@@ -167,7 +167,7 @@ def _gathered(parts: _Parts, group: Group, counts: Sequence[int]) -> Encoded:
         if value is None:
             kind = getattr(torch, dtype.removeprefix("torch."))
             value = torch.empty(0, *shape, dtype=kind, device=group.device)
-        leaves[name] = group.rows(value, counts).requires_grad_(needs_grad)
+        leaves[name] = group.all_gather(value, counts).requires_grad_(needs_grad)
     return leaves
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-class Board:
+class Writer:
     """Writes scalars under a directory; does nothing without one."""
 
     def __init__(self, directory: Path | None) -> None:

@@ -31,7 +31,7 @@ from training.config.runtime import RuntimeConfig
 from training.data.batch import Batch, make_batch
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
-from training.data.order import Draw, chunks, epoch_order
+from training.data.order import EpochSeed, chunks, epoch_order
 from training.data.run_data import TrainData, read_data
 from training.data.sources import ClipSource
 from training.data.video_set import check_share
@@ -46,8 +46,8 @@ from training.loop.optimizer import (
 from training.loop.resume import RunCheckpoints
 from training.loop.schedule import learning_rate_factor
 from training.loop.state import Best, TrainState
-from training.loop.step import Draws, Encode, backward
-from training.loop.tensorboard import Board
+from training.loop.step import Encode, StepSeed, backward
+from training.loop.tensorboard import Writer
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device
 
@@ -70,7 +70,7 @@ class Run:
     """Stands in for the method's own; compiled."""
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     progress: Progress | None = None
-    board: Board = field(default_factory=lambda: Board(None))
+    curves: Writer = field(default_factory=lambda: Writer(None))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,17 +122,17 @@ def train(
     group = current_group(torch.device(runtime.device) if runtime.device else default_device())
     run = _begin(inputs, config, group, runtime, progress if group.is_first else None)
     with contextlib.ExitStack() as stack:
-        stack.callback(run.board.close)
+        stack.callback(run.curves.close)
         draft = None
         if group.is_first:
             draft = stack.enter_context(contextlib.closing(store.draft(provenance)))
-        directory = Path(group.say(str(draft.directory) if draft else None))
+        directory = Path(group.broadcast_object(str(draft.directory) if draft else None))
         checkpoints = RunCheckpoints(directory, provenance.key, runtime.keep_checkpoints)
         resume(run, checkpoints)
         work = _train(run, checkpoints)
         if draft is not None:
             _publish(run, draft, clip_identity(inputs.texts))
-        group.wait()
+        group.barrier()
         return Outcome(store.get(provenance.ref), made=True, work=work)
 
 
@@ -156,8 +156,8 @@ def _begin(
         from training.loop.compile import compiled
 
         encode = compiled(method)
-    board = Board(runtime.tensorboard if group.is_first else None)
-    return Run(config, data, source, state, group, encode, runtime, progress, board)
+    curves = Writer(runtime.tensorboard if group.is_first else None)
+    return Run(config, data, source, state, group, encode, runtime, progress, curves)
 
 
 def _seen_once(config: RunConfig) -> RunConfig:
@@ -171,7 +171,7 @@ def resume(run: Run, checkpoints: RunCheckpoints) -> None:
     Raises:
         ValueError: it belongs to another run.
     """
-    step = run.group.say(checkpoints.latest() if run.group.is_first else None)
+    step = run.group.broadcast_object(checkpoints.latest() if run.group.is_first else None)
     for damage in checkpoints.damaged:
         logger.warning("a checkpoint could not be used: %s", damage)
     if step is not None:
@@ -194,7 +194,7 @@ def _train(run: Run, checkpoints: RunCheckpoints) -> dict[str, int]:
     return {
         "epochs": state.epoch - first_epoch,
         "steps": state.step - first_step,
-        "videos_decoded": sum(run.group.counts(run.source.num_decoded)),
+        "videos_decoded": sum(run.group.all_counts(run.source.num_decoded)),
     }
 
 
@@ -250,7 +250,7 @@ def train_epoch(run: Run, checkpoints: RunCheckpoints | None = None) -> None:
     state.rows.append(row | _validate(run))
     state.epoch_s.append(time.monotonic() - started)
     state.wait_s.append(waited)
-    run.board.show(state.step, {"epoch loss": mean, **_measured(state.rows[-1])})
+    run.curves.show(state.step, {"epoch loss": mean, **_measured(state.rows[-1])})
     logger.info("epoch %d of %d: loss %.4f", state.epoch, config.optim.epochs, mean)
 
 
@@ -266,7 +266,7 @@ def train_step(run: Run, batch: Batch | None) -> torch.Tensor | None:
     losses, num_clips = backward(
         state.method,
         batch.to(run.group.device) if batch else None,
-        Draws(run.config.seed, state.step),
+        StepSeed(run.config.seed, state.step),
         parameters,
         group=run.group,
         micro_batch=config.micro_batch,
@@ -282,10 +282,10 @@ def train_step(run: Run, batch: Batch | None) -> torch.Tensor | None:
     state.step += 1
     state.loss_sum = state.loss_sum + losses["loss"].double() * num_clips
     state.clips += num_clips
-    if run.board.writer is not None:
+    if run.curves.writer is not None:
         shown = {name: float(loss) for name, loss in losses.items()}
         shown["gradient norm"] = math.nan if norm is None else float(norm)
-        run.board.show(state.step, {k: v for k, v in shown.items() if math.isfinite(v)})
+        run.curves.show(state.step, {k: v for k, v in shown.items() if math.isfinite(v)})
     if run.progress:
         run.progress(state.step, run.steps_per_epoch * config.epochs)
     return losses["loss"]
@@ -298,7 +298,7 @@ def _check_readable(run: Run) -> None:
         ValueError: more of the training videos are unusable than the config allows.
     """
     videos, known = run.data.videos, run.source.unreadable
-    for said in run.group.all_say(known):
+    for said in run.group.all_gather_object(known):
         known.update(said)
     unusable = videos.skipped.total() + len(known.keys() & set(videos.video_ids))
     check_share(unusable, videos.num_listed, run.config, f"split {videos.split!r}")
@@ -316,7 +316,7 @@ def _batches(run: Run, epoch: int, done: int) -> Iterator[Batch | None]:
     order = epoch_order(len(data.videos), config.seed, epoch)
     wholes = list(chunks(order, config.optim.batch_size))[done:]
     parts = [run.group.part(whole) for whole in wholes]
-    draw = Draw(config.seed, epoch)
+    draw = EpochSeed(config.seed, epoch)
     stream = run.source.stream(data.videos, (part for part in parts if len(part)), draw)
     ahead = None
     for part in parts:
@@ -377,7 +377,7 @@ def _report(run: Run) -> dict[str, Any]:
     weights = "mean" if state.average else "last"
     if state.best is not None:
         weights = f"{'mean' if state.average else 'weights'} of epoch {state.best.epoch}"
-    said = run.group.all_say(run.source.unreadable)
+    said = run.group.all_gather_object(run.source.unreadable)
     return {
         **{name: state.rows[-1][name] for name in ("loss", "val_top1", "val_map")},
         "weights": weights,

@@ -15,7 +15,7 @@ from training.data.batch import make_batch
 from training.data.checks import check_inputs
 from training.data.class_list import _ensembles, read_classes
 from training.data.negatives import read_negatives
-from training.data.order import Draw, chunks, epoch_order
+from training.data.order import EpochSeed, chunks, epoch_order
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
 from training.loop.trainer import read_data, train
@@ -128,13 +128,13 @@ def test_orders_and_draws_depend_on_seed_epoch_and_video_only():
     assert (epoch_order(50, 0, 1) != epoch_order(50, 0, 2)).any()
     assert (epoch_order(50, 0, 1) != epoch_order(50, 1, 1)).any()
     draws = {
-        Draw(seed, epoch).generator(video).integers(2**60)
+        EpochSeed(seed, epoch).generator(video).integers(2**60)
         for seed in (0, 1)
         for epoch in (1, 2)
         for video in ("a", "b")
     }
     assert len(draws) == 8
-    assert Draw(0, 1).generator("a").random() == Draw(0, 1).generator("a").random()
+    assert EpochSeed(0, 1).generator("a").random() == EpochSeed(0, 1).generator("a").random()
     assert [part.tolist() for part in chunks(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
 
 

@@ -18,7 +18,7 @@ from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.class_list import read_classes
 from training.data.clips import VideoClips, read_clip
-from training.data.order import Draw, chunks
+from training.data.order import EpochSeed, chunks
 from training.data.run_data import read_videos
 from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
@@ -133,25 +133,25 @@ def test_which_frames_are_taken(tmp_path):
 
     assert indices(None) == [i // 2 for i in segment_centres(40, 4)]
     assert indices(None, test_offset="start") == [i // 2 for i in segment_starts(40, 4)]
-    drawn = {tuple(indices(Draw(0, epoch))) for epoch in range(4)}
+    drawn = {tuple(indices(EpochSeed(0, epoch))) for epoch in range(4)}
     assert len(drawn) > 1
     for each in drawn:
         assert [i // 5 for i in each] == [0, 1, 2, 3]
-    assert indices(Draw(0, 1)) == indices(Draw(0, 1))
+    assert indices(EpochSeed(0, 1)) == indices(EpochSeed(0, 1))
 
 
 def test_augmentation_depends_on_seed_epoch_and_video(tmp_path):
     path = write_video(tmp_path / "a.mp4", 12)
     data = DataConfig(features="videos", num_frames=3, short_side=48, augmentation="rrc_gray")
-    one = read_clip(path, "a", data, 32, Draw(0, 1))
+    one = read_clip(path, "a", data, 32, EpochSeed(0, 1))
     assert one.shape == (3, 3, 32, 32)
     assert one.dtype == np.uint8
-    assert np.array_equal(one, read_clip(path, "a", data, 32, Draw(0, 1)))
-    for video_id, draw in (("a", Draw(0, 2)), ("a", Draw(1, 1)), ("b", Draw(0, 1))):
+    assert np.array_equal(one, read_clip(path, "a", data, 32, EpochSeed(0, 1)))
+    for video_id, draw in (("a", EpochSeed(0, 2)), ("a", EpochSeed(1, 1)), ("b", EpochSeed(0, 1))):
         assert not np.array_equal(one, read_clip(path, video_id, data, 32, draw))
 
 
-@pytest.mark.parametrize("draw", [None, Draw(0, 1)])
+@pytest.mark.parametrize("draw", [None, EpochSeed(0, 1)])
 def test_batches_do_not_depend_on_the_number_of_workers(videos, draw):
     _world, inputs = videos
     config = override(

@@ -12,7 +12,7 @@ from tests.video_files import write_video
 from training.config.data import DataConfig
 from training.data.augmentation import crops
 from training.data.clips import read_clip
-from training.data.order import Draw
+from training.data.order import EpochSeed
 
 
 def test_one_view_is_the_segments_centre_or_start():
@@ -98,10 +98,10 @@ def test_views_of_a_file_are_its_clips_by_its_crops(tmp_path):
     single = read_clip(path, "a", data, 48, None)
     assert single.shape == (4, 3, 48, 48)
     assert np.array_equal(single, read_clip(path, "a", data, 48, None, (1, 1)))
-    in_training = read_clip(path, "a", data, 48, Draw(0, 1), (2, 3))
+    in_training = read_clip(path, "a", data, 48, EpochSeed(0, 1), (2, 3))
     assert in_training.shape == (4, 3, 48, 48)
     msq = data.model_copy(update={"augmentation": "msq"})
     still = read_frames(path, lambda n: segment_centres(n, 4)).images
-    drawn = [read_clip(path, "a", msq, 48, Draw(0, epoch)) for epoch in range(3)]
+    drawn = [read_clip(path, "a", msq, 48, EpochSeed(0, epoch)) for epoch in range(3)]
     assert all(clip.shape == (4, 3, 48, 48) for clip in drawn)
     assert len(still) == 4

@@ -168,7 +168,9 @@ def test_interrupting_ends_all_processes(tmp_path):
 def job_of(world):
     config = config_of("optim.epochs=100000")
     inputs, two = launch.InputRefs.of(world.inputs()), RuntimeConfig(processes=2, device="cpu")
-    return launch.Job(store=world.store.root, inputs=inputs, name="t", runtime=two, config=config)
+    return launch.LaunchSpec(
+        store=world.store.root, inputs=inputs, name="t", runtime=two, config=config
+    )
 
 
 def _processes():

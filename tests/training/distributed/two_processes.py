@@ -88,7 +88,7 @@ def find(world, group):
     each = Pass(run.state.method, Leaky(run.source, lost), videos, protocols)
     result = scored(each, 3, 4, group)
     told["scored"] = [videos.video_ids[i] for i in result.index_N.tolist()]
-    told["decoded"] = group.counts(each.source.num_decoded)
+    told["decoded"] = group.all_counts(each.source.num_decoded)
     for name in protocols:
         found[f"scored/{name}/positions"] = result.top_positions[name]
         found[f"scored/{name}/probabilities"] = result.top_probabilities[name]
@@ -97,8 +97,8 @@ def find(world, group):
 
 def together(world, group):
     """A whole run and its score, in the first process's store."""
-    refs = group.say(InputRefs.of(world.inputs()).model_dump_json())
-    store = Store(group.say(world.store.root))
+    refs = group.broadcast_object(InputRefs.of(world.inputs()).model_dump_json())
+    store = Store(group.broadcast_object(world.store.root))
     inputs = InputRefs.model_validate_json(refs).read(store)
     run = train(store, inputs, config_of("optim.batch_size=7", "optim.epochs=2"), "t").artifact
     predictions, metrics = evaluate(store, run, inputs, "test")
@@ -118,11 +118,11 @@ def exchange(group):
     """What the group's own operations give."""
     device = torch.device("cpu")
     mine = torch.arange(3 * group.rank, 3 * group.rank + 1 + group.rank)[:, None].repeat(1, 2)
-    counts = group.counts(len(mine))
+    counts = group.all_counts(len(mine))
     rows = {
-        "int": group.rows(mine, counts).tolist(),
-        "bool": group.rows(mine % 2 == 0, counts).tolist(),
-        "float": group.rows(mine.double(), counts).tolist(),
+        "int": group.all_gather(mine, counts).tolist(),
+        "bool": group.all_gather(mine % 2 == 0, counts).tolist(),
+        "float": group.all_gather(mine.double(), counts).tolist(),
     }
     parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
     parameters[0].grad = torch.full((2,), 1.0 + group.rank)
@@ -132,7 +132,7 @@ def exchange(group):
     sums = [None if p.grad is None else p.grad.tolist() for p in parameters]
     tensor = torch.full((2,), float(group.rank), device=device)
     group.broadcast([tensor])
-    said = group.all_say({"rank": group.rank, "text": "x" * group.rank})
+    said = group.all_gather_object({"rank": group.rank, "text": "x" * group.rank})
     return {"counts": counts, "rows": rows, "sums": sums, "first": tensor.tolist(), "said": said}
 
 

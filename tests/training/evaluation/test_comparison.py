@@ -8,7 +8,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from training.evaluation.comparison import compare, markdown
-from training.evaluation.pairs import told_apart
+from training.evaluation.pairs import pair_accuracy
 from training.models.mgdm.recipes import mgdm_variants
 from training.models.registry import recipe
 
@@ -91,8 +91,8 @@ def test_markdown_has_a_line_per_variant_and_the_papers_numbers(runs):
 def test_a_pair_is_told_apart_where_the_own_class_comes_first(runs):
     store, _ = runs
     predictions = store.get("predictions/x")
-    assert told_apart(predictions, [(2, 1)])["mgdm"] == {(2, 1): 0.5}
-    assert told_apart(predictions, [(3, 4), (5, 6)])["mgdm"] == {(3, 4): 1.0}
+    assert pair_accuracy(predictions, [(2, 1)])["mgdm"] == {(2, 1): 0.5}
+    assert pair_accuracy(predictions, [(3, 4), (5, 6)])["mgdm"] == {(3, 4): 1.0}
 
 
 def test_variants_need_equally_many_seeds(runs):

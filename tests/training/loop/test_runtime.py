@@ -12,8 +12,8 @@ from training.config.runtime import RuntimeConfig
 from training.data.batch import Batch
 from training.distributed.group import Group, joined
 from training.loop.compile import compiled
-from training.loop.step import Draws, backward
-from training.loop.tensorboard import Board
+from training.loop.step import StepSeed, backward
+from training.loop.tensorboard import Writer
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 from training.models.method import Method
@@ -86,7 +86,7 @@ class Tiny(Method):
 
 def step_of(method, encode=None):
     batch = Batch(("a", "b"), torch.arange(6.0).view(2, 3), torch.zeros(2, dtype=torch.long))
-    draws, parameters = Draws(0, 0), list(method.parameters())
+    draws, parameters = StepSeed(0, 0), list(method.parameters())
     losses, _ = backward(method, batch, draws, parameters, group=Group(), encode=encode)
     return losses["loss"], method.weight.grad
 
@@ -132,5 +132,5 @@ def test_curves_are_written_where_tensorboard_is(world, tmp_path):
 def test_without_tensorboard_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match=r"pip install actionlore\[tensorboard\]"):
-        Board(tmp_path)
-    Board(None).show(1, {"loss": 1.0})
+        Writer(tmp_path)
+    Writer(None).show(1, {"loss": 1.0})

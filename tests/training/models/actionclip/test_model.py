@@ -14,9 +14,9 @@ from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import Batch
 from training.data.class_list import ClassList
-from training.data.order import Draw
+from training.data.order import EpochSeed
 from training.distributed.group import Group
-from training.loop.step import Draws, backward
+from training.loop.step import StepSeed, backward
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.model import ActionClip
 from training.models.actionclip.prompts import family_templates, fill
@@ -183,7 +183,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(text_clip, multilabel, 
 
     def gradients(micro_batch):
         losses, count = backward(
-            model, batch, Draws(0, 1), parameters, group=Group(), micro_batch=micro_batch
+            model, batch, StepSeed(0, 1), parameters, group=Group(), micro_batch=micro_batch
         )
         assert count == 5
         return losses["loss"], [p.grad.clone() for p in parameters if p.grad is not None]
@@ -250,10 +250,10 @@ def test_other_classes_than_those_of_training_can_be_scored(text_clip):
 
 def test_templates_drawn_depend_on_seed_epoch_and_video_only():
     ids = [f"class {i % 3}/video {i}" for i in range(640)]
-    drawn = Draw(0, 1).numbers(ids)
-    assert torch.equal(Draw(0, 1).numbers(ids[::-1]).flip(0), drawn)
-    assert not torch.equal(Draw(0, 2).numbers(ids), drawn)
-    assert not torch.equal(Draw(1, 1).numbers(ids), drawn)
+    drawn = EpochSeed(0, 1).numbers(ids)
+    assert torch.equal(EpochSeed(0, 1).numbers(ids[::-1]).flip(0), drawn)
+    assert not torch.equal(EpochSeed(0, 2).numbers(ids), drawn)
+    assert not torch.equal(EpochSeed(1, 1).numbers(ids), drawn)
     counts = torch.bincount(drawn % 16, minlength=16)
     assert counts.min() > 15
     assert counts.max() < 75
