@@ -70,8 +70,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.kinds import schema_of
-from artifacts.store import Outcome
-from knowledge.extraction.calls import parse
+from artifacts.artifact import Outcome
+from knowledge.extraction.parse import parse
 from knowledge.llm.messages import ChatRequest, Message
 from knowledge.extraction.question import Question
 

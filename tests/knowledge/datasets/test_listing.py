@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.store import Store
-from knowledge.datasets import listing as listing_module
+from knowledge.datasets import registration
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from tests.knowledge.deadly import probe
@@ -148,7 +148,7 @@ def register(store, given, progress=None):
 
 
 def test_a_file_that_ends_or_holds_up_the_process_costs_itself_only(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(listing_module, "probe", probe)
+    monkeypatch.setattr(registration, "probe", probe)
     for name in ("kills", "hangs"):
         shutil.copy(root / "walk/a.mp4", root / f"walk/{name}.mp4")
     store = Store(tmp_path / "store")
@@ -241,7 +241,7 @@ def test_parts_of_an_interrupted_registration_are_kept(root, tmp_path, monkeypat
     for index in range(4):
         write_video(root / f"walk/more{index}.mp4", 3 + index)
     _, whole = register(Store(tmp_path / "whole"), spec(root))
-    monkeypatch.setattr(listing_module, "PART_ROWS", 3)
+    monkeypatch.setattr(registration, "PART_ROWS", 3)
     store = Store(tmp_path / "store")
 
     def stop(done, total):

@@ -9,7 +9,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.model import LazyClip, encode_texts
-from knowledge.embedding import class_texts as text_embedding
+from knowledge.embedding import corpus_texts
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
 
@@ -94,7 +94,7 @@ def test_the_key_is_the_content_of_the_file_not_its_place(clip, clip_spec, tmp_p
 
 
 def test_a_crash_loses_no_finished_part(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(text_embedding, "TEXTS_PER_PART", 4)
+    monkeypatch.setattr(corpus_texts, "TEXTS_PER_PART", 4)
     path = written(tmp_path / "verbs.txt", VERBS)
 
     class CrashError(Exception):
@@ -131,7 +131,7 @@ def test_rows_that_cannot_be_used_are_counted_up_to_a_limit(clip, tmp_path):
 
 
 def test_parts_without_usable_texts(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(text_embedding, "TEXTS_PER_PART", 1)
+    monkeypatch.setattr(corpus_texts, "TEXTS_PER_PART", 1)
     path = written(tmp_path / "verbs.txt", ["very " * 90, *VERBS[:2]])
     outcome = corpus_embeddings(Store(tmp_path), clip, path, CorpusConfig(max_unusable=0.5))
     assert outcome.artifact.read()["text"].to_pylist() == VERBS[:2]
