@@ -21,8 +21,8 @@ from training.config.overrides import parse
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.inputs import TrainInputs, needs_clip
-from training.evaluation.evaluate import evaluate as evaluate_job
 from training.inference.prediction import own_inputs
+from training.launch.launch import evaluate as evaluate_job
 
 
 class EvaluateSpec(BaseModel):

@@ -20,8 +20,8 @@ from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.inputs import TrainInputs
-from training.evaluation.evaluate import evaluate
-from training.loop.trainer import train as train_job
+from training.launch.launch import evaluate
+from training.launch.launch import train as train_job
 from training.models.recipe import on_stickworld
 from training.models.registry import recipe
 

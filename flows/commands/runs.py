@@ -54,7 +54,7 @@ def train(
     def flow() -> list[Step]:
         from flows.train_model import TrainSpec, train
         from training.config.runtime import RuntimeConfig
-        from training.data.inputs import needs_clip, wanted_templates
+        from training.data.inputs import needs_clip
 
         if data not in (None, "stickworld"):
             raise ValueError(f"--data {data} is unknown; the only value is stickworld")
@@ -77,7 +77,7 @@ def train(
         )
         if videos and spec.config.data.features == "cached":
             raise ValueError("--videos has no effect with data.features=cached")
-        if clip and not (needs_clip(spec.config) or wanted_templates(spec.config)):
+        if clip and not (needs_clip(spec.config) or spec.config.model.templates()):
             raise ValueError(f"--clip has no effect: {recipe} takes the embeddings that are mined")
         return train(store, spec)
 

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import task
@@ -34,44 +33,8 @@ from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.evaluation.comparison import Expected, compare, markdown
-from training.models.actionclip.recipes import SHOTS
-from training.models.mgdm.recipes import mgdm_variants
-from training.models.registry import recipe
-
-
-@dataclass(frozen=True)
-class Paper:
-    """What of a paper is repeated."""
-
-    variants: tuple[str, ...]
-    """Of the recipes `PAPER_stickworld_VARIANT`."""
-    world: StickworldConfig
-    """As many training clips as leave all runs below an hour on two cores."""
-    settings: tuple[str, ...] = ()
-    """Changes to every recipe: with more clips, fewer epochs."""
-    datasets: tuple[str, ...] = ()
-    """Those of the paper's recipes `PAPER_DATASET_VARIANT`, whose top-1 is shown beside."""
-    zero_shot: str | None = None
-    """Variant that is also trained on the base classes and scored on the novel ones."""
-
-
-PAPERS = {
-    "mgdm": Paper(
-        tuple(mgdm_variants()),
-        world=StickworldConfig(train_per_class=96, val_per_class=2, test_per_class=16),
-        settings=("optim.epochs=20", "optim.warmup_epochs=2"),
-        datasets=("kinetics400", "hmdb51", "ucf101"),
-    ),
-    "actionclip": Paper(
-        (
-            *("transf", "transf_cls", "lstm", "conv_1d", "meanp"),
-            *("no_prompt", "text_frozen"),
-            *(f"shots{shots}" for shots in SHOTS),
-        ),
-        world=StickworldConfig(train_per_class=48, val_per_class=2, test_per_class=16),
-        zero_shot="transf",
-    ),
-}
+from training.models.recipe import Table
+from training.models.registry import recipe, tables
 
 
 class ReproduceSpec(BaseModel):
@@ -97,20 +60,20 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
 
     Args:
         directory: gets the videos in `videos/PAPER`, `artifacts`, and the tables in `PAPER.md`.
-        paper: one of `PAPERS`.
+        paper: a method whose recipes have a table.
         num_seeds: runs per variant.
         settings: changes to every recipe, such as `optim.epochs=10`.
 
     Raises:
         ValueError: another paper.
     """
-    if paper not in PAPERS:
-        raise ValueError(f"nothing to reproduce for {paper!r}; there is {', '.join(PAPERS)}")
-    known, store = PAPERS[paper], str(directory / "artifacts")
+    if paper not in tables():
+        raise ValueError(f"nothing to reproduce for {paper!r}; there is {', '.join(tables())}")
+    known, store = tables()[paper], str(directory / "artifacts")
     spec = ReproduceSpec(
         paper=paper,
         videos=directory / "videos" / paper,
-        world=known.world,
+        world=world_of(known),
         variants=known.variants,
         zero_shot=known.zero_shot,
         settings=(*known.settings, *settings),
@@ -124,6 +87,13 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     path = directory / f"{paper}.md"
     path.write_text(text + "\n", encoding="utf-8")
     console.print(f"\n{text}\n\nwritten to {path}")
+
+
+def world_of(table: Table) -> StickworldConfig:
+    """The videos a table is made on."""
+    return StickworldConfig(
+        train_per_class=table.train_per_class, val_per_class=2, test_per_class=16
+    )
 
 
 def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str]) -> None:
@@ -250,7 +220,7 @@ def _trained_run(made: Sequence[Step]) -> str:
 
 def _expected(paper: str) -> Expected:
     """The paper's top-1 per variant and dataset."""
-    known = PAPERS[paper]
+    known = tables()[paper]
     return {
         variant: {
             dataset: recipe(f"{paper}_{dataset}_{variant}").expected_top1

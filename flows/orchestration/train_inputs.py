@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from artifacts.artifact import Artifact, Outcome
@@ -11,8 +12,7 @@ from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings
 from training.config.run import RunConfig
-from training.data.inputs import TrainInputs, clip_identity, frozen_source, wanted_templates
-from training.models.actionclip.prompts import TEMPLATES
+from training.data.inputs import TrainInputs, clip_identity, frozen_source
 
 
 def train_inputs(
@@ -43,17 +43,17 @@ def train_inputs(
     Raises:
         ValueError: nothing of that name, or texts to embed and no CLIP to do it.
     """
-    unmined = not (training and config.negatives.k) and config.data.features == "videos"
+    unmined = not (training and config.model.mined.k) and config.data.features == "videos"
     if unmined and not _is_mined(store, dataset):
         inputs, made = _registered(store, dataset, clip, videos, device)
     else:
         inputs, made = _mined(store, dataset, clip, videos), []
-    if wanted_templates(config):
-        outcome = _templates(store, inputs, device)
+    if config.model.templates():
+        outcome = _templates(store, inputs, config.model.all_templates(), device)
         if isinstance(outcome, Outcome):
             made.append(outcome)
             outcome = outcome.artifact
-        inputs = TrainInputs(**{**vars(inputs), "templates": outcome})
+        inputs = replace(inputs, templates=outcome)
     return inputs, made
 
 
@@ -108,14 +108,16 @@ def _registered(
     return inputs, [texts]
 
 
-def _templates(store: Store, inputs: TrainInputs, device: str) -> Outcome | Artifact | None:
+def _templates(
+    store: Store, inputs: TrainInputs, templates: tuple[str, ...], device: str
+) -> Outcome | Artifact | None:
     """The class names in all templates: made with the run's CLIP, or any the store has of it."""
     if inputs.clip is not None:
-        return template_embeddings(store, LazyClip(inputs.clip, device), inputs.classes, TEMPLATES)
+        return template_embeddings(store, LazyClip(inputs.clip, device), inputs.classes, templates)
     fitting = [
         each
         for each in store.published("text_embeddings")
-        if each.manifest.config.get("templates") == list(TEMPLATES)
+        if each.manifest.config.get("templates") == list(templates)
         and each.manifest.inputs["classes"].content_hash == inputs.classes.manifest.content_hash
         and clip_identity(each) == clip_identity(inputs.texts)
     ]

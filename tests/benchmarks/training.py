@@ -18,14 +18,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import numpy as np
 import torch
 
 from tests.training.runs import start
 from tests.training.world import World
 from training.config.overrides import override
 from training.data.batch import make_batch
-from training.data.order import EpochSeed, chunks, epoch_order
-from training.loop.trainer import train_step
+from training.data.order import EpochSeed, chunks
+from training.loop.epochs import train_step
 from training.models.registry import recipe
 
 BATCH, CLASSES = 256, 100
@@ -50,12 +51,12 @@ def main() -> None:
         config = override(recipe("mgdm_small").config, settings)
         run = start(inputs, config)
         parts = start(inputs, override(config, ["optim.micro_batch=64"]))
-        order = epoch_order(len(run.data.videos), 0, 1)
+        order = np.concatenate(run.order.batches(1))
         draw, batches = EpochSeed(0, 1), []
 
         def fetch() -> None:
             for index_B, clips in run.source.stream(run.data.videos, chunks(order, BATCH), draw):
-                batch = make_batch(run.data.videos, index_B, clips, run.data.negatives, draw)
+                batch = make_batch(run.data.videos, index_B, clips, run.data.joined, draw)
                 batches.append(batch)
                 del batches[:-2]
 

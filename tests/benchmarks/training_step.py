@@ -38,7 +38,8 @@ from training.config.run import RunConfig
 from training.data.batch import make_batch
 from training.data.clips import VideoClips
 from training.data.order import EpochSeed
-from training.loop.trainer import train_step
+from training.loop.epochs import train_step
+from training.models.mgdm.config import MgdmConfig
 
 ARCH = "ViT-B-32-quickgelu"
 SECONDS, RATE, HEIGHT, WIDTH = 10, 25, 240, 320
@@ -102,7 +103,7 @@ def main() -> None:
             *("vision.trainable=all", "model.negatives.k=1", f"optim.batch_size={count}"),
             "eval.every=0",
         )
-        config = override(RunConfig(), settings)
+        config = override(RunConfig(model=MgdmConfig()), settings)
         run = start(world.inputs(clip=spec, root=root), config)
         order = [np.arange(count)]
         paths = [root / path for path in run.data.videos.paths]
@@ -136,7 +137,7 @@ def main() -> None:
         def our_step() -> None:
             clips = read(0)
             draw = EpochSeed(0, 1)
-            train_step(run, make_batch(run.data.videos, order[0], clips, run.data.negatives, draw))
+            train_step(run, make_batch(run.data.videos, order[0], clips, run.data.joined, draw))
 
         ready = torch.stack([plain_clip(path, T, transform) for path in paths])
         limit = timed(lambda: plain_step(ready))

@@ -1,19 +1,17 @@
 """Runs in memory, and batches of them, for tests of what happens within a run."""
 
-from dataclasses import replace
-
 import torch
 
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import make_batch
-from training.data.order import EpochSeed, chunks, epoch_order
+from training.data.order import EpochSeed
 from training.distributed.group import Group
+from training.loop.epochs import Run
 from training.loop.optimizer import WeightAverage, make_optimizer
 from training.loop.state import TrainState
-from training.loop.trainer import Run, read_data
 from training.models.actionclip.config import ActionClipConfig
-from training.models.build import assemble
+from training.models.build import assemble, read_data
 from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe
 
@@ -50,19 +48,20 @@ def start(inputs, config, group=None, **changes):
     """A run before its first step, on the CPU."""
     group = group or Group()
     data = read_data(inputs, config)
-    method, source = assemble(inputs, config, data.cached, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    method, source = assemble(inputs, config, data.classes, data.cached, cpu)
     average = WeightAverage(method, config.optim.ema) if config.optim.ema else None
-    state = TrainState(method, make_optimizer(method, config.optim), average)
-    return Run(config, data, source, state, group, **changes)
+    state = TrainState(method, make_optimizer(method, config), average)
+    order = method.order(config, data.videos)
+    return Run(config, data, source, state, group, order, **changes)
 
 
 def batches(run, epoch=1):
     """All batches of an epoch, whole."""
     draw = EpochSeed(run.config.seed, epoch)
-    order = epoch_order(len(run.data.videos), run.config.seed, epoch)
-    stream = run.source.stream(run.data.videos, chunks(order, run.config.optim.batch_size), draw)
+    stream = run.source.stream(run.data.videos, run.order.batches(epoch), draw)
     for index_B, clips in stream:
-        yield make_batch(run.data.videos, index_B, clips, run.data.negatives, draw)
+        yield make_batch(run.data.videos, index_B, clips, run.data.joined, draw)
 
 
 def gradients(run):
@@ -80,9 +79,4 @@ def in_float64(run):
 
 
 def doubled(batch):
-    changes = {
-        name: value.double()
-        for name, value in vars(batch).items()
-        if isinstance(value, torch.Tensor) and value.is_floating_point()
-    }
-    return replace(batch, **changes)
+    return batch.map(lambda each: each.double() if each.is_floating_point() else each)

@@ -1,54 +1,154 @@
-"""What decides the methods: a config per model, told by its `name`. Nothing here needs torch."""
+"""What the rest of training asks a method's config; a method is a folder of `training.models`.
+
+The folder's `config` module holds the config as `CONFIG`, found by the folder's name, so nothing
+outside it lists methods. Nothing here needs torch.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
-
+from training.config.data import DataConfig, VisionConfig
+from training.config.negatives import NegativesConfig
+from training.config.optim import OptimConfig
 from training.config.settings import Settings
 
+METHODS = "training.models"
+"""Package whose folders are the methods."""
 
-class LossConfig(Settings):
-    """Symmetric KL contrastive loss (eq. 9)."""
-
-    target: Literal["exact", "softmax10"] = "exact"
-    """Ground truth to distribution: Q / sum(Q), or softmax(10 Q) as ActionCLIP's code has it."""
-    empty: Literal["mask", "uniform"] = "mask"
-    """Texts without a video in the batch: left out, or pulled towards a uniform distribution."""
+Task = Literal["single_label", "multi_label"]
+"""What is predicted of a video: one class, or any number of them."""
 
 
-class LogitScaleConfig(Settings):
-    """Factor on cosines, exp of a parameter."""
+@dataclass(frozen=True)
+class TowersConfig:
+    """What a method runs of CLIP itself, instead of reading cached embeddings."""
 
-    init: Literal["clip"] | Annotated[float, Field(gt=0, le=100)] = "clip"
-    """Start: that of the CLIP checkpoint (100 in all of OpenAI's), or a number."""
-    learnable: bool = True
-    """Trained with CLIP's learning rate and kept at or below 100."""
+    image: bool
+    """The image tower, frozen or trained as `vision.trainable` says."""
+    time: Literal["none", "joint", "shift"] = "none"
+    """Where time enters it, see `training.backbone.image_tower`."""
+    text: bool = False
+    """The text tower, trained."""
+    init: Literal["clip", "vision_only", "scratch"] = "clip"
+    """Towers that start from CLIP's weights: both, the image tower, or none."""
 
 
-class NegativesConfig(Settings):
-    """Which mined texts join the loss."""
+class MethodConfig(Settings):
+    """Base of every method's config: what it reads, runs of CLIP and is scored by."""
 
-    k: Annotated[int, Field(ge=0)] = 7
-    """Hard negatives per video."""
-    slice: tuple[int, int] | None = None
-    """Ranks [start, stop) from 0, instead of the first k; [6, 9) is the paper's `3 (bot)`."""
-    corpus: Literal["dataset", "union"] = "dataset"
-    """Only classes of the dataset, or every text that was mined."""
+    name: str
+    """The folder in `training.models`."""
 
     @property
-    def ranks(self) -> tuple[int, int]:
-        """[start, stop) of the ranks in use, counted from 0."""
-        return self.slice or (0, self.k)
+    def task(self) -> Task:
+        """Module of `training.evaluation.tasks` that scores it."""
+        return "single_label"
 
-    @model_validator(mode="after")
-    def _slice_has_k_ranks(self) -> Self:
-        if self.slice:
-            start, stop = self.slice
-            if not 0 <= start < stop or stop - start != self.k:
-                raise ValueError(
-                    f"model.negatives.slice={[start, stop]} must hold "
-                    f"model.negatives.k={self.k} ranks"
-                )
+    @property
+    def mined(self) -> NegativesConfig:
+        """The mined texts it reads for each training video; none with k = 0."""
+        return NegativesConfig(k=0)
+
+    def reads(self) -> tuple[str, ...]:
+        """Roles of `training.data.roles` it reads in training, beyond what every method reads."""
+        if not self.mined.k:
+            return ()
+        return ("negatives", "corpora") if self.mined.corpus == "union" else ("negatives",)
+
+    def templates(self) -> tuple[str, ...]:
+        """Sentences about a class whose frozen embeddings it reads; `{label}` is the class."""
+        return ()
+
+    def all_templates(self) -> tuple[str, ...]:
+        """Those it may read under other settings too: they are embedded together, once."""
+        return self.templates()
+
+    def towers(self, data: DataConfig) -> TowersConfig:
+        """What it runs of CLIP."""
+        return TowersConfig(image=data.features == "videos")
+
+    @property
+    def trains_clip(self) -> bool:
+        """Whether it trains a parameter of CLIP outside the image tower."""
+        return False
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it is made in one pass over the videos, without gradient steps."""
+        return False
+
+    def lr_ratios(self, optim: OptimConfig) -> dict[str, float]:
+        """Learning rate over `optim.lr`, by group of `TrainedMethod.parameter_groups`."""
+        return {"new": 1.0, "clip": optim.clip_lr_ratio}
+
+    def conflicts(self, data: DataConfig, vision: VisionConfig) -> Iterator[str]:
+        """Settings that exclude each other, each as one line with the remedy."""
+        if data.shots and self.task != "single_label":
+            yield (
+                f"data.shots={data.shots} needs one class per video, which the task {self.task} "
+                "has not; set data.shots=null"
+            )
+
+    def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
+        """Settings that change nothing in this combination, and why."""
+        yield from ()
+
+    def from_clip(self) -> Self:
+        """The same method with towers that start from CLIP's weights."""
         return self
+
+    def at_demo_scale(self) -> Self:
+        """The same method, changed where a demo world's few videos want it."""
+        return self
+
+    @property
+    def why_not_mined(self) -> str | None:
+        """Why negatives cannot be mined again with a run of it; None: they can."""
+        return f"{self.name} has no embeddings of videos and texts to mine with"
+
+    @property
+    def texts_see_each_other(self) -> bool:
+        """Whether the embedding of a text depends on the others of its list."""
+        return False
+
+
+class FittedConfig(MethodConfig):
+    """Base of configs of methods that are made in one pass, without gradient steps."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Yes."""
+        return True
+
+    def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
+        """Everything about gradient steps and augmented clips."""
+        why = f"{self.name} is made in one pass over the videos, as they are tested"
+        for name in OptimConfig.model_fields:
+            yield f"optim.{name}", why
+        for name in ("data.augmentation", "data.flip", "data.rand_augment"):
+            yield name, why
+        for name in ("eval.select", "eval.patience"):
+            yield name, why
+
+
+def method_names() -> tuple[str, ...]:
+    """Names of all methods, sorted; none of them is imported."""
+    package = importlib.import_module(METHODS)
+    return tuple(sorted(each.name for each in pkgutil.iter_modules(package.__path__) if each.ispkg))
+
+
+def method_config(name: str) -> type[MethodConfig]:
+    """The config of a method.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    if name not in method_names():
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(method_names())}")
+    found: type[MethodConfig] = importlib.import_module(f"{METHODS}.{name}.config").CONFIG
+    return found

@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.config.run import RunConfig, _plain
-from training.models.actionclip.config import ActionClipConfig
-from training.models.mgdm.config import MgdmConfig
+from training.config.run import RunConfig
+from training.config.settings import first_error
 
 
 def override(config: RunConfig, settings: Iterable[str]) -> RunConfig:
@@ -57,26 +56,7 @@ def parse(values: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ValueError(_first_error(error)) from error
-
-
-def _first_error(error: ValidationError) -> str:
-    """One line; the alternatives of a union count as one error."""
-    models = MgdmConfig(), ActionClipConfig()
-    known = {name for model in models for name, _ in _flatten(RunConfig(model=model).model_dump())}
-    messages: dict[str, list[str]] = {}
-    for item in error.errors():
-        if item["type"] == "value_error":
-            return item["msg"].removeprefix("Value error, ")
-        names = [str(part) for part in item["loc"]]
-        if names[0] == "model" and names[1:2] in [[model.name] for model in models]:
-            del names[1]  # pydantic names the model chosen in between
-        while names[:-1] and ".".join(names) not in known and item["type"] != "extra_forbidden":
-            names.pop()
-        where = f"{'.'.join(names)}={_plain(item['input'])}"
-        messages.setdefault(where, []).append(item["msg"])
-    where, parts = next(iter(messages.items()))
-    return f"{where}: {' or '.join(parts)}"
+        raise ValueError(first_error(error, RunConfig)) from error
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,110 +1,133 @@
-"""The refusal of artifacts that do not belong together.
+"""What is wrong with the artifacts of a run: missing, stale or mixed.
 
 Everything here reads manifests only; it runs before a table is loaded or a model is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef
 from training.config.run import RunConfig
-from training.data.inputs import (
-    TrainInputs,
-    clip_identity,
-    frozen_source,
-    needs_clip,
-    refuse,
-    wanted_templates,
-)
+from training.data.inputs import TrainInputs, clip_identity, frozen_source, needs_clip
+from training.data.roles import ROLES, roles_read
 
 
-def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
-    """Refuse inputs that are missing, stale or mixed.
+@dataclass(frozen=True)
+class Problem:
+    """One thing that keeps a run from being made."""
+
+    ref: str
+    """The artifact it is about."""
+    what: str
+    """What is wrong, as a sentence that names it."""
+    command: str | None
+    """Of `actionlore`, mends it; None: no command does."""
+    otherwise: str = ""
+    """What to do instead."""
+    again: bool = False
+    """Whether the command has been run before."""
+
+    def __str__(self) -> str:
+        again = " again" if self.again else ""
+        run = f"run `actionlore {self.command}`{again}" if self.command else ""
+        return f"{self.what}; {', or '.join(each for each in (run, self.otherwise) if each)}"
+
+
+def problems(inputs: TrainInputs, config: RunConfig, training: bool = True) -> Iterator[Problem]:
+    """Everything that is wrong, in the order in which it has to be mended.
 
     Args:
         inputs: the artifacts.
         config: of the run.
         training: False for evaluation, which reads no negatives.
+    """
+    yield from _of_wrong_kind(inputs)
+    yield from _missing(inputs, config, training)
+    for role in ROLES.values():
+        if role.made_from is None or (not training and not role.scoring):
+            continue
+        source = getattr(inputs, role.made_from)
+        for artifact in inputs.of(role):
+            if role.name != "negatives" or config.model.mined.k:
+                yield from _not_made_from(artifact, role.made_from, [source], role.command)
+    if config.data.features == "cached" and inputs.frames is not None:
+        yield from _other_sampling(inputs.frames, config)
+    if training and config.model.mined.k and inputs.negatives is not None:
+        yield from _other_negatives(inputs, inputs.negatives, config)
+    yield from _other_clip(inputs, config)
+
+
+def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
+    """Refuse inputs that are missing, stale or mixed.
 
     Raises:
-        ValueError: names the artifact, what differs and the command that fixes it.
+        ValueError: the first of `problems`: the artifact, what differs and the remedy.
     """
-    _check_kinds(inputs)
-    _check_presence(inputs, config, training)
-    _require_made_from(inputs.videos, "classes", [inputs.classes], "register")
-    _require_made_from(inputs.texts, "classes", [inputs.classes], "mine")
-    if inputs.frames is not None:
-        _require_made_from(inputs.frames, "videos", [inputs.videos], "mine")
-    if inputs.templates is not None:
-        _require_made_from(inputs.templates, "classes", [inputs.classes], "train")
-    if config.data.features == "cached":
-        _check_sampling(inputs.frames, config)
-    if training and config.negatives.k:
-        _check_negatives(inputs, config)
-    _check_clip(inputs, config)
+    for problem in problems(inputs, config, training):
+        raise ValueError(str(problem))
 
 
-def _check_kinds(inputs: TrainInputs) -> None:
-    expected: dict[str, tuple[str, list[Artifact | None]]] = {
-        "classes": ("classes", [inputs.classes]),
-        "videos": ("videos", [inputs.videos]),
-        "texts": ("text_embeddings", [inputs.texts]),
-        "frames": ("frame_embeddings", [inputs.frames]),
-        "negatives": ("negatives", [inputs.negatives]),
-        "corpora": ("text_embeddings", [*inputs.corpora]),
-        "templates": ("text_embeddings", [inputs.templates]),
-    }
-    for role, (kind, artifacts) in expected.items():
-        for artifact in artifacts:
-            if artifact is not None and artifact.manifest.kind != kind:
-                raise ValueError(f"{artifact.ref} was given as {role}, which must be {kind}")
+def _of_wrong_kind(inputs: TrainInputs) -> Iterator[Problem]:
+    for role in ROLES.values():
+        for artifact in inputs.of(role):
+            if artifact.manifest.kind != role.kind:
+                what = f"{artifact.ref} was given as {role.name}, which must be {role.kind}"
+                yield Problem(str(artifact.ref), what, None, f"give an artifact of {role.kind}")
 
 
-def _check_presence(inputs: TrainInputs, config: RunConfig, training: bool) -> None:
+def _missing(inputs: TrainInputs, config: RunConfig, training: bool) -> Iterator[Problem]:
+    videos = str(inputs.videos.ref)
     if config.data.features == "cached" and inputs.frames is None:
-        raise ValueError(
-            f"data.features=cached needs frame_embeddings of {inputs.videos.ref}; "
-            "run `actionlore mine`"
-        )
+        what = f"data.features=cached needs frame_embeddings of {videos}"
+        yield Problem(videos, what, "mine")
     if config.data.features == "videos" and (inputs.clip is None or inputs.root is None):
         lacking = "a CLIP model" if inputs.clip is None else "the directory of the videos"
-        raise ValueError(f"data.features=videos needs {lacking}; or set data.features=cached")
-    if needs_clip(config) and inputs.clip is None:
-        raise ValueError(
-            "model.text.trainable=true needs a CLIP model; give --clip and --clip-weights, or set "
-            "model.text.trainable=false"
+        what = f"data.features=videos needs {lacking}"
+        yield Problem(videos, what, None, "give it, or set data.features=cached")
+    elif needs_clip(config) and inputs.clip is None:
+        yield Problem(
+            videos,
+            "model.text.trainable=true needs a CLIP model",
+            None,
+            "give --clip and --clip-weights, or set model.text.trainable=false",
         )
-    _check_templates(inputs.templates, wanted_templates(config), inputs)
-    if training and config.negatives.k and inputs.negatives is None:
-        raise ValueError(
-            f"model.negatives.k={config.negatives.k} needs negatives of {inputs.videos.ref}; "
-            "run `actionlore mine`, or set model.negatives.k=0"
-        )
+    yield from _missing_templates(inputs, config)
+    for role in roles_read(config, training):
+        if role.name in ("frames", "templates") or role.many or inputs.of(role):
+            continue
+        what = f"{config.model.name} needs {role.kind} of {videos}"
+        otherwise = ""
+        if role.name == "negatives":
+            what = f"model.negatives.k={config.model.mined.k} needs negatives of {videos}"
+            otherwise = "set model.negatives.k=0"
+        yield Problem(videos, what, role.command, otherwise)
 
 
-def _check_templates(
-    templates: Artifact | None, wanted: tuple[str, ...], inputs: TrainInputs
-) -> None:
+def _missing_templates(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
+    wanted, templates = config.model.templates(), inputs.templates
     if not wanted:
         return
     remedy = "train with --clip and --clip-weights, which makes it, or set model.text.trainable"
     if templates is None:
-        raise ValueError(
+        what = (
             f"model.text.templates needs text_embeddings of {inputs.classes.ref} under "
-            f"{len(wanted)} templates; {remedy}"
+            f"{len(wanted)} templates"
         )
+        yield Problem(str(inputs.classes.ref), what, None, remedy)
+        return
     made = templates.manifest.config.get("templates") or []
     if lacking := [template for template in wanted if template not in made]:
-        raise ValueError(f"{templates.ref} lacks the template {lacking[0]!r}; {remedy}")
+        what = f"{templates.ref} lacks the template {lacking[0]!r}"
+        yield Problem(str(templates.ref), what, None, remedy)
 
 
-def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
-    assert frames is not None
+def _other_sampling(frames: Artifact, config: RunConfig) -> Iterator[Problem]:
     data, made = config.data, frames.manifest.config
     if made.get("num_frames") != data.num_frames:
-        refuse(
+        yield _again(
             frames,
             f"holds {made.get('num_frames')} frames per video, "
             f"but data.num_frames={data.num_frames}",
@@ -112,7 +135,7 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
             f"set data.num_frames={made.get('num_frames')}",
         )
     if made.get("offset", data.test_offset) != data.test_offset:
-        refuse(
+        yield _again(
             frames,
             f"was sampled at the segments' {made['offset']}, "
             f"but data.test_offset={data.test_offset}",
@@ -121,23 +144,24 @@ def _check_sampling(frames: Artifact | None, config: RunConfig) -> None:
         )
 
 
-def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
-    negatives, wanted = inputs.negatives, config.negatives
-    assert negatives is not None
-    _require_made_from(negatives, "videos", [inputs.videos], "mine")
+def _other_negatives(
+    inputs: TrainInputs, negatives: Artifact, config: RunConfig
+) -> Iterator[Problem]:
+    wanted = config.model.mined
     if inputs.frames is not None:
-        _require_made_from(negatives, "frames", [inputs.frames], "mine", "frames")
+        yield from _not_made_from(negatives, "frames", [inputs.frames], "mine", "frames")
     roles = [role for role in negatives.manifest.inputs if role.startswith("texts")]
     mined = {_made_from(negatives, role, "texts").content_hash for role in roles}
     if inputs.texts.manifest.content_hash not in mined:
         refs = ", ".join(negatives.manifest.inputs[role].ref for role in roles)
-        refuse(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
+        yield _again(negatives, f"was mined among {refs}, not among {inputs.texts.ref}", "mine")
     if wanted.corpus == "union":
+        texts = [inputs.texts, *inputs.corpora]
         for role in roles:
-            _require_made_from(negatives, role, [inputs.texts, *inputs.corpora], "mine", "texts")
+            yield from _not_made_from(negatives, role, texts, "mine", "texts")
     top_k = negatives.manifest.config.get("top_k")
     if top_k is not None and top_k < wanted.ranks[1]:
-        refuse(
+        yield _again(
             negatives,
             f"holds the {top_k} hardest texts per video, but ranks "
             f"{list(wanted.ranks)} (from 0) of model.negatives are wanted",
@@ -145,24 +169,28 @@ def _check_negatives(inputs: TrainInputs, config: RunConfig) -> None:
         )
 
 
-def _check_clip(inputs: TrainInputs, config: RunConfig) -> None:
+def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
     """All embeddings come from one CLIP, the texts' one."""
-    expected = clip_identity(inputs.texts)
     optional = (inputs.frames, inputs.templates)
-    for artifact in [*inputs.corpora, *(each for each in optional if each is not None)]:
+    others = [*inputs.corpora, *(each for each in optional if each is not None)]
+    silent = [each for each in (inputs.texts, *others) if "clip" not in each.manifest.config]
+    if silent:
+        yield from (_again(each, "does not say which CLIP made it", "mine") for each in silent)
+        return
+    expected = clip_identity(inputs.texts)
+    for artifact in others:
         if (found := clip_identity(artifact)) != expected:
-            refuse(
+            yield _again(
                 artifact,
                 f"was made with CLIP {_short(found)}, "
                 f"but {inputs.texts.ref} with {_short(expected)}",
                 "mine",
             )
-    if needs_clip(config):
+    if needs_clip(config) and inputs.clip is not None:
         from knowledge.clip.model import LazyClip
 
-        assert inputs.clip is not None
         if (found := LazyClip(inputs.clip).identity) != expected:
-            refuse(
+            yield _again(
                 inputs.texts,
                 f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
                 "mine",
@@ -177,26 +205,32 @@ def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:
     return frozen_source(artifact.store.get(source.ref), reembedded) or source
 
 
-def _require_made_from(
+def _not_made_from(
     artifact: Artifact,
     role: str,
     accepted: Iterable[Artifact],
     command: str,
     reembedded: str | None = None,
-) -> None:
+) -> Iterator[Problem]:
     accepted = list(accepted)
     source = artifact.manifest.inputs.get(role)
     if source is None:
-        refuse(artifact, f"does not say which {role} it was made from", command)
+        yield _again(artifact, f"does not say which {role} it was made from", command)
+        return
     if reembedded:
         source = _made_from(artifact, role, reembedded)
     if source.content_hash not in {item.manifest.content_hash for item in accepted}:
-        refuse(
+        yield _again(
             artifact,
             f"was made from {source.ref} ({source.content_hash[:12]}), but the run is given "
             + ", ".join(f"{item.ref} ({item.manifest.content_hash[:12]})" for item in accepted),
             command,
         )
+
+
+def _again(artifact: Artifact, what: str, command: str, otherwise: str = "") -> Problem:
+    """An artifact that has to be made again, or something else be done."""
+    return Problem(str(artifact.ref), f"{artifact.ref} {what}", command, otherwise, again=True)
 
 
 def _short(identity: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from artifacts.artifact import Artifact
 from artifacts.tensors import read_tensor
 from training.config.run import RunConfig
-from training.data.inputs import TrainInputs, wanted_templates
+from training.data.inputs import TrainInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def read_class_list(inputs: TrainInputs, config: RunConfig) -> ClassList:
         ValueError: a class without a prompt or template.
     """
     classes = read_classes(inputs.classes, inputs.texts)
-    if not (wanted := wanted_templates(config)):
+    if not (wanted := config.model.templates()):
         return classes
     assert inputs.templates is not None
     found_KPD = read_templates(inputs.templates, classes.class_ids, wanted)

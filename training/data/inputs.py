@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef, inputs_of
 from training.config.run import RunConfig
-from training.models.actionclip.config import ActionClipConfig
-from training.models.actionclip.prompts import family_templates
+from training.data.roles import ROLES, Role, roles_read
 
 if TYPE_CHECKING:
     from knowledge.clip.weights import ClipSpec
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """What training and evaluation consume."""
+    """What training and evaluation consume: an artifact, or several, for each of `ROLES`."""
 
     classes: Artifact
     videos: Artifact
@@ -37,38 +36,33 @@ class TrainInputs:
     """For data.features=videos and model.text.trainable=true."""
     root: Path | None = None
     """Directory the videos' paths are relative to; for data.features=videos."""
+    start: Artifact | None = None
+    """The run whose weights this one starts from, instead of CLIP's alone."""
+
+    def of(self, role: Role) -> tuple[Artifact, ...]:
+        """The artifacts of a role; none where it is not filled."""
+        found = getattr(self, role.name)
+        if role.many:
+            return tuple(found)
+        return () if found is None else (found,)
+
+    def filled(self, roles: list[Role]) -> dict[str, InputRef]:
+        """Provenance inputs of these roles, as far as they are filled."""
+        artifacts: dict[str, Artifact] = {}
+        for role in roles:
+            for i, artifact in enumerate(self.of(role)):
+                artifacts[f"corpus_{i}" if role.many else role.name] = artifact
+        return dict(inputs_of(**artifacts))
 
     def used(self, config: RunConfig) -> dict[str, InputRef]:
-        """Provenance of a run: the artifacts that this config reads, by role."""
-        negatives = config.negatives
-        roles: dict[str, Artifact | None] = {
-            "classes": self.classes,
-            "videos": self.videos,
-            "texts": self.texts,
-        }
-        if config.data.features == "cached":
-            roles["frames"] = self.frames
-        if wanted_templates(config):
-            roles["templates"] = self.templates
-        if negatives.k:
-            roles["negatives"] = self.negatives
-            if negatives.corpus == "union":
-                roles |= {f"corpus_{i}": corpus for i, corpus in enumerate(self.corpora)}
-        return dict(inputs_of(**roles))
-
-
-def wanted_templates(config: RunConfig) -> tuple[str, ...]:
-    """Templates whose frozen embeddings the model reads."""
-    model = config.model
-    if not isinstance(model, ActionClipConfig) or model.text.trainable:
-        return ()
-    return family_templates(model.text.templates)
+        """Provenance of a run: the artifacts that training with this config reads, by role."""
+        return self.filled([*roles_read(config), ROLES["start"]])
 
 
 def needs_clip(config: RunConfig) -> bool:
     """Whether a tower of CLIP is run."""
-    text = isinstance(config.model, ActionClipConfig) and config.model.text.trainable
-    return text or config.data.features == "videos"
+    towers = config.model.towers(config.data)
+    return towers.image or towers.text
 
 
 def clip_identity(artifact: Artifact) -> dict[str, str]:
@@ -77,9 +71,11 @@ def clip_identity(artifact: Artifact) -> dict[str, str]:
     Raises:
         ValueError: its config does not say.
     """
-    found = artifact.manifest.config.get("clip")
-    if not isinstance(found, dict):
-        refuse(artifact, "does not say which CLIP made it", "mine")
+    found: dict[str, str] | None = artifact.manifest.config.get("clip")
+    if found is None:
+        raise ValueError(
+            f"{artifact.ref} does not say which CLIP made it; run `actionlore mine` again"
+        )
     return found
 
 
@@ -89,9 +85,12 @@ def clip_logit_scale(texts: Artifact) -> float:
     Raises:
         ValueError: its report does not say.
     """
-    found = texts.manifest.report.get("logit_scale")
-    if not isinstance(found, float):
-        refuse(texts, "does not say CLIP's logit scale", "mine", "set model.logit_scale.init=100")
+    found: float | None = texts.manifest.report.get("logit_scale")
+    if found is None:
+        raise ValueError(
+            f"{texts.ref} does not say CLIP's logit scale; run `actionlore mine` again, or set "
+            "model.logit_scale.init=100"
+        )
     return found
 
 
@@ -104,13 +103,3 @@ def frozen_source(artifact: Artifact, role: str) -> InputRef | None:
     """
     inputs = artifact.manifest.inputs
     return inputs.get(role) if "run" in inputs else None
-
-
-def refuse(artifact: Artifact, what: str, command: str, otherwise: str = "") -> NoReturn:
-    """Refuse an artifact, with the command that makes it anew.
-
-    Raises:
-        ValueError: always.
-    """
-    alternative = f", or {otherwise}" if otherwise else ""
-    raise ValueError(f"{artifact.ref} {what}; run `actionlore {command}` again{alternative}")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from training.config.method import NegativesConfig
+from training.config.negatives import NegativesConfig
 from training.data.class_list import ClassList, text_features
 from training.data.inputs import TrainInputs
 from training.data.order import Ints
@@ -29,6 +29,26 @@ class Negatives:
     present_NR: torch.Tensor
     num_short: int
     """Videos with fewer than k negatives in the slice."""
+
+    def columns(self, index_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Columns of a batch.
+
+        Returns:
+            `texts_BRD`, CLIP features, not normalised; `text_class_ids_BR`, -1 where the text is of
+            no class of the dataset, or there is none; `text_present_BR`, False where a video has
+            fewer negatives than R - 1, left out where all are present.
+        """
+        present_BR = self.present_NR[index_B]
+        columns = {
+            "texts_BRD": self.features_MD[self.rows_NR[index_B]],
+            "text_class_ids_BR": self.class_ids_NR[index_B],
+        }
+        return columns if bool(present_BR.all()) else columns | {"text_present_BR": present_BR}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Videos whose negatives do not fill the slice."""
+        return {"videos_short_of_negatives": self.num_short}
 
 
 def read_negatives(

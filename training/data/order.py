@@ -1,4 +1,4 @@
-"""The order of an epoch, and what its random draws depend on.
+"""The batches of an epoch, and what its random draws depend on.
 
 Legend: B videos of a batch.
 """
@@ -6,8 +6,10 @@ Legend: B videos of a batch.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +37,34 @@ class EpochSeed:
         return torch.tensor([int.from_bytes(word, "little") >> 1 for word in words])
 
 
-def epoch_order(num_videos: int, seed: int, epoch: int) -> Ints:
-    """The videos' order in an epoch: depends on seed and epoch only."""
-    return np.random.default_rng([seed, epoch]).permutation(num_videos).astype(np.int64)
+class Order(Protocol):
+    """Which videos make up the batches of an epoch."""
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of every epoch."""
+
+    def batches(self, epoch: int) -> list[Ints]:
+        """Indices (B,) of the videos of each batch; must depend on nothing but the epoch."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every video once an epoch, in an order that depends on seed and epoch only."""
+
+    num_videos: int
+    batch_size: int
+    seed: int
+
+    @property
+    def num_steps(self) -> int:
+        """The last batch may be smaller."""
+        return math.ceil(self.num_videos / self.batch_size)
+
+    def batches(self, epoch: int) -> list[Ints]:
+        """Batches of a random order."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_videos)
+        return list(chunks(order.astype(np.int64), self.batch_size))
 
 
 def chunks(order: Ints, batch_size: int) -> Iterator[Ints]:

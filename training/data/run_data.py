@@ -6,24 +6,23 @@ Legend: N videos, K classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
 
 from training.config.run import RunConfig
+from training.data.batch import Joined
 from training.data.class_list import ClassList, read_class_list
 from training.data.inputs import TrainInputs
-from training.data.negatives import Negatives, read_negatives
 from training.data.sources import CachedClips
-from training.data.video_set import VideoSet
+from training.data.video_set import VideoSet, check_share
 
-if TYPE_CHECKING:
-    from training.data.negatives import Negatives
-from training.data.video_set import check_share
+Join = Callable[[RunConfig, TrainInputs, VideoSet, ClassList], tuple[Joined, ...]]
+"""What a method joins to its training videos, see `training.models.method.Method.joined`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +31,14 @@ class TrainData:
 
     classes: ClassList
     videos: VideoSet
-    negatives: Negatives
+    joined: tuple[Joined, ...]
+    """What the method reads for each training video."""
     val: VideoSet | None
     """None where the dataset has no `val` split."""
     cached: CachedClips | None
 
 
-def read_data(inputs: TrainInputs, config: RunConfig) -> TrainData:
+def read_data(inputs: TrainInputs, config: RunConfig, join: Join) -> TrainData:
     """Read and join everything but pictures, before any model is built.
 
     Raises:
@@ -50,12 +50,12 @@ def read_data(inputs: TrainInputs, config: RunConfig) -> TrainData:
         cached = CachedClips(inputs.frames)
     classes = read_class_list(inputs, config)
     videos = read_videos(inputs, config, "train", cached, training=True)
-    negatives = read_negatives(inputs, config.negatives, videos, classes)
+    joined = join(config, inputs, videos, classes)
     splits = inputs.videos.read(["split"])["split"].unique().to_pylist()
     val = None
     if config.eval.every and ("val" in splits or config.eval.select):
         val = read_videos(inputs, config, "val", cached)
-    return TrainData(classes, videos, negatives, val, cached)
+    return TrainData(classes, videos, joined, val, cached)
 
 
 def read_videos(
@@ -89,7 +89,7 @@ def read_videos(
             f"it has {', '.join(there) or 'none at all'}"
         )
     known = sorted(inputs.classes.read(["class_id"])["class_id"].to_pylist())
-    several = getattr(config.model, "multilabel", None) is not None
+    several = config.model.task != "single_label"
     kept, skipped = [], Counter[str]()
     for row in sorted(rows, key=lambda row: row["video_id"]):
         _check_row(row, set(known), inputs, several)
@@ -150,8 +150,8 @@ def _check_row(row: dict[str, Any], known: set[int], inputs: TrainInputs, severa
     if len(class_ids) != 1 and not several:
         raise ValueError(
             f"{inputs.videos.ref}: video {row['video_id']!r} has {len(class_ids)} classes, but the "
-            "model needs exactly one; register the dataset with one class per video, or train "
-            "actionclip with model.multilabel=kl"
+            "model needs exactly one; register the dataset with one class per video, or train a "
+            "method for several, such as actionclip with model.multilabel=kl"
         )
     if unknown := [class_id for class_id in class_ids if class_id not in known]:
         raise ValueError(

@@ -32,6 +32,10 @@ class VideoSet:
     def __len__(self) -> int:
         return len(self.video_ids)
 
+    def columns(self, index_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Columns of a batch: `labels_BK` where videos have several classes."""
+        return {} if self.labels_NK is None else {"labels_BK": self.labels_NK[index_B]}
+
     @property
     def num_listed(self) -> int:
         """Videos of the split, usable or not."""

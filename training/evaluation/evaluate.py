@@ -7,7 +7,7 @@ Legend: N videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -23,18 +23,16 @@ from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.checks import check_inputs
 from training.data.class_list import ClassList, read_class_list
-from training.data.inputs import TrainInputs, clip_identity, wanted_templates
+from training.data.inputs import TrainInputs, clip_identity
+from training.data.roles import ROLES, roles_read
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
-from training.data.video_set import VideoSet
-from training.distributed.group import Group, current_group, started_by_torchrun
-from training.evaluation.metrics import accuracies, multilabel_metrics
-from training.evaluation.scoring import Pass, Scored, check_readable, scored, zero_shot_classifier
+from training.distributed.group import Group, current_group
+from training.evaluation.scoring import Pass, check_readable, scored, zero_shot_classifier
+from training.evaluation.task import task_of
+from training.evaluation.tasks.single_label import NUM_TOP
 from training.models import weights as checkpoint
-from training.models.build import assemble, default_device
-
-NUM_TOP = 5
-"""Classes stored per prediction of a video with one class; where there may be several, all are."""
+from training.models.build import assemble, default_device, restore
 
 
 def evaluate(
@@ -76,23 +74,11 @@ def evaluate(
     """
     runtime = runtime or RuntimeConfig()
     saved, config = load_run(run, inputs)
-    if views:
-        config = override(config, [f"eval.views={views}"])
+    config = _seen_in(config, views)
     name = name or f"{run.manifest.name}-{split}"
-    origin = Provenance(
-        kind="predictions",
-        name=name,
-        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views},
-        inputs=_used(run, inputs, config),
-    )
+    origin = _provenance(run, inputs, config, split, name)
     if found := store.find(origin):
-        return Outcome(found, made=False), _measure(store, name, split, found)
-    if runtime.processes > 1 and not started_by_torchrun():
-        from training.launch.launch import evaluate_together
-
-        evaluate_together(store, run, inputs, split, name, progress, runtime, views)
-        found = store.get(origin.ref)
-        return Outcome(found, made=True), _measure(store, name, split, found)
+        return Outcome(found, made=False), _measure(store, name, split, found, config)
     group = current_group(torch.device(runtime.device) if runtime.device else default_device())
     classes = read_class_list(inputs, config)
     passes = _passes(inputs, config, saved, split, classes, group.device, runtime.workers)
@@ -110,10 +96,42 @@ def evaluate(
         "videos_scored": sum(len(each.videos) for each in passes),
         "videos_decoded": decoded,
     }
-    metrics = _measure(store, name, split, predictions) if group.is_first else None
+    metrics = _measure(store, name, split, predictions, config) if group.is_first else None
     group.barrier()
-    metrics = metrics or _measure(store, name, split, predictions)
+    metrics = metrics or _measure(store, name, split, predictions, config)
     return Outcome(predictions, made=True, work=work), metrics
+
+
+def is_scored(
+    store: Store,
+    run: Artifact,
+    inputs: TrainInputs,
+    split: str,
+    name: str | None = None,
+    views: str | None = None,
+) -> bool:
+    """Whether `evaluate` would find its predictions.
+
+    Raises:
+        ValueError: as for `evaluate`.
+    """
+    config = _seen_in(load_run(run, inputs)[1], views)
+    return store.find(_provenance(run, inputs, config, split, name)) is not None
+
+
+def _seen_in(config: RunConfig, views: str | None) -> RunConfig:
+    return override(config, [f"eval.views={views}"]) if views else config
+
+
+def _provenance(
+    run: Artifact, inputs: TrainInputs, config: RunConfig, split: str, name: str | None
+) -> Provenance:
+    return Provenance(
+        kind="predictions",
+        name=name or f"{run.manifest.name}-{split}",
+        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views},
+        inputs=_used(run, inputs, config),
+    )
 
 
 def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint, RunConfig]:
@@ -147,8 +165,8 @@ def _passes(
     from_videos = config.data.features == "videos"
     videos = read_videos(inputs, config, split, None if from_videos else cached)
     frames = None if from_videos else cached
-    method, source = assemble(inputs, config, frames, device, workers)
-    checkpoint.restore(method, saved.tensors, set(method.trained_state()))
+    method, source = assemble(inputs, config, classes, frames, device, workers)
+    restore(method, saved)
     method.eval()
     with torch.no_grad():
         protocols = method.protocols(classes)
@@ -172,6 +190,7 @@ def _score(
 ) -> list[dict[str, Any]]:
     """Rows of `predictions`."""
     rows: list[dict[str, Any]] = []
+    task = task_of(config.model)
     total, done = sum(len(each.videos) for each in passes), 0
     for each in passes:
 
@@ -179,36 +198,13 @@ def _score(
             if progress and group.is_first:
                 progress(before + (whole * n) // max(of, 1), total)
 
-        several = each.videos.labels_NK is not None
-        num_top = len(classes.class_ids) if several else min(NUM_TOP, len(classes.class_ids))
+        num_top = task.num_top(len(classes.class_ids))
         found = scored(each, num_top, config.eval.videos_per_pass, group, told)
         check_readable(each, found, config)
         for protocol in each.classifiers:
-            rows += _rows(protocol, each.videos, found, classes)
+            rows += task.rows(protocol, each.videos, found, classes)
         done += len(each.videos)
     return rows
-
-
-def _rows(
-    protocol: str, videos: VideoSet, found: Scored, classes: ClassList
-) -> Iterator[dict[str, Any]]:
-    for i, best, order in zip(
-        found.index_N.tolist(),
-        found.top_probabilities[protocol].tolist(),
-        found.top_positions[protocol].tolist(),
-        strict=True,
-    ):
-        if videos.labels_NK is None:
-            truth = [int(videos.class_ids_N[i])]
-        else:
-            truth = [classes.class_ids[k] for k in videos.labels_NK[i].nonzero()[:, 0].tolist()]
-        yield {
-            "protocol": protocol,
-            "video_id": videos.video_ids[i],
-            "class_ids": truth,
-            "top_class_ids": [classes.class_ids[position] for position in order],
-            "top_probabilities": best,
-        }
 
 
 def _counts(
@@ -222,13 +218,14 @@ def _counts(
         "videos_listed": videos.num_listed,
         "videos_skipped": dict(videos.skipped),
         "videos_unreadable": {video: why for each in said for video, why in each.items()},
-        "several_classes": videos.labels_NK is not None,
         "classes_without_description": classes.without_description,
         "zero_shot_omitted": not any("zero_shot/prompt" in each.classifiers for each in passes),
     }
 
 
-def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outcome:
+def _measure(
+    store: Store, name: str, split: str, predictions: Artifact, config: RunConfig
+) -> Outcome:
     """`metrics`, from the predictions alone."""
     provenance = Provenance(
         kind="metrics",
@@ -239,11 +236,11 @@ def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outc
     if found := store.find(provenance):
         return Outcome(found, made=False)
     table = predictions.read(["protocol", "class_ids", "top_class_ids", "top_probabilities"])
-    several = predictions.manifest.report["several_classes"]
+    task = task_of(config.model)
     rows = []
     for protocol in predictions.manifest.report["protocols"]:
         of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
-        values = _multilabel(of_it) if several else _single(of_it)
+        values = task.measure(of_it)
         listed = predictions.manifest.report["videos_listed"]
         counted = {metric: (value, len(of_it)) for metric, value in values.items()}
         counted["unreadable"] = ((listed - len(of_it)) / listed, listed)
@@ -273,34 +270,7 @@ def _measure(store: Store, name: str, split: str, predictions: Artifact) -> Outc
     return Outcome(store.publish(provenance, rows_table, report), made=True)
 
 
-def _single(rows: list[dict[str, Any]]) -> dict[str, float]:
-    return accuracies([(row["class_ids"][0], row["top_class_ids"]) for row in rows])
-
-
-def _multilabel(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of predictions that hold all classes."""
-    if not rows:
-        return {}
-    class_ids = sorted(rows[0]["top_class_ids"])
-    place = {class_id: k for k, class_id in enumerate(class_ids)}
-    probabilities_NK = torch.zeros(len(rows), len(class_ids))
-    labels_NK = torch.zeros(len(rows), len(class_ids), dtype=torch.bool)
-    for i, row in enumerate(rows):
-        probabilities_NK[i, [place[c] for c in row["top_class_ids"]]] = torch.tensor(
-            row["top_probabilities"]
-        )
-        labels_NK[i, [place[c] for c in row["class_ids"]]] = True
-    return multilabel_metrics(probabilities_NK, labels_NK)
-
-
 def _used(run: Artifact, inputs: TrainInputs, config: RunConfig) -> dict[str, InputRef]:
-    return dict(
-        inputs_of(
-            run=run,
-            classes=inputs.classes,
-            videos=inputs.videos,
-            texts=inputs.texts,
-            frames=inputs.frames,
-            templates=inputs.templates if wanted_templates(config) else None,
-        )
-    )
+    """What scoring reads: zero-shot reads cached frames also where the model takes videos."""
+    roles = dict.fromkeys([*roles_read(config, training=False), ROLES["frames"]])
+    return {**inputs_of(run=run), **inputs.filled([*roles])}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from training.data.order import Ints, chunks
 from training.data.sources import ClipSource
 from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
-from training.evaluation.metrics import multilabel_metrics
 from training.layers.losses import full_precision
 from training.models.method import Classifier, Method
 
@@ -49,32 +49,23 @@ class Scored:
     """By protocol: positions in the class list (N, num_top), most probable first."""
     top_probabilities: dict[str, torch.Tensor]
 
-
-def validate(
-    method: Method,
-    source: ClipSource,
-    videos: VideoSet,
-    classes: ClassList,
-    config: RunConfig,
-    group: Group,
-) -> tuple[str, float]:
-    """The metric that selects, and its value, under the method's primary protocol.
-
-    Returns:
-        `top1`; `map` where videos have several classes.
-    """
-    with torch.no_grad():
-        classify = method.protocols(classes)[method.primary]
-    each = Pass(method, source, videos, {"": classify})
-    num_top = 1 if videos.labels_NK is None else len(classes.class_ids)
-    found = scored(each, num_top, config.eval.videos_per_pass, group)
-    check_readable(each, found, config)
-    index_N, order = torch.from_numpy(found.index_N), found.top_positions[""]
-    if videos.labels_NK is None:
-        hits = order[:, 0] == classes.positions(videos.class_ids_N[index_N])
-        return "top1", float(hits.float().mean()) if len(hits) else 0.0
-    by_class = by_position(order, found.top_probabilities[""])
-    return "map", multilabel_metrics(by_class, videos.labels_NK[index_N])["map"]
+    def ranked(
+        self, protocol: str, classes: ClassList
+    ) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """Index of each video, with columns of `predictions` about its most probable classes."""
+        for i, order, probabilities in zip(
+            self.index_N.tolist(),
+            self.top_positions[protocol].tolist(),
+            self.top_probabilities[protocol].tolist(),
+            strict=True,
+        ):
+            yield (
+                i,
+                {
+                    "top_class_ids": [classes.class_ids[position] for position in order],
+                    "top_probabilities": probabilities,
+                },
+            )
 
 
 def check_readable(each: Pass, found: Scored, config: RunConfig) -> None:
@@ -85,11 +76,6 @@ def check_readable(each: Pass, found: Scored, config: RunConfig) -> None:
     """
     unusable = each.videos.num_listed - each.videos.num_not_drawn - len(found.index_N)
     check_share(unusable, each.videos.num_listed, config, f"split {each.videos.split!r}")
-
-
-def by_position(order_NK: torch.Tensor, sorted_NK: torch.Tensor) -> torch.Tensor:
-    """Probabilities (N, K) by position in the class list, from all of them by rank."""
-    return torch.zeros_like(sorted_NK).scatter(1, order_NK, sorted_NK)
 
 
 def scored(

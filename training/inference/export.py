@@ -24,14 +24,11 @@ from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from training.config.data import DataConfig
 from training.config.overrides import parse
-from training.config.run import RunConfig
 from training.data.class_list import ClassList
 from training.inference.prediction import VideoClassifier, assembled, classifier
-from training.models.actionclip.config import ActionClipConfig
+from training.models.weights import Checkpoint
 
 CLIP, MODEL, FACTS = "clip.safetensors", "model.safetensors", "export.json"
-_CLIP_PARTS = {"tower.visual.": "visual.", "texts.": ""}
-"""Where a method keeps CLIP's towers, and what open_clip calls them."""
 _METHOD, _CLASSES = "method.", "classes."
 _TEXTS = ("prompts_KD", "templates_KPD")
 
@@ -128,7 +125,9 @@ def load(directory: Path, device: str = "cpu") -> VideoClassifier:
     clip = ClipSpec(arch=arch, weights=str(directory / CLIP))
     pictures = DataConfig.model_validate(facts["pictures"])
     names = set(facts["weights"])
-    model = assembled(_from_clip(config), classes, pictures, clip, own, device, names)
+    saved = Checkpoint(own, {})
+    from_clip = config.model_copy(update={"model": config.model.from_clip()})
+    model = assembled(from_clip, classes, pictures, clip, saved, device, names)
     for kind in ("mean", "std"):  # a weights file does not tell them, as a pretrained tag does
         statistics = getattr(model.tower, kind)
         statistics.copy_(torch.tensor(facts[kind]).view_as(statistics))
@@ -139,7 +138,8 @@ def _write(
     model: VideoClassifier, run: Artifact, clip: ClipSpec, directory: Path, name: str
 ) -> None:
     state = {key: tensor.detach().cpu() for key, tensor in model.method.trained_state().items()}
-    trained = {key: tensor for key, tensor in state.items() if _clip_name(key)}
+    clip_names = model.method.clip_names()
+    trained = {key: tensor for key, tensor in state.items() if key in clip_names}
     own = {key: tensor.contiguous() for key, tensor in state.items() if key not in trained}
     texts = {key: getattr(model.classes, key) for key in _TEXTS}
     tensors = {f"{_METHOD}{key}": tensor for key, tensor in own.items()}
@@ -151,8 +151,9 @@ def _write(
     save_file(tensors, directory / MODEL)
     arch, built = clip.arch, open_clip.get_model_config(clip.arch)
     weights: dict[str, torch.Tensor] = dict(load_clip(clip).model.state_dict())
-    weights |= {_clip_name(key): tensor for key, tensor in trained.items()}
-    weights["logit_scale"] = own["logit_scale"].reshape(weights["logit_scale"].shape)
+    weights |= {clip_names[key]: tensor for key, tensor in trained.items()}
+    if "logit_scale" in own:
+        weights["logit_scale"] = own["logit_scale"].reshape(weights["logit_scale"].shape)
     plain = {key: tensor.contiguous() for key, tensor in weights.items()}
     quick = str(bool(built.get("quick_gelu", False))).lower()
     save_file(plain, directory / CLIP, {"quick_gelu": quick})
@@ -185,18 +186,3 @@ def _write(
         trained="fine-tuned" if trained else "its weights are those it had",
     )
     (directory / "README.md").write_text(readme, encoding="utf-8")
-
-
-def _clip_name(name: str) -> str:
-    """What open_clip calls a weight of a method; empty if it is not CLIP's."""
-    for prefix, theirs in _CLIP_PARTS.items():
-        if name.startswith(prefix):
-            return theirs + name.removeprefix(prefix)
-    return ""
-
-
-def _from_clip(config: RunConfig) -> RunConfig:
-    """The config for weights that are all there: no tower is to start from random ones."""
-    if not isinstance(config.model, ActionClipConfig):
-        return config
-    return config.model_copy(update={"model": config.model.model_copy(update={"init": "clip"})})

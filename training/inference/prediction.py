@@ -23,8 +23,9 @@ from training.config.run import RunConfig
 from training.data.class_list import ClassList, read_class_list
 from training.data.clips import read_clip
 from training.data.inputs import TrainInputs, needs_clip
+from training.data.roles import ROLES
 from training.models import weights as checkpoint
-from training.models.build import Towers, build, load_towers
+from training.models.build import Towers, build, load_towers, restore
 from training.models.method import Classifier, Method
 
 
@@ -45,7 +46,7 @@ class VideoClassifier:
     def tower(self) -> ImageTower:
         """What sees the pictures."""
         tower = self.frozen or self.method.tower
-        assert isinstance(tower, ImageTower)
+        assert tower is not None
         return tower
 
     def read(self, path: Path, views: tuple[int, int] = (1, 1)) -> torch.Tensor:
@@ -77,7 +78,7 @@ class VideoClassifier:
         name = protocol or self.method.primary
         if name not in self.protocols:
             raise ValueError(f"no protocol {name!r}; the run has {', '.join(self.protocols)}")
-        clips = views_VT3SS.to(self.method.get_parameter("logit_scale").device)
+        clips = views_VT3SS.to(self.method.device)
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
             if self.frozen is not None:
                 clips = as_cached(self.frozen(clips))
@@ -117,9 +118,9 @@ def own_inputs(store: Store, run: Artifact) -> TrainInputs:
     Raises:
         ValueError: an input is not in the store any more.
     """
-    fields = ("classes", "videos", "texts", "frames", "templates")
     used = run.manifest.inputs
-    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields if name in used}
+    fields = [role.name for role in ROLES.values() if role.scoring and role.name in used]
+    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields}
     for name, artifact in found.items():
         if artifact.manifest.content_hash != used[name].content_hash:
             raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
@@ -157,7 +158,7 @@ def classifier(
     config = parse(saved.facts["config"])
     classes = read_class_list(inputs, config)
     pictures = seen_pictures(config, inputs.frames)
-    return assembled(config, classes, pictures, clip, saved.tensors, device)
+    return assembled(config, classes, pictures, clip, saved, device)
 
 
 def seen_pictures(config: RunConfig, frames: Artifact | None) -> DataConfig:
@@ -179,7 +180,7 @@ def assembled(
     classes: ClassList,
     pictures: DataConfig,
     clip: ClipSpec,
-    tensors: dict[str, torch.Tensor],
+    saved: checkpoint.Checkpoint,
     device: str,
     names: set[str] | None = None,
 ) -> VideoClassifier:
@@ -189,17 +190,20 @@ def assembled(
         config: of the run.
         classes: with the texts the model takes.
         pictures: which frames; a short side less than CLIP's picture size means that size.
-        clip: its towers' weights, unless `tensors` holds them.
-        tensors: the method's weights.
+        clip: its towers' weights, unless the run has its own.
+        saved: the run's weights.
         device: where it runs.
-        names: weights that `tensors` must hold; all that are trained when None.
+        names: weights that must be there; all that are trained when None.
 
     Raises:
         ValueError: weights that are not of this model, or a CLIP that cannot be loaded.
     """
     towers = load_towers(clip, config) if needs_clip(config) else Towers()
-    method = build(config, classes.prompts_KD.shape[1], towers, classes)
-    checkpoint.restore(method, tensors, set(method.trained_state()) if names is None else names)
+    method = build(config, classes.prompts_KD.shape[1], classes, towers)
+    if names is None:
+        restore(method, saved)
+    else:
+        method.restore(saved.tensors, names)
     method.to(device).eval()
     frozen = None
     if config.data.features == "cached":

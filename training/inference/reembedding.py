@@ -16,25 +16,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-import torch.nn.functional as F
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
+from training.config.method import MethodConfig
 from training.config.run import RunConfig
-from training.data.class_list import read_classes, text_features
+from training.data.class_list import read_class_list, read_classes, text_features
 from training.data.inputs import TrainInputs, clip_identity
 from training.data.order import chunks
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
 from training.evaluation.evaluate import load_run
-from training.layers.losses import full_precision
 from training.models import weights as checkpoint
-from training.models.build import assemble, default_device
-from training.models.mgdm.config import MgdmConfig
-from training.models.mgdm.model import Mgdm
+from training.models.build import assemble, default_device, restore
+from training.models.method import Method
 
 CONTEXT_TEXTS = 4096
 """Most texts that the discriminator may see together; a corpus of more needs the context `self`."""
@@ -50,12 +48,11 @@ def reembed(
     progress: Callable[[int, int], None] | None = None,
     device: str | None = None,
 ) -> tuple[list[Outcome], Outcome]:
-    """Embed videos and texts with a trained MGDM.
+    """Embed videos and texts with a trained method.
 
-    A video is what the loss compares with its negatives (eq. 4): its frames after the video
-    representer, attended to under its own class's prompt (eq. 15-16); unit length, as everywhere,
-    which changes no order of texts. A text is what the discriminator makes of it in the run's
-    inference context, within its own list.
+    A video is what the loss compares with its negatives (`Method.embed_videos`), under its class's
+    prompt; unit length, as everywhere, which changes no order of texts. A text is what it is
+    compared with (`Method.embed_texts`), within its own list.
 
     Args:
         store: where to publish.
@@ -73,15 +70,8 @@ def reembed(
             text it is compared with (model.guide=own), or a corpus too long for its context.
     """
     saved, config = load_run(run, inputs)
-    if not isinstance(config.model, MgdmConfig):
-        raise ValueError(  # noqa: TRY004
-            f"{run.ref} is of {config.model.name}; negatives can be mined with runs of mgdm"
-        )
-    if config.model.guide == "own":
-        raise ValueError(
-            f"{run.ref} has model.guide=own: its video embedding is another one for each text; "
-            "mine with a run of model.guide=positive"
-        )
+    if why := config.model.why_not_mined:
+        raise ValueError(f"negatives cannot be mined with {run.ref}: {why}")
     identity = clip_identity(inputs.texts) | {"run": run.manifest.content_hash}
     target = torch.device(device) if device else default_device()
     load = _Loader(inputs, config, saved, target)
@@ -106,14 +96,15 @@ class _Loader:
         cached = config.data.features == "cached"
         assert inputs.frames is not None or not cached
         self.cached = CachedClips(inputs.frames) if cached and inputs.frames else None
-        self._model: Mgdm | None = None
+        self._model: Method | None = None
 
-    def model(self) -> Mgdm:
+    def model(self) -> Method:
         """In evaluation mode."""
         if self._model is None:
-            model, self.source = assemble(self.inputs, self.config, self.cached, self.device)
-            assert isinstance(model, Mgdm)
-            checkpoint.restore(model, self.saved.tensors, set(model.trained_state()))
+            classes = read_class_list(self.inputs, self.config)
+            given = (self.config, classes, self.cached, self.device)
+            model, self.source = assemble(self.inputs, *given)
+            restore(model, self.saved)
             self._model = model.eval()
         return self._model
 
@@ -175,31 +166,11 @@ def _videos(
 
 
 @torch.no_grad()
-def _embed(model: Mgdm, clips: torch.Tensor, guides_BD: torch.Tensor) -> npt.NDArray[np.float32]:
+def _embed(model: Method, clips: torch.Tensor, guides_BD: torch.Tensor) -> npt.NDArray[np.float32]:
     """(B, D) video embeddings, not normalised."""
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-        frames_BTD = model.represent(model.features(clips))
-    videos_BD = guided_videos(model, full_precision(frames_BTD), full_precision(guides_BD))
-    return np.asarray(videos_BD.cpu().numpy())
-
-
-def guided_videos(head: Mgdm, frames_BTD: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
-    """(B, D): each video under the guidance of one text (eq. 15-16), or its mean frame without.
-
-    Args:
-        head: the model, for its settings.
-        frames_BTD: after the video representer.
-        guides_BD: CLIP features of the guiding texts.
-    """
-    att = head.config.att
-    if head.config.no_video_representer or att.normalize:
-        frames_BTD = F.normalize(frames_BTD, dim=-1)
-    if head.config.no_video_representer:
-        return frames_BTD.mean(dim=1)
-    if att.normalize:
-        guides_BD = F.normalize(guides_BD, dim=-1)
-    logits_BT = torch.einsum("btd,bd->bt", frames_BTD, guides_BD) / att.temperature
-    return torch.einsum("bt,btd->bd", logits_BT.softmax(dim=1), frames_BTD)
+        videos_BD = model.embed_videos(clips, guides_BD)
+    return np.asarray(videos_BD.float().cpu().numpy())
 
 
 def _texts(
@@ -207,7 +178,7 @@ def _texts(
     run: Artifact,
     source: Artifact,
     identity: dict[str, str],
-    model: MgdmConfig,
+    model: MethodConfig,
     load: _Loader,
 ) -> Outcome:
     made_from: dict[str, InputRef] = dict(inputs_of(texts=source, run=run))
@@ -221,15 +192,14 @@ def _texts(
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    if model.no_discriminator or model.inference_context == "self":
-        parts = source.parts()
-    else:
-        parts = iter([source.read()])
-    head, count = load.model(), 0
+    together = model.texts_see_each_other
+    parts = iter([source.read()]) if together else source.parts()
+    embedder, count = load.model(), 0
     with closing(store.draft(provenance)) as draft:
         for number, part in enumerate(parts):
             table = part.filter(pc.not_equal(part["source"], "description"))
-            features_KD = _discriminated(head, text_features(table).to(load.device), source, run)
+            features_KD = text_features(table).to(load.device)
+            features_KD = _embedded(embedder, features_KD, together, source, run)
             norms_K = features_KD.norm(dim=-1)
             column = table.schema.get_field_index("feature_norm")
             table = table.drop_columns("embedding").set_column(
@@ -238,22 +208,23 @@ def _texts(
             units_KD = (features_KD / norms_K[:, None]).cpu().numpy()
             draft.write(append_tensor(table, "embedding", units_KD), number)
             count += table.num_rows
-        scale = float(head.logit_scale.detach().exp())
+        scale = float(embedder.get_parameter("logit_scale").detach().exp())
         artifact = draft.publish({"texts": count, "logit_scale": scale})
     return Outcome(artifact, made=True, work={"texts_encoded": count})
 
 
 @torch.no_grad()
-def _discriminated(
-    head: Mgdm, features_KD: torch.Tensor, source: Artifact, run: Artifact
+def _embedded(
+    model: Method, features_KD: torch.Tensor, together: bool, source: Artifact, run: Artifact
 ) -> torch.Tensor:
     """(K, D) texts as the run compares them at test, not normalised."""
-    if head.discriminator is None or head.config.inference_context == "self":
+    if not together:
         passes = torch.split(features_KD, TEXTS_PER_PASS)
-        return torch.cat([head.class_texts(each).embeddings_KD for each in passes])
+        return torch.cat([model.embed_texts(each) for each in passes])
     if len(features_KD) > CONTEXT_TEXTS:
         raise ValueError(
-            f"{source.ref} has {len(features_KD)} texts, and the discriminator of {run.ref} sees "
-            f"at most {CONTEXT_TEXTS} together; mine with a run of model.inference_context=self"
+            f"{source.ref} has {len(features_KD)} texts, of which {run.ref} sees at most "
+            f"{CONTEXT_TEXTS} together; mine with a run that sees each alone, such as one of "
+            "model.inference_context=self"
         )
-    return head.class_texts(features_KD).embeddings_KD
+    return model.embed_texts(features_KD)

@@ -16,15 +16,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from artifacts.artifact import Artifact
+from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
+from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
+from training.data.roles import ROLES
+from training.distributed.group import started_by_torchrun
+from training.evaluation import evaluate as evaluation
+from training.loop import trainer
 
 SPEC, PROGRESS, FAILURE, LOG = "spec.json", "progress.json", "failure.txt", "log.txt"
 """Files in the directory that a job and its processes share."""
@@ -40,9 +47,8 @@ class InputRefs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    artifacts: dict[str, str]
-    """Ref by field of `TrainInputs`."""
-    corpora: tuple[str, ...]
+    artifacts: dict[str, tuple[str, ...]]
+    """Refs by role."""
     clip: dict[str, str] | None
     root: Path | None
 
@@ -51,11 +57,9 @@ class InputRefs(BaseModel):
         """What names the inputs."""
         return cls(
             artifacts={
-                name: full_ref(value)
-                for name, value in vars(inputs).items()
-                if isinstance(value, Artifact)
+                role.name: tuple(str(artifact.ref) for artifact in inputs.of(role))
+                for role in ROLES.values()
             },
-            corpora=tuple(full_ref(corpus) for corpus in inputs.corpora),
             clip=inputs.clip.model_dump() if inputs.clip else None,
             root=inputs.root,
         )
@@ -67,12 +71,11 @@ class InputRefs(BaseModel):
             from knowledge.clip.weights import ClipSpec
 
             clip = ClipSpec(**self.clip)
-        return TrainInputs(
-            **{name: store.get(ref) for name, ref in self.artifacts.items()},
-            corpora=tuple(store.get(ref) for ref in self.corpora),
-            clip=clip,
-            root=self.root,
-        )
+        found: dict[str, Any] = {}
+        for name, refs in self.artifacts.items():
+            artifacts = tuple(store.get(ref) for ref in refs)
+            found[name] = artifacts if ROLES[name].many else next(iter(artifacts), None)
+        return TrainInputs(**found, clip=clip, root=self.root)
 
 
 class LaunchSpec(BaseModel):
@@ -82,7 +85,8 @@ class LaunchSpec(BaseModel):
 
     store: str
     inputs: InputRefs
-    name: str
+    name: str | None
+    """Of what is made; None: the run's and the split's."""
     runtime: RuntimeConfig
     config: RunConfig | None = None
     """For training."""
@@ -92,56 +96,66 @@ class LaunchSpec(BaseModel):
     views: str | None = None
 
 
-def full_ref(artifact: Artifact) -> str:
-    """The ref of exactly this artifact."""
-    return str(artifact.ref)
-
-
-def train_together(
+def train(
     store: Store,
     inputs: TrainInputs,
     config: RunConfig,
     name: str,
-    progress: Progress | None,
-    runtime: RuntimeConfig,
-) -> None:
-    """`trainer.train` on `runtime.processes` processes.
+    progress: Progress | None = None,
+    runtime: RuntimeConfig | None = None,
+) -> Outcome:
+    """`training.loop.trainer.train`, on as many processes as `runtime` says.
 
     Raises:
-        ValueError: as for `trainer.train`, or a process died.
+        ValueError: as there, or a process died.
     """
+    runtime = runtime or RuntimeConfig()
+    if runtime.processes == 1 or started_by_torchrun():
+        return trainer.train(store, inputs, config, name, progress, runtime)
+    check_inputs(inputs, config)
+    origin = trainer.provenance(inputs, config, name)
+    if found := store.find(origin):
+        return Outcome(found, made=False)
     refs = InputRefs.of(inputs)
-    run(
-        LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config),
-        progress,
-    )
+    spec = LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config)
+    run(spec, progress)
+    return Outcome(store.get(origin.ref), made=True)
 
 
-def evaluate_together(
+def evaluate(
     store: Store,
     trained: Artifact,
     inputs: TrainInputs,
     split: str,
-    name: str,
-    progress: Progress | None,
-    runtime: RuntimeConfig,
-    views: str | None,
-) -> None:
-    """`evaluation.evaluate` on `runtime.processes` processes.
+    name: str | None = None,
+    progress: Progress | None = None,
+    runtime: RuntimeConfig | None = None,
+    views: str | None = None,
+) -> tuple[Outcome, Outcome]:
+    """`training.evaluation.evaluate.evaluate`, on as many processes as `runtime` says.
 
     Raises:
-        ValueError: as for `evaluation.evaluate`, or a process died.
+        ValueError: as there, or a process died.
     """
-    spec = LaunchSpec(
-        store=_url(store),
-        inputs=InputRefs.of(inputs),
-        name=name,
-        runtime=runtime,
-        run=full_ref(trained),
-        split=split,
-        views=views,
-    )
-    run(spec, progress)
+    runtime = runtime or RuntimeConfig()
+    given = (store, trained, inputs, split, name)
+    if runtime.processes > 1 and not started_by_torchrun():
+        alone = runtime.model_copy(update={"processes": 1})
+        if not evaluation.is_scored(*given, views):
+            spec = LaunchSpec(
+                store=_url(store),
+                inputs=InputRefs.of(inputs),
+                name=name,
+                runtime=runtime,
+                run=str(trained.ref),
+                split=split,
+                views=views,
+            )
+            run(spec, progress)
+            predictions, metrics = evaluation.evaluate(*given, None, alone, views)
+            return replace(predictions, made=True), metrics
+        runtime = alone
+    return evaluation.evaluate(*given, progress, runtime, views)
 
 
 def run(spec: LaunchSpec, progress: Progress | None = None) -> None:

@@ -49,6 +49,7 @@ def work(spec: LaunchSpec, directory: Path) -> None:
     with joined(spec.runtime.device) as device:
         runtime = spec.runtime.model_copy(update={"device": str(device)})
         if spec.config is not None:
+            assert spec.name is not None
             train(store, inputs, spec.config, spec.name, progress, runtime)
         else:
             assert spec.run is not None

@@ -54,6 +54,26 @@ def soft_contrastive(
     return divergence_R.masked_fill(empty_R, 0).sum() / (~empty_R).sum().clamp(min=1)
 
 
+def symmetric_contrastive(
+    logits_RK: torch.Tensor,
+    positives_RK: torch.Tensor,
+    target: Literal["exact", "softmax10"] = "exact",
+    empty: Literal["mask", "uniform"] = "mask",
+) -> dict[str, torch.Tensor]:
+    """`soft_contrastive` of videos (rows) with texts (columns) and of texts with videos.
+
+    Returns:
+        `video_to_text`, `text_to_video` and their mean `loss`.
+    """
+    video_to_text = soft_contrastive(logits_RK, positives_RK, target, empty)
+    text_to_video = soft_contrastive(logits_RK.T, positives_RK.T, target, empty)
+    return {
+        "loss": (video_to_text + text_to_video) / 2,
+        "video_to_text": video_to_text,
+        "text_to_video": text_to_video,
+    }
+
+
 def full_precision(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in float32, or as it is where it is float32 or float64."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

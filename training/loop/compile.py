@@ -8,10 +8,10 @@ import torch
 
 from training.data.batch import Batch
 from training.loop.step import Encode
-from training.models.method import Encoded, Method
+from training.models.method import Encoded, TrainedMethod
 
 
-def compiled(method: Method) -> Encode:
+def compiled(method: TrainedMethod) -> Encode:
     """`method.encode`, compiled at its first call.
 
     Raises:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from training.config.optim import OptimConfig
-from training.models.method import Method
+from training.config.run import RunConfig
+from training.models.method import Method, TrainedMethod
 
 
-def checked_groups(method: Method) -> dict[str, list[nn.Parameter]]:
+def checked_groups(method: TrainedMethod) -> dict[str, list[nn.Parameter]]:
     """The method's parameter groups, which must hold every trained parameter exactly once.
 
     Raises:
@@ -30,25 +30,25 @@ def checked_groups(method: Method) -> dict[str, list[nn.Parameter]]:
     return groups
 
 
-def make_optimizer(method: Method, config: OptimConfig) -> torch.optim.Optimizer:
+def make_optimizer(method: TrainedMethod, config: RunConfig) -> torch.optim.Optimizer:
     """Adam or AdamW with one group per origin of the parameters, weight decay on all of them.
 
     Raises:
         ValueError: nothing is left to train.
     """
-    ratio = {"new": 1.0, "clip": config.clip_lr_ratio}
-    groups = [
-        {"params": params, "lr": config.lr * ratio[name], "peak_lr": config.lr * ratio[name]}
-        for name, params in checked_groups(method).items()
-        if params
-    ]
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    optim, lr_ratios = config.optim, config.model.lr_ratios(config.optim)
+    groups = []
+    for name, params in checked_groups(method).items():
+        if params:
+            peak_lr = optim.lr * lr_ratios[name]
+            groups.append({"params": params, "lr": peak_lr, "peak_lr": peak_lr})
+    kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.Adam
     return kind(
         groups,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
+        lr=optim.lr,
+        betas=optim.betas,
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
         fused=True,  # one pass over the parameters: a third of the time, on a CPU too
     )
 

@@ -12,8 +12,7 @@ import torch
 
 from training.loop.optimizer import WeightAverage, trained_parameters
 from training.loop.resume import Saved
-from training.models import weights as checkpoint
-from training.models.method import Method
+from training.models.method import TrainedMethod
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +25,28 @@ class Best:
     """On the CPU."""
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a finished run publishes."""
+
+    rows: list[dict[str, Any]]
+    """Of `training_run`."""
+    tensors: dict[str, torch.Tensor]
+    """The weights."""
+    dim: int
+    """Width of CLIP's features."""
+    report: dict[str, Any]
+    work: dict[str, int]
+    """What it took, such as `epochs`."""
+    from_start: frozenset[str] = frozenset()
+    """Weights that began as those of another run."""
+
+
 @dataclass
 class TrainState:
     """Everything that changes while training."""
 
-    method: Method
+    method: TrainedMethod
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None = None
     step: int = 0
@@ -80,7 +96,7 @@ class TrainState:
         for name, tensor in saved.tensors.items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = tensor
-        checkpoint.restore(self.method, parts["weights"], set(self.method.trained_state()))
+        self.method.restore(parts["weights"])
         state = self.optimizer.state_dict()
         state["state"] = {
             i: each

@@ -18,8 +18,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from torch import nn
 from training.data.batch import Batch
 from training.distributed.group import Group
 from training.layers.losses import full_precision
-from training.models.method import Encoded, Method
+from training.models.method import Encoded, TrainedMethod
 
 Encode = Callable[[Batch], Encoded]
 _LOSS = 2**31
@@ -56,7 +55,7 @@ class StepSeed:
 
 
 def backward(
-    method: Method,
+    method: TrainedMethod,
     batch: Batch | None,
     draws: StepSeed,
     parameters: Sequence[nn.Parameter],
@@ -176,12 +175,4 @@ def split(batch: Batch, size: int | None) -> list[Batch]:
     total = len(batch.video_ids)
     if size is None or size >= total:
         return [batch]
-    parts = []
-    for start in range(0, total, size):
-        part: dict[str, Any] = {
-            name: value[start : start + size]
-            for name, value in vars(batch).items()
-            if isinstance(value, torch.Tensor | tuple)
-        }
-        parts.append(replace(batch, **part))
-    return parts
+    return [batch.part(start, start + size) for start in range(0, total, size)]

@@ -1,22 +1,14 @@
-"""The training loop, from artifacts to a published `training_run`. It knows no model.
+"""Training, from artifacts to a published `training_run`. It knows no model.
 
-Weights stay float32; on CUDA the model runs under bfloat16 autocast while similarities and losses
-keep full precision. What changes while training is in `training.loop.state`, what a step does in
-`training.loop.step`.
-
-Legend: B clips.
+A run is trained by gradient steps (`training.loop.epochs`) or fitted in one pass
+(`training.loop.fit`), as its method says.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -28,54 +20,18 @@ from artifacts.provenance import Provenance
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
-from training.data.batch import Batch, make_batch
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
-from training.data.order import EpochSeed, chunks, epoch_order
-from training.data.run_data import TrainData, read_data
-from training.data.sources import ClipSource
-from training.data.video_set import check_share
-from training.distributed.group import Group, current_group, started_by_torchrun
-from training.evaluation.scoring import validate
-from training.loop.optimizer import (
-    WeightAverage,
-    apply_gradients,
-    make_optimizer,
-    trained_parameters,
-)
+from training.distributed.group import current_group
+from training.loop.epochs import begin, train_by_steps
+from training.loop.fit import FitRun, begin_fit, fit
 from training.loop.resume import RunCheckpoints
-from training.loop.schedule import learning_rate_factor
-from training.loop.state import Best, TrainState
-from training.loop.step import Encode, StepSeed, backward
-from training.loop.tensorboard import Writer
-from training.models import weights as checkpoint
-from training.models.build import assemble, default_device
-
-logger = logging.getLogger(__name__)
+from training.loop.state import Trained
+from training.models import weights
+from training.models.build import default_device
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in total."""
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run under way: what it reads, how it is carried out, and its state, which alone changes."""
-
-    config: RunConfig
-    data: TrainData
-    source: ClipSource
-    state: TrainState
-    group: Group
-    encode: Encode | None = None
-    """Stands in for the method's own; compiled."""
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    progress: Progress | None = None
-    curves: Writer = field(default_factory=lambda: Writer(None))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch, the last one possibly smaller."""
-        return math.ceil(len(self.data.videos) / self.config.optim.batch_size)
 
 
 def train(
@@ -106,291 +62,40 @@ def train(
     """
     runtime = runtime or RuntimeConfig()
     check_inputs(inputs, config)
-    provenance = Provenance(
+    origin = provenance(inputs, config, name)
+    if found := store.find(origin):
+        return Outcome(found, made=False)
+    group = current_group(torch.device(runtime.device) if runtime.device else default_device())
+    given = (inputs, config, group, runtime, progress if group.is_first else None)
+    run = begin_fit(*given) if config.model.is_fitted else begin(*given)
+    with contextlib.ExitStack() as stack:
+        draft = None
+        if group.is_first:
+            draft = stack.enter_context(contextlib.closing(store.draft(origin)))
+        directory = Path(group.broadcast_object(str(draft.directory) if draft else None))
+        checkpoints = RunCheckpoints(directory, origin.key, runtime.keep_checkpoints)
+        made = fit(run) if isinstance(run, FitRun) else train_by_steps(run, checkpoints)
+        if draft is not None:
+            _publish(draft, made, config, clip_identity(inputs.texts))
+        group.barrier()
+        return Outcome(store.get(origin.ref), made=True, work=made.work)
+
+
+def provenance(inputs: TrainInputs, config: RunConfig, name: str) -> Provenance:
+    """What decides a run."""
+    return Provenance(
         kind="training_run",
         name=name,
         config=config.model_dump(mode="json"),
         inputs=inputs.used(config),
     )
-    if found := store.find(provenance):
-        return Outcome(found, made=False)
-    if runtime.processes > 1 and not started_by_torchrun():
-        from training.launch.launch import train_together
-
-        train_together(store, inputs, config, name, progress, runtime)
-        return Outcome(store.get(provenance.ref), made=True)
-    group = current_group(torch.device(runtime.device) if runtime.device else default_device())
-    run = _begin(inputs, config, group, runtime, progress if group.is_first else None)
-    with contextlib.ExitStack() as stack:
-        stack.callback(run.curves.close)
-        draft = None
-        if group.is_first:
-            draft = stack.enter_context(contextlib.closing(store.draft(provenance)))
-        directory = Path(group.broadcast_object(str(draft.directory) if draft else None))
-        checkpoints = RunCheckpoints(directory, provenance.key, runtime.keep_checkpoints)
-        resume(run, checkpoints)
-        work = _train(run, checkpoints)
-        if draft is not None:
-            _publish(run, draft, clip_identity(inputs.texts))
-        group.barrier()
-        return Outcome(store.get(provenance.ref), made=True, work=work)
 
 
-def _begin(
-    inputs: TrainInputs,
-    config: RunConfig,
-    group: Group,
-    runtime: RuntimeConfig,
-    progress: Progress | None,
-) -> Run:
-    """The run before its first step."""
-    data = read_data(inputs, config)
-    method, source = assemble(
-        inputs, _seen_once(config), data.cached, group.device, runtime.workers
-    )
-    group.broadcast(list(method.state_dict().values()))
-    average = WeightAverage(method, config.optim.ema) if config.optim.ema else None
-    state = TrainState(method, make_optimizer(method, config.optim), average)
-    encode = None
-    if runtime.compile:
-        from training.loop.compile import compiled
-
-        encode = compiled(method)
-    curves = Writer(runtime.tensorboard if group.is_first else None)
-    return Run(config, data, source, state, group, encode, runtime, progress, curves)
-
-
-def _seen_once(config: RunConfig) -> RunConfig:
-    """The config for validation, which sees one view of a video."""
-    return config.model_copy(update={"eval": config.eval.model_copy(update={"views": "1x1"})})
-
-
-def resume(run: Run, checkpoints: RunCheckpoints) -> None:
-    """Go to where the last checkpoint left the run, if there is one.
-
-    Raises:
-        ValueError: it belongs to another run.
-    """
-    step = run.group.broadcast_object(checkpoints.latest() if run.group.is_first else None)
-    for damage in checkpoints.damaged:
-        logger.warning("a checkpoint could not be used: %s", damage)
-    if step is not None:
-        run.state.restore(checkpoints.read(step))
-        run.source.unreadable.update(run.state.unreadable)
-        logger.info("going on from step %d", step)
-
-
-def _train(run: Run, checkpoints: RunCheckpoints) -> dict[str, int]:
-    """Train what is left; gives the work that took. The report is kept in the state."""
-    state, started = run.state, time.monotonic()
-    first_epoch, first_step = state.epoch, state.step
-    while state.epoch < run.config.optim.epochs and not _is_stale(run):
-        train_epoch(run, checkpoints)
-    state.report = _report(run) | {
-        "resumed_from_step": first_step,
-        "damaged_checkpoints": len(checkpoints.damaged),
-        "duration_s": time.monotonic() - started,
-    }
-    return {
-        "epochs": state.epoch - first_epoch,
-        "steps": state.step - first_step,
-        "videos_decoded": sum(run.group.all_counts(run.source.num_decoded)),
-    }
-
-
-def _publish(run: Run, draft: Draft, clip: dict[str, str]) -> None:
+def _publish(draft: Draft, made: Trained, config: RunConfig, clip: dict[str, str]) -> None:
     """The run's rows, weights and report; its checkpoints go once they are in the store."""
-    state = run.state
-    facts = {
-        "config": run.config.model_dump(mode="json"),
-        "clip": clip,
-        "dim": int(run.data.classes.prompts_KD.shape[1]),
-    }
-    draft.write(pa.Table.from_pylist(state.rows, schema=schema_of("training_run").arrow()))
-    draft.write_file(checkpoint.FILE, checkpoint.save(state.published(), facts))
-    draft.publish(state.report)
-
-
-def train_epoch(run: Run, checkpoints: RunCheckpoints | None = None) -> None:
-    """What is left of a pass over the training videos, and validation where it is due.
-
-    Raises:
-        ValueError: the loss is not finite.
-    """
-    state, config = run.state, run.config
-    started, waited = time.monotonic(), 0.0
-    batches = _batches(run, state.epoch + 1, state.batch)
-    while True:
-        asked = time.monotonic()
-        batch = next(batches, _END)
-        waited += time.monotonic() - asked
-        if batch is _END:
-            break
-        assert isinstance(batch, Batch | None)
-        train_step(run, batch)
-        state.batch += 1
-        if checkpoints is not None:
-            _save_where_due(run, checkpoints)
-    _check_readable(run)
-    mean = float(state.loss_sum) / state.clips if state.clips else math.nan
-    if not math.isfinite(mean):
-        raise ValueError(
-            f"the training loss is {mean} in epoch {state.epoch + 1}; "
-            f"lower optim.lr={config.optim.lr:g}"
-        )
-    state.epoch += 1
-    state.batch, state.loss_sum, state.clips = 0, 0.0, 0
-    row = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "loss": mean,
-        "learning_rate": state.optimizer.param_groups[0]["peak_lr"]
-        * learning_rate_factor(max(state.step - 1, 0), run.steps_per_epoch, config.optim),
-    }
-    state.rows.append(row | _validate(run))
-    state.epoch_s.append(time.monotonic() - started)
-    state.wait_s.append(waited)
-    run.curves.show(state.step, {"epoch loss": mean, **_measured(state.rows[-1])})
-    logger.info("epoch %d of %d: loss %.4f", state.epoch, config.optim.epochs, mean)
-
-
-def train_step(run: Run, batch: Batch | None) -> torch.Tensor | None:
-    """One optimiser step; gives the loss before it, None where no process has a clip.
-
-    Args:
-        run: is changed.
-        batch: this process's part of the batch; None: nothing.
-    """
-    state, config = run.state, run.config.optim
-    parameters = trained_parameters(state.optimizer)
-    losses, num_clips = backward(
-        state.method,
-        batch.to(run.group.device) if batch else None,
-        StepSeed(run.config.seed, state.step),
-        parameters,
-        group=run.group,
-        micro_batch=config.micro_batch,
-        encode=run.encode,
-    )
-    if not num_clips:
-        return None
-    factor = learning_rate_factor(state.step, run.steps_per_epoch, config)
-    norm = apply_gradients(state.optimizer, factor, config.max_norm)
-    state.method.after_step()
-    if state.average:
-        state.average.update(state.method)
-    state.step += 1
-    state.loss_sum = state.loss_sum + losses["loss"].double() * num_clips
-    state.clips += num_clips
-    if run.curves.writer is not None:
-        shown = {name: float(loss) for name, loss in losses.items()}
-        shown["gradient norm"] = math.nan if norm is None else float(norm)
-        run.curves.show(state.step, {k: v for k, v in shown.items() if math.isfinite(v)})
-    if run.progress:
-        run.progress(state.step, run.steps_per_epoch * config.epochs)
-    return losses["loss"]
-
-
-def _check_readable(run: Run) -> None:
-    """Let every process know all unreadable videos, and refuse to go on with too many.
-
-    Raises:
-        ValueError: more of the training videos are unusable than the config allows.
-    """
-    videos, known = run.data.videos, run.source.unreadable
-    for said in run.group.all_gather_object(known):
-        known.update(said)
-    unusable = videos.skipped.total() + len(known.keys() & set(videos.video_ids))
-    check_share(unusable, videos.num_listed, run.config, f"split {videos.split!r}")
-
-
-_END = object()
-
-
-def _batches(run: Run, epoch: int, done: int) -> Iterator[Batch | None]:
-    """This process's part of each batch of an epoch behind the first `done`; None: no clip of it.
-
-    All processes give equally many, whatever videos each finds unreadable.
-    """
-    config, data = run.config, run.data
-    order = epoch_order(len(data.videos), config.seed, epoch)
-    wholes = list(chunks(order, config.optim.batch_size))[done:]
-    parts = [run.group.part(whole) for whole in wholes]
-    draw = EpochSeed(config.seed, epoch)
-    stream = run.source.stream(data.videos, (part for part in parts if len(part)), draw)
-    ahead = None
-    for part in parts:
-        if len(part) and ahead is None:
-            ahead = next(stream, None)
-        if ahead is None or ahead[0][0] not in part:
-            yield None
-            continue
-        (index_B, clips), ahead = ahead, None
-        yield make_batch(data.videos, index_B, clips, data.negatives, draw)
-
-
-def _save_where_due(run: Run, checkpoints: RunCheckpoints) -> None:
-    state, runtime = run.state, run.runtime
-    if not run.group.is_first:
-        return
-    every = runtime.checkpoint_every_steps
-    by_steps = every is not None and state.step % every == 0
-    if by_steps or time.monotonic() - checkpoints.saved_at >= runtime.checkpoint_every_s:
-        state.unreadable = dict(run.source.unreadable)
-        checkpoints.save(state.step, state.saved())
-
-
-def _validate(run: Run) -> dict[str, float | None]:
-    """Columns of the epoch's row, and the best epoch so far."""
-    state, config, val = run.state, run.config, run.data.val
-    found: dict[str, float | None] = {"val_top1": None, "val_map": None}
-    last = state.epoch == config.optim.epochs
-    if val is None or (state.epoch % config.eval.every and not last):
-        return found
-    averaged = state.average.in_place(state.method) if state.average else contextlib.nullcontext()
-    with averaged:
-        state.method.eval()
-        given = (state.method, run.source, val, run.data.classes, _seen_once(config), run.group)
-        metric, value = validate(*given)
-        state.method.train()
-        if config.eval.select:
-            if state.best is None or value > state.best.value:
-                weights = state.method.trained_state()
-                kept = {name: each.detach().cpu().clone() for name, each in weights.items()}
-                state.best, state.stale = Best(state.epoch, value, kept), 0
-            else:
-                state.stale += 1
-    return found | {f"val_{metric}": value}
-
-
-def _is_stale(run: Run) -> bool:
-    patience = run.config.eval.patience
-    return patience is not None and run.state.stale >= patience
-
-
-def _measured(row: dict[str, Any]) -> dict[str, float | None]:
-    return {name: row[name] for name in ("val_top1", "val_map", "learning_rate")}
-
-
-def _report(run: Run) -> dict[str, Any]:
-    state, data = run.state, run.data
-    weights = "mean" if state.average else "last"
-    if state.best is not None:
-        weights = f"{'mean' if state.average else 'weights'} of epoch {state.best.epoch}"
-    said = run.group.all_gather_object(run.source.unreadable)
-    return {
-        **{name: state.rows[-1][name] for name in ("loss", "val_top1", "val_map")},
-        "weights": weights,
-        "videos": len(data.videos),
-        "videos_skipped": dict(data.videos.skipped),
-        "videos_unreadable": {video: why for each in said for video, why in each.items()},
-        "videos_short_of_negatives": data.negatives.num_short,
-        "trained_parameters": {
-            name: sum(p.numel() for p in params)
-            for name, params in state.method.parameter_groups().items()
-        },
-        "device": str(run.group.device),
-        "processes": run.group.size,
-        "epoch_s": state.epoch_s,
-        "wait_s": state.wait_s,
-    }
+    facts = {"config": config.model_dump(mode="json"), "clip": clip, "dim": made.dim}
+    if made.from_start:
+        facts["from_start"] = sorted(made.from_start)
+    draft.write(pa.Table.from_pylist(made.rows, schema=schema_of("training_run").arrow()))
+    draft.write_file(weights.FILE, weights.save(made.tensors, facts))
+    draft.publish(made.report)

@@ -5,21 +5,20 @@ Legend: B videos, T frames, D embedding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from training.config.run import RunConfig
-from training.data.class_list import ClassList, read_class_list
+from training.data.class_list import ClassList
 from training.data.inputs import TrainInputs, clip_logit_scale, needs_clip
+from training.data.run_data import TrainData
+from training.data.run_data import read_data as read_joined
 from training.data.sources import CachedClips, ClipSource
-from training.models.actionclip.config import ActionClipConfig
-from training.models.actionclip.model import ActionClip
-from training.models.method import Method
-from training.models.mgdm.config import MgdmConfig
-from training.models.mgdm.model import MAX_LOGIT_SCALE, Mgdm
+from training.models import weights
+from training.models.method import Method, Parts
+from training.models.registry import method_of
 
 if TYPE_CHECKING:
     from knowledge.clip.weights import ClipSpec
@@ -32,9 +31,19 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def read_data(inputs: TrainInputs, config: RunConfig) -> TrainData:
+    """What a run reads, with all that its method joins to the training videos.
+
+    Raises:
+        ValueError: the inputs are to blame.
+    """
+    return read_joined(inputs, config, method_of(config.model).joined)
+
+
 def assemble(
     inputs: TrainInputs,
     config: RunConfig,
+    classes: ClassList,
     cached: CachedClips | None,
     device: torch.device,
     workers: int = 0,
@@ -44,6 +53,7 @@ def assemble(
     Args:
         inputs: must have passed `check_inputs`.
         config: of the run.
+        classes: those of the inputs.
         cached: the frame embeddings; None: clips come from videos.
         device: where the model goes.
         workers: processes that decode videos; 0: threads of this one.
@@ -67,24 +77,41 @@ def assemble(
         from training.data.clips import VideoClips
 
         assert inputs.root is not None
-        assert towers.vision is not None
-        source = VideoClips(inputs.root, config, towers.vision.image_size, workers)
-        dim = towers.vision.dim
-    takes_classes = isinstance(config.model, ActionClipConfig)
-    classes = read_class_list(inputs, config) if takes_classes else None
-    method = build(config, dim, towers, classes)
-    if config.model.logit_scale.init == "clip":
-        with torch.no_grad():
-            start = min(math.log(clip_logit_scale(inputs.texts)), MAX_LOGIT_SCALE)
-            method.get_parameter("logit_scale").fill_(start)
+        assert towers.image is not None
+        source = VideoClips(inputs.root, config, towers.image.image_size, workers)
+        dim = towers.image.dim
+    method = build(config, dim, classes, towers)
+    method.start_from_clip(lambda: clip_logit_scale(inputs.texts))
     return method.to(device), source
+
+
+def load_start(method: Method, inputs: TrainInputs) -> None:
+    """Take over the weights of the run that this one starts from, if there is one.
+
+    Raises:
+        ValueError: it is of another model.
+        CorruptArtifactError: its checkpoint is damaged.
+    """
+    if inputs.start is not None:
+        saved = weights.load(inputs.start.read_file(weights.FILE), str(inputs.start.ref))
+        method.start_from(saved.tensors, str(inputs.start.ref))
+
+
+def restore(method: Method, saved: weights.Checkpoint) -> None:
+    """Load a run's weights, among them those that it took over from another run.
+
+    Raises:
+        ValueError: they are of another model.
+    """
+    method.from_start = frozenset(saved.facts.get("from_start", ()))
+    method.restore(saved.tensors)
 
 
 @dataclass(frozen=True, eq=False)
 class Towers:
     """The parts of CLIP that a run's model runs itself."""
 
-    vision: ImageTower | None = None
+    image: ImageTower | None = None
     text: TextTower | None = None
 
 
@@ -99,39 +126,32 @@ def load_towers(spec: ClipSpec, config: RunConfig) -> Towers:
     from training.backbone.initial_weights import restart
     from training.backbone.text_tower import TextTower
 
-    clip, model = load_clip(spec), config.model
+    clip, wanted = load_clip(spec), config.model.towers(config.data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        if not isinstance(model, ActionClipConfig):
-            return Towers(ImageTower(clip, config.vision, config.data.normalize))
-        restart(clip, model.init)
-        vision = None
-        if config.data.features == "videos":
-            joint_frames = config.data.num_frames if model.video.pre == "joint" else 0
-            shift = model.video.within == "shift"
-            vision = ImageTower(clip, config.vision, config.data.normalize, joint_frames, shift)
-        return Towers(vision, TextTower(clip) if model.text.trainable else None)
+        restart(clip, wanted.init)
+        image = None
+        if wanted.image:
+            frames = config.data.num_frames if wanted.time == "joint" else 0
+            shift = wanted.time == "shift"
+            image = ImageTower(clip, config.vision, config.data.normalize, frames, shift)
+        return Towers(image, TextTower(clip) if wanted.text else None)
 
 
-def build(
-    config: RunConfig, dim: int, towers: Towers | None = None, classes: ClassList | None = None
-) -> Method:
+def build(config: RunConfig, dim: int, classes: ClassList, towers: Towers | None = None) -> Method:
     """The method's model; its initial weights depend on the seed only.
 
     Args:
         config: of the run.
         dim: width D of CLIP's features.
+        classes: what it is trained on.
         towers: what it runs of CLIP; nothing when None.
-        classes: what it is trained on; for actionclip.
 
     Raises:
         ValueError: the config does not fit the embedding width.
     """
     towers = towers or Towers()
-    frames = config.data.num_frames
+    parts = Parts(dim, config.data.num_frames, classes, towers.image, towers.text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        if isinstance(config.model, MgdmConfig):
-            return Mgdm(config.model, dim, frames, towers.vision)
-        assert classes is not None
-        return ActionClip(config.model, dim, frames, classes, towers.vision, towers.text)
+        return method_of(config.model).build(config.model, parts)

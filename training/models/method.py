@@ -1,25 +1,35 @@
-"""What the one training loop needs to know of a model, and what it does not.
+"""What the rest of training needs to know of a model, and what it does not.
 
-A training step has two halves. `Method.encode` turns clips into whatever the loss compares, sample
-by sample, so a batch may be encoded in parts, on several processes. `Method.losses` sees the whole
-batch, wherever its parts were encoded: its in-batch negatives are those of the global batch. The
-loop (`training.loop.step`) gathers the parts and carries the gradients back.
+A training step has two halves. `TrainedMethod.encode` turns clips into whatever the loss compares,
+sample by sample, so a batch may be encoded in parts, on several processes. `TrainedMethod.losses`
+sees the whole batch, wherever its parts were encoded: its in-batch negatives are those of the
+global batch. The loop (`training.loop.step`) gathers the parts and carries the gradients back.
 
-Legend: B videos, K classes.
+Legend: B videos, T frames, K classes, D embedding, S pixels.
 """
 
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 
+from training.data.order import Order, Shuffled
+from training.models import weights
+
 if TYPE_CHECKING:
-    from training.data.batch import Batch
+    from training.backbone.image_tower import ImageTower
+    from training.backbone.text_tower import TextTower
+    from training.config.run import RunConfig
+    from training.data.batch import Batch, Joined
     from training.data.class_list import ClassList
+    from training.data.inputs import TrainInputs
+    from training.data.video_set import VideoSet
 
 Encoded = dict[str, torch.Tensor]
 """Per sample: every entry has a leading dimension B. Entries that need a gradient get one."""
@@ -28,15 +38,186 @@ Classifier = Callable[[torch.Tensor], torch.Tensor]
 """What `Method.features` gives for B clips to class probabilities (B, K) in float32."""
 
 
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a method is built of."""
+
+    dim: int
+    """Width D of CLIP's features."""
+    num_frames: int
+    """Frames T of a clip."""
+    classes: ClassList
+    """What it is trained on, with the texts its config asks for."""
+    tower: ImageTower | None = None
+    """CLIP's image tower, where clips are pictures."""
+    texts: TextTower | None = None
+    """CLIP's text tower, where that is trained."""
+
+
 class Method(nn.Module, abc.ABC):
-    """A model with its loss and its ways of classifying; knows no optimiser and no artifact."""
+    """A model with its ways of classifying; knows no optimiser and no artifact."""
+
+    def __init__(self, tower: ImageTower | None = None, texts: TextTower | None = None) -> None:
+        super().__init__()
+        self.tower = tower
+        self.texts = texts
+        self.from_start: frozenset[str] = frozenset()
+        """Weights taken over from another run, see `start_from`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, config: Any, parts: Parts) -> Self:
+        """The model with initial weights from torch's global generator.
+
+        Args:
+            config: of the method.
+            parts: what it is built of.
+
+        Raises:
+            ValueError: the config does not fit the parts.
+        """
+
+    @classmethod
+    def joined(
+        cls, config: RunConfig, inputs: TrainInputs, videos: VideoSet, classes: ClassList
+    ) -> tuple[Joined, ...]:
+        """What it reads for each training video beyond clip and class, joined by id."""
+        return ()
+
+    @classmethod
+    def order(cls, config: RunConfig, videos: VideoSet) -> Order:
+        """Which videos make up the batches of an epoch."""
+        return Shuffled(len(videos), config.optim.batch_size, config.seed)
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """What all protocols share of B clips, with leading dimension B.
+
+        Where `zero_shot_features` holds, these are frozen CLIP's frame features.
+
+        Args:
+            clips: pictures (B, T, 3, S, S), or cached features (B, T, D).
+
+        Returns:
+            (B, T, D); (B, 1, D) where the image tower sees all frames as one sequence.
+        """
+        return clips if self.tower is None else self.tower(clips)
+
+    @property
+    def zero_shot_features(self) -> bool:
+        """Whether `features` are frozen CLIP's own, so that zero-shot can be scored on them."""
+        moved = any(name.startswith("tower.") for name in self.from_start)
+        return self.tower is None or (self.tower.frozen_clip and not moved)
 
     @abc.abstractmethod
-    def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """What all protocols share of B clips (pictures or cached features); leading dimension B.
+    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
+        """Ways to classify at test by name; texts are encoded here, once.
 
-        Where `zero_shot_features` holds, these are frozen CLIP's frame features (B, T, D).
+        Raises:
+            ValueError: it cannot tell these classes apart.
         """
+
+    @property
+    @abc.abstractmethod
+    def primary(self) -> str:
+        """The protocol of validation during training."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    def clip_modules(self) -> dict[str, nn.Module]:
+        """The parts of CLIP it runs, by the prefix of their weights in open_clip's model."""
+        found: dict[str, nn.Module] = {}
+        if self.tower is not None:
+            found["visual."] = self.tower.visual
+        if self.texts is not None:
+            found[""] = self.texts
+        return found
+
+    def clip_names(self) -> dict[str, str]:
+        """Names of those of its weights that are CLIP's, and what open_clip calls them."""
+        modules = {module: prefix for prefix, module in self.clip_modules().items()}
+        return {
+            f"{path}.{name}": modules[module] + name
+            for path, module in self.named_modules()
+            if module in modules
+            for name in module.state_dict()
+        }
+
+    def start_from_clip(self, factor: Callable[[], float]) -> None:
+        """Take over CLIP's factor on cosines, where the config wants it.
+
+        Args:
+            factor: gives it.
+        """
+
+    def start_from(self, tensors: dict[str, torch.Tensor], where: str) -> None:
+        """Take over the weights of another run, all of which must have a place here.
+
+        Args:
+            tensors: what the run published.
+            where: names the run in errors.
+
+        Raises:
+            ValueError: a weight has no place, or another shape.
+        """
+        state = self.state_dict()
+        for name, tensor in tensors.items():
+            if name not in state or state[name].shape != tensor.shape:
+                has = "is not there" if name not in state else f"is {list(state[name].shape)}"
+                raise ValueError(
+                    f"{where} cannot be the start: its {name} {list(tensor.shape)} {has} in the "
+                    "new model; start from a run of the same method, CLIP and number of frames"
+                )
+        self.load_state_dict(tensors, strict=False)
+        self.from_start = frozenset(tensors)
+
+    def restore(
+        self, tensors: dict[str, torch.Tensor], names: set[str] | frozenset[str] | None = None
+    ) -> None:
+        """Load weights that a run published.
+
+        Args:
+            tensors: the weights.
+            names: those that must be there; all of `trained_state` when None.
+
+        Raises:
+            ValueError: a weight is missing, unknown or of another shape.
+        """
+        weights.restore(self, tensors, set(self.trained_state()) if names is None else set(names))
+
+    def embed_videos(self, clips: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
+        """Videos (B, D) as the loss compares them with negatives, not normalised.
+
+        Only for methods whose config has no `why_not_mined`.
+
+        Args:
+            clips: as for `features`.
+            guides_BD: CLIP features of each video's class.
+        """
+        raise TypeError(f"{type(self).__name__} embeds no videos")
+
+    def embed_texts(self, features_KD: torch.Tensor) -> torch.Tensor:
+        """Texts (K, D) as the loss compares them with videos, from CLIP's, not normalised."""
+        raise TypeError(f"{type(self).__name__} embeds no texts")
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds: everything but frozen parts, which come from CLIP."""
+        frozen = [
+            f"{name}."
+            for name, part in self.named_children()
+            if not any(p.requires_grad for p in part.parameters())
+        ]
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if name in self.from_start or not any(name.startswith(prefix) for prefix in frozen)
+        }
+
+
+class TrainedMethod(Method):
+    """A method trained by gradient steps."""
 
     @abc.abstractmethod
     def encode(self, batch: Batch) -> Encoded:
@@ -55,35 +236,43 @@ class Method(nn.Module, abc.ABC):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters by the origin that decides their learning rate: `new`, `clip`.
 
-        Every trained parameter is in exactly one group; `optimizers.checked_groups` asserts it.
+        Every trained parameter is in exactly one group; `training.loop.optimizer` asserts it.
         """
-
-    @abc.abstractmethod
-    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
-        """Ways to classify at test by name; texts are encoded here, once."""
-
-    @property
-    @abc.abstractmethod
-    def primary(self) -> str:
-        """The protocol of validation during training."""
-
-    @property
-    def zero_shot_features(self) -> bool:
-        """Whether `features` are frozen CLIP's own, so that zero-shot can be scored on them."""
-        return False
 
     def after_step(self) -> None:
         """Called after each optimiser step, e.g. to keep a parameter in bounds."""
 
-    def trained_state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds: everything but frozen parts, which come from CLIP."""
-        frozen = [
-            f"{name}."
-            for name, part in self.named_children()
-            if not any(p.requires_grad for p in part.parameters())
-        ]
-        return {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if not any(name.startswith(prefix) for prefix in frozen)
-        }
+
+class FittedMethod(Method):
+    """A method made in one pass over the training videos, without gradient steps.
+
+    What it has learnt are buffers, whose shapes may depend on the videos.
+    """
+
+    @abc.abstractmethod
+    def encode(self, batch: Batch) -> Encoded:
+        """What `fit` needs of a part of the videos, sample by sample."""
+
+    @abc.abstractmethod
+    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
+        """Learn from all training videos.
+
+        Args:
+            train: what `encode` gave, of all training videos by rising id.
+            val: the same of the validation videos; None where there are none.
+
+        Returns:
+            What the run's report says of it; `loss` among it.
+
+        Raises:
+            ValueError: what has to be chosen on validation videos, and there are none.
+        """
+
+    def restore(
+        self, tensors: dict[str, torch.Tensor], names: set[str] | frozenset[str] | None = None
+    ) -> None:
+        """Load what was learnt, of whatever shape."""
+        for name, buffer in self.named_buffers():
+            if name in tensors and "." not in name:
+                setattr(self, name, torch.empty_like(tensors[name], device=buffer.device))
+        super().restore(tensors, names)

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from training.config.data import DataConfig, VisionConfig
 from training.config.evaluation import EvalConfig
 from training.config.optim import OptimConfig
-from training.config.run import ModelConfig, RunConfig
-from training.models.actionclip.config import ActionClipConfig
-from training.models.mgdm.config import MgdmConfig
+from training.config.run import RunConfig
 
 Widths = tuple[int, int, int, int]
 """Patch side in pixels, patches, width and blocks of an image tower at 224 pixels."""
@@ -52,6 +50,9 @@ class Recipe:
     expected_map: float | None = None
     """Mean average precision over the classes, 0 to 1."""
 
+    beside: bool = False
+    """A baseline that every table on the demo world shows."""
+
     @property
     def hours(self) -> float | None:
         """Estimated time of training on one accelerator that sustains 100 TFLOP/s.
@@ -66,6 +67,22 @@ class Recipe:
         passes = 1 if self.config.vision.trainable == "none" else 3
         images = _CLIPS[self.dataset] * self.config.data.num_frames * self.config.optim.epochs
         return images * 2 * multiply_adds(_TOWERS[self.clip]) * passes / _SUSTAINED / 3600
+
+
+@dataclass(frozen=True)
+class Table:
+    """What of a paper's tables is repeated on the demo world, see `flows.demos.reproduce`."""
+
+    variants: tuple[str, ...]
+    """Of the recipes `METHOD_stickworld_VARIANT`."""
+    train_per_class: int
+    """As many training clips as leave all runs below an hour on two cores."""
+    settings: tuple[str, ...] = ()
+    """Changes to every recipe: with more clips, fewer epochs."""
+    datasets: tuple[str, ...] = ()
+    """Those of the paper's recipes `METHOD_DATASET_VARIANT`, whose top-1 is shown beside."""
+    zero_shot: str | None = None
+    """Variant that is also trained on the base classes and scored on the novel ones."""
 
 
 def multiply_adds(tower: Widths) -> float:
@@ -90,17 +107,15 @@ def needs(recipe: Recipe) -> str:
 def on_stickworld(recipe: Recipe) -> Recipe:
     """The same method on the demo world, with its bundled CLIP: to see a recipe run on a CPU.
 
-    The method stays, but for the start of position embeddings (1, as long as the features). What
-    changes is the scale: cached embeddings of 16 frames and 40 epochs (20 where all videos train
-    the text tower, too, which doubles the time of a step); or, where time enters the image tower or
-    it starts from random weights, videos of 8 frames and 4 epochs. Batches are 64 and 32,
-    learning rates those for some hundred videos, and one view is scored.
+    The method stays, but for what its config changes `at_demo_scale`, such as the start of position
+    embeddings (1, as long as the features). What changes is the scale: cached embeddings of 16
+    frames and 40 epochs (20 where all videos train the text tower, too, which doubles the time of a
+    step); or, where time enters the image tower or it starts from random weights, videos of 8
+    frames and 4 epochs. Batches are 64 and 32, learning rates those for some hundred videos, and
+    one view is scored. A method without gradient steps keeps its other settings.
     """
-    config, model = recipe.config, recipe.config.model
-    pictures = isinstance(model, ActionClipConfig) and (
-        model.video.pre != "none" or model.video.within != "none" or model.init != "clip"
-    )
-    if pictures:
+    config, towers = recipe.config, recipe.config.model.towers(recipe.config.data)
+    if towers.time != "none" or towers.init != "clip":
         data = DataConfig(features="videos", num_frames=8, short_side=112)
         vision, optim = (
             VisionConfig(trainable="all"),
@@ -108,17 +123,19 @@ def on_stickworld(recipe: Recipe) -> Recipe:
         )
     else:
         data, vision = DataConfig(), VisionConfig()
-        trains_texts = isinstance(model, ActionClipConfig) and model.text.trainable
-        epochs = 20 if trains_texts and config.data.shots is None else 40
+        epochs = 20 if towers.text and config.data.shots is None else 40
         optim = OptimConfig(lr=2e-3, epochs=epochs, warmup_epochs=epochs // 10, batch_size=64)
+    every = 0
+    if config.model.is_fitted:
+        optim, every = config.optim, config.eval.every
     return replace(
         recipe,
         config=RunConfig(
             data=data.model_copy(update={"shots": config.data.shots}),
-            model=_longer_positions(model),
+            model=config.model.at_demo_scale(),
             vision=vision,
             optim=optim,
-            eval=EvalConfig(every=0),
+            eval=EvalConfig(every=every),
             seed=config.seed,
         ),
         about=f"{recipe.name} on the demo world",
@@ -129,16 +146,6 @@ def on_stickworld(recipe: Recipe) -> Recipe:
         expected_top5=None,
         expected_map=None,
     )
-
-
-def _longer_positions(model: ModelConfig) -> ModelConfig:
-    """Position embeddings that start as long as the features they are added to, where there are."""
-    if isinstance(model, MgdmConfig):
-        used = model.pos_emb and not model.no_video_representer
-        return model.model_copy(update={"pos_emb_std": 1.0}) if used else model
-    if model.video.post not in ("Transf", "Transf_cls"):
-        return model
-    return model.model_copy(update={"video": model.video.model_copy(update={"pos_emb_std": 1.0})})
 
 
 def named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:

@@ -48,10 +48,12 @@ def test_two_runs_in_two_directories_agree_to_the_last_key(reproduced, tmp_path)
 
 def test_a_second_call_goes_on_from_what_is_there(reproduced, monkeypatch, capsys):
     from flows.demos import reproduce
+    from training.models.mgdm import recipes
 
     root = reproduced[0].parent
-    few = replace(reproduce.PAPERS["mgdm"], world=WORLD, variants=("k3",), settings=SHORT)
-    monkeypatch.setitem(reproduce.PAPERS, "mgdm", few)
+    few = replace(recipes.TABLE, variants=("k3",), settings=SHORT)
+    monkeypatch.setattr(recipes, "TABLE", few)
+    monkeypatch.setattr(reproduce, "world_of", lambda table: WORLD)
     reproduce.reproduce(root, "mgdm", 2)
     made = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "made " in line]
     assert [ref.split("@")[0] for ref in made] == ["comparison/stickworld-mgdm"]
@@ -62,9 +64,10 @@ def test_a_second_call_goes_on_from_what_is_there(reproduced, monkeypatch, capsy
 
 
 def test_settings_are_refused_before_anything_is_rendered(tmp_path):
-    from flows.demos.reproduce import PAPERS, check_settings, reproduce
+    from flows.demos.reproduce import check_settings, reproduce
+    from training.models.registry import tables
 
-    for paper, known in PAPERS.items():
+    for paper, known in tables().items():
         check_settings(paper, known.variants, known.settings)
     for setting, message in (
         ("optim.epoch=10", "nearest: optim.epochs"),
@@ -74,7 +77,7 @@ def test_settings_are_refused_before_anything_is_rendered(tmp_path):
         with pytest.raises(ValueError, match=message):
             reproduce(tmp_path, "mgdm", 1, (setting,))
     assert not (tmp_path / "videos").exists()
-    with pytest.raises(ValueError, match="there is mgdm, actionclip"):
+    with pytest.raises(ValueError, match="there is actionclip, mgdm"):
         reproduce(tmp_path, "sta", 1)
 
 

@@ -13,6 +13,7 @@ from training.config.run import RunConfig
 from training.data.checks import check_inputs
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.prompts import TEMPLATES
+from training.models.mgdm.config import MgdmConfig
 
 FROZEN = override(RunConfig(model=ActionClipConfig()), ["data.num_frames=4"])
 FULL = override(
@@ -32,7 +33,7 @@ def world_of(tmp_path, spec):
 
 
 def test_a_method_without_templates_takes_what_was_mined(world):
-    inputs, made = train_inputs(world.store, "toy", RunConfig(), None, None)
+    inputs, made = train_inputs(world.store, "toy", RunConfig(model=MgdmConfig()), None, None)
     assert made == []
     assert inputs.templates is None
     assert inputs.clip is None
@@ -55,7 +56,7 @@ def test_templates_are_found_or_made_with_the_runs_clip(tmp_path, spec):
     assert not found.made
     without, made = train_inputs(world.store, "toy", FROZEN, None, None)
     assert (without.templates.ref, made) == (again.templates.ref, [])
-    prompt, _ = train_inputs(world.store, "toy", RunConfig(), None, None)
+    prompt, _ = train_inputs(world.store, "toy", RunConfig(model=MgdmConfig()), None, None)
     assert prompt.texts.ref == world.texts.ref, "templates stay apart from the one prompt"
 
 
@@ -66,7 +67,9 @@ def test_the_bundled_model_is_taken_where_it_made_the_texts(tmp_path):
     assert inputs.clip == bundled
     assert [outcome.made for outcome in made] == [True]
     other = World(tmp_path / "b", clip={"arch": "stickworld-clip", "weights_sha256": "0" * 64})
-    assert train_inputs(other.store, "toy", RunConfig(), None, None)[0].clip is None
+    assert (
+        train_inputs(other.store, "toy", RunConfig(model=MgdmConfig()), None, None)[0].clip is None
+    )
 
 
 def test_full_fine_tuning_needs_no_mining(tmp_path, spec):

@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
+from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe, recipe_names
 
 
 def test_overrides_take_json_values_and_text():
     config = override(
-        RunConfig(),
+        RunConfig(model=MgdmConfig()),
         [
             "model.negatives.k=3",
             "model.negatives.slice=[6, 9]",
@@ -56,7 +57,7 @@ def test_overrides_take_json_values_and_text():
 )
 def test_wrong_settings_are_named(setting, message):
     with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as error:
-        override(RunConfig(), [setting])
+        override(RunConfig(model=MgdmConfig()), [setting])
     assert message in str(error.value)
 
 
@@ -97,18 +98,18 @@ def test_wrong_settings_are_named(setting, message):
 )
 def test_settings_without_effect_are_errors(settings, named, why):
     with pytest.raises(ValueError, match="has no effect") as error:
-        override(RunConfig(), settings)
+        override(RunConfig(model=MgdmConfig()), settings)
     assert named in str(error.value)
     assert why in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_configs_are_frozen_and_closed():
-    config = RunConfig()
+    config = RunConfig(model=MgdmConfig())
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 3
     with pytest.raises(ValueError, match=r"optim\.momentum"):
-        parse({"optim": {"momentum": 0.9}})
+        parse({"model": {"name": "mgdm"}, "optim": {"momentum": 0.9}})
 
 
 def test_a_stored_config_comes_back_equal():

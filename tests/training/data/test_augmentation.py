@@ -20,6 +20,7 @@ from training.data.augmentation import (
     rand_augment,
     random_box,
 )
+from training.models.mgdm.config import MgdmConfig
 
 
 def data_of(preset, **changes):
@@ -180,8 +181,8 @@ def test_rand_augment_applies_two_of_its_operations(still):
 )
 def test_settings_without_effect_are_refused(settings, problem):
     with pytest.raises(ValueError, match=rf"has no effect: .*{problem}"):
-        override(RunConfig(), ["data.features=videos", *settings])
+        override(RunConfig(model=MgdmConfig()), ["data.features=videos", *settings])
     override(
-        RunConfig(),
+        RunConfig(model=MgdmConfig()),
         ["data.features=videos", "data.augmentation=tsn_color", "data.rand_augment=true"],
     )

@@ -15,15 +15,17 @@ from training.data.batch import make_batch
 from training.data.checks import check_inputs
 from training.data.class_list import _ensembles, read_classes
 from training.data.negatives import read_negatives
-from training.data.order import EpochSeed, chunks, epoch_order
+from training.data.order import EpochSeed, Shuffled, chunks
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
-from training.loop.trainer import read_data, train
+from training.loop.trainer import train
+from training.models.build import read_data
+from training.models.mgdm.config import MgdmConfig
 
 
 def config_of(*settings):
     plain = ["data.num_frames=4", "model.negatives.k=3"]
-    return override(RunConfig(), [*plain, *settings])
+    return override(RunConfig(model=MgdmConfig()), [*plain, *settings])
 
 
 def refused(world, inputs, *settings):
@@ -43,22 +45,25 @@ def test_shuffled_rows_give_the_same_batches(tmp_path):
         config = config_of(*settings)
         data, other = read_data(plain.inputs(), config), read_data(mixed.inputs(), config)
         assert data.videos.video_ids == other.videos.video_ids
-        for index in chunks(epoch_order(len(data.videos), 0, 1), 10):
+        for index in Shuffled(len(data.videos), 10, 0).batches(1):
             one = make_batch(
                 data.videos,
                 index,
                 next(data.cached.stream(data.videos, [index], None))[1],
-                data.negatives,
+                data.joined,
             )
             two = make_batch(
                 other.videos,
                 index,
                 next(other.cached.stream(other.videos, [index], None))[1],
-                other.negatives,
+                other.joined,
             )
             assert one.video_ids == two.video_ids
-            for name in ("clips", "class_ids_B", "texts_BRD", "text_class_ids_BR"):
+            for name in ("clips", "class_ids_B"):
                 assert torch.equal(getattr(one, name), getattr(two, name)), name
+            assert one.columns.keys() == {"texts_BRD", "text_class_ids_BR"}
+            for name, column in one.columns.items():
+                assert torch.equal(column, two.columns[name]), name
 
 
 def test_features_are_unit_rows_times_their_length(world):
@@ -76,7 +81,7 @@ def negatives_of(world, *settings):
     data = read_data(world.inputs(), config)
     i = data.videos.video_ids.index("train/c2/v0")
     texts = read_classes(world.classes, world.texts).prompts_KD
-    return data.negatives, i, texts
+    return data.joined[0], i, texts
 
 
 def test_negatives_are_the_slice_of_the_dataset_or_of_the_union(world):
@@ -111,22 +116,25 @@ def test_a_video_short_of_negatives_has_gaps(world):
     inputs = world.inputs(negatives=world.publish_negatives(edit=edit))
     data = read_data(inputs, config_of())
     i = data.videos.video_ids.index("train/c2/v0")
-    assert data.negatives.present_NR[i].tolist() == [True, True, False, False]
-    assert data.negatives.class_ids_NR[i].tolist() == [2, 3, -1, -1]
-    assert data.negatives.num_short == 1
-    batch = make_batch(data.videos, np.array([i]), torch.zeros(1), data.negatives)
-    assert batch.text_present_BR.tolist() == [[True, True, False, False]]
-    assert (
-        make_batch(data.videos, np.array([0]), torch.zeros(1), data.negatives).text_present_BR
-        is None
-    )
+    assert data.joined[0].present_NR[i].tolist() == [True, True, False, False]
+    assert data.joined[0].class_ids_NR[i].tolist() == [2, 3, -1, -1]
+    assert data.joined[0].num_short == 1
+    batch = make_batch(data.videos, np.array([i]), torch.zeros(1), data.joined)
+    assert batch.columns["text_present_BR"].tolist() == [[True, True, False, False]]
+    whole = make_batch(data.videos, np.array([0]), torch.zeros(1), data.joined)
+    assert "text_present_BR" not in whole.columns
 
 
 def test_orders_and_draws_depend_on_seed_epoch_and_video_only():
-    assert sorted(epoch_order(9, 0, 1)) == list(range(9))
-    assert (epoch_order(50, 0, 1) == epoch_order(50, 0, 1)).all()
-    assert (epoch_order(50, 0, 1) != epoch_order(50, 0, 2)).any()
-    assert (epoch_order(50, 0, 1) != epoch_order(50, 1, 1)).any()
+    def order(num_videos, seed, epoch, batch_size=50):
+        batches = Shuffled(num_videos, batch_size, seed).batches(epoch)
+        assert len(batches) == Shuffled(num_videos, batch_size, seed).num_steps
+        return np.concatenate(batches)
+
+    assert sorted(order(9, 0, 1)) == list(range(9))
+    assert (order(50, 0, 1) == order(50, 0, 1, batch_size=8)).all()
+    assert (order(50, 0, 1) != order(50, 0, 2)).any()
+    assert (order(50, 0, 1) != order(50, 1, 1)).any()
     draws = {
         EpochSeed(seed, epoch).generator(video).integers(2**60)
         for seed in (0, 1)
@@ -287,7 +295,7 @@ def test_videos_need_exactly_one_class(world):
 def test_unknown_negatives_config_needs_no_negatives(world):
     config = config_of("model.negatives.k=0")
     data = read_data(world.inputs(negatives=None), config)
-    assert data.negatives.rows_NR.shape == (len(data.videos), 1)
+    assert data.joined[0].rows_NR.shape == (len(data.videos), 1)
     assert "negatives" not in world.inputs().used(config)
     assert "corpus_0" not in world.inputs().used(config_of())
     assert "corpus_0" in world.inputs().used(config_of("model.negatives.corpus=union"))

@@ -16,15 +16,18 @@ from training.config.data import DataConfig, VisionConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
-from training.data.class_list import read_classes
+from training.data.class_list import read_class_list, read_classes
 from training.data.clips import VideoClips, read_clip
 from training.data.order import EpochSeed, chunks
 from training.data.run_data import read_videos
 from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
-from training.loop.trainer import _begin, make_optimizer, read_data, train
+from training.loop.epochs import begin
+from training.loop.optimizer import make_optimizer
+from training.loop.trainer import train
 from training.models import weights as checkpoint
-from training.models.build import assemble
+from training.models.build import assemble, read_data
+from training.models.mgdm.config import MgdmConfig
 
 VIDEOS = [
     "data.features=videos",
@@ -69,7 +72,7 @@ def videos(tmp_path_factory, clip_spec):
 def test_training_from_videos(videos, trainable):
     world, inputs = videos
     config = override(
-        RunConfig(),
+        RunConfig(model=MgdmConfig()),
         [*VIDEOS, "data.augmentation=rrc_gray", f"vision.trainable={trainable}", "optim.lr=1e-3"],
     )
     outcome = train(world.store, inputs, config, "e2e")
@@ -106,7 +109,7 @@ def test_training_from_videos(videos, trainable):
 
 def test_frozen_tower_gives_what_embedding_gives(videos, clip_spec):
     _world, inputs = videos
-    config = override(RunConfig(), [*VIDEOS, "data.short_side=64"])
+    config = override(RunConfig(model=MgdmConfig()), [*VIDEOS, "data.short_side=64"])
     clip = load_clip(clip_spec)
     path = inputs.root / "test/c0/v0.mp4"
     pictures = torch.from_numpy(read_clip(path, "v", config.data, clip.image_size, None))
@@ -155,7 +158,8 @@ def test_augmentation_depends_on_seed_epoch_and_video(tmp_path):
 def test_batches_do_not_depend_on_the_number_of_workers(videos, draw):
     _world, inputs = videos
     config = override(
-        RunConfig(), [*VIDEOS, "data.augmentation=tsn_color", "eval.views=2x3", "data.flip=false"]
+        RunConfig(model=MgdmConfig()),
+        [*VIDEOS, "data.augmentation=tsn_color", "eval.views=2x3", "data.flip=false"],
     )
     listed = read_videos(inputs, config, "train", None)
     order = list(chunks(np.array([4, 0, 5, 2, 1, 3]), 4))
@@ -177,15 +181,16 @@ def test_batches_do_not_depend_on_the_number_of_workers(videos, draw):
 def test_probabilities_of_views_are_averaged(videos):
     """A video's prediction from 2 x 3 views is the mean over those of its single views."""
     world, inputs = videos
-    config = override(RunConfig(), VIDEOS)
+    config = override(RunConfig(model=MgdmConfig()), VIDEOS)
     run = train(world.store, inputs, config, "views").artifact
     runtime = RuntimeConfig(workers=1)
     outcome, _ = evaluate(world.store, run, inputs, "test", runtime=runtime, views="2x3")
     several = outcome.artifact
     assert several.manifest.config["views"] == "2x3"
-    method, _ = assemble(inputs, config, None, torch.device("cpu"))
+    classes = read_class_list(inputs, config)
+    method, _ = assemble(inputs, config, classes, None, torch.device("cpu"))
     saved = checkpoint.load(run.read_file(checkpoint.FILE), "views")
-    checkpoint.restore(method, saved.tensors, set(method.trained_state()))
+    method.restore(saved.tensors)
     method.eval()
     with torch.no_grad():
         classify = method.protocols(read_classes(inputs.classes, inputs.texts))["mgdm/all"]
@@ -201,15 +206,15 @@ def test_probabilities_of_views_are_averaged(videos):
 
 def test_validation_sees_one_view(videos):
     _, inputs = videos
-    config = override(RunConfig(), [*VIDEOS, "eval.views=2x3"])
-    run = _begin(inputs, config, Group(), RuntimeConfig(), None)
+    config = override(RunConfig(model=MgdmConfig()), [*VIDEOS, "eval.views=2x3"])
+    run = begin(inputs, config, Group(), RuntimeConfig(), None)
     assert run.source.config.eval.num_views == (1, 1)
     assert run.config.eval.num_views == (2, 3), "what is published"
 
 
 def test_too_many_unreadable_videos_stop_the_run(videos):
     world, inputs = videos
-    config = override(RunConfig(), [*VIDEOS, "data.max_unreadable=0.1"])
+    config = override(RunConfig(model=MgdmConfig()), [*VIDEOS, "data.max_unreadable=0.1"])
     with pytest.raises(ValueError, match="1 of 6 videos cannot be used, more than"):
         train(world.store, inputs, config, "t")
     with pytest.raises(ValueError, match="nowhere is not a directory"):
@@ -226,7 +231,7 @@ def test_another_clip_is_refused_before_it_is_built(videos, tmp_path):
     other = ClipSpec(
         arch="tiny-vit", weights=str(save_random_clip(tmp_path / "b.safetensors", seed=1))
     )
-    config = override(RunConfig(), VIDEOS)
+    config = override(RunConfig(model=MgdmConfig()), VIDEOS)
     with pytest.raises(ValueError, match="but the model given is tiny-vit"):
         train(world.store, world.inputs(clip=other, root=tmp_path), config, "t")
     assert LazyClip(other).identity != world.clip
@@ -234,13 +239,15 @@ def test_another_clip_is_refused_before_it_is_built(videos, tmp_path):
 
 def test_logit_scale_starts_at_the_checkpoints(videos):
     _world, inputs = videos
-    config = override(RunConfig(), VIDEOS)
-    model, _ = assemble(inputs, config, None, torch.device("cpu"))
+    config = override(RunConfig(model=MgdmConfig()), VIDEOS)
+    classes = read_class_list(inputs, config)
+    model, _ = assemble(inputs, config, classes, None, torch.device("cpu"))
     assert model.logit_scale.exp().item() == pytest.approx(LOGIT_SCALE)
     number = override(config, ["model.logit_scale.init=20"])
-    other, _ = assemble(inputs, number, None, torch.device("cpu"))
+    classes = read_class_list(inputs, number)
+    other, _ = assemble(inputs, number, classes, None, torch.device("cpu"))
     assert other.logit_scale.exp().item() == pytest.approx(20)
-    assert len(make_optimizer(model, config.optim).param_groups) == 2
+    assert len(make_optimizer(model, config).param_groups) == 2
     assert read_data(inputs, config).cached is None
 
 

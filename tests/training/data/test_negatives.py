@@ -47,15 +47,17 @@ def test_gaps_left_by_filters_are_masked(world, guide, scope):
     assert not present.all()
     values = []
     for noise in (0.0, 7.0):
-        model = build(config, world.dim)
+        model = build(config, world.dim, classes)
         filled = texts + noise * (~present)[..., None]
         batch = Batch(
             video_ids=tuple(videos.video_ids[i] for i in rows.tolist()),
             clips=frames,
             class_ids_B=videos.class_ids_N[rows],
-            texts_BRD=filled,
-            text_class_ids_BR=found.class_ids_NR[rows],
-            text_present_BR=present,
+            columns={
+                "texts_BRD": filled,
+                "text_class_ids_BR": found.class_ids_NR[rows],
+                "text_present_BR": present,
+            },
         )
         loss = model.losses(model.encode(batch))["loss"]
         loss.backward()

@@ -19,7 +19,7 @@ from tests.training.runs import config_of
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
 from training.launch import launch
-from training.loop.trainer import train
+from training.launch.launch import train
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,9 @@ from training.distributed.group import Group, current_group
 from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import Pass, scored
 from training.launch.launch import InputRefs
+from training.loop.epochs import _batches, train_epoch, train_step
 from training.loop.optimizer import trained_parameters
-from training.loop.trainer import _batches, train, train_epoch, train_step
+from training.loop.trainer import train
 
 SPLITS = {"train": 5, "val": 2, "test": 3}
 """30 training videos."""

@@ -9,7 +9,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from training.evaluation.comparison import compare, markdown
 from training.evaluation.pairs import pair_accuracy
-from training.models.mgdm.recipes import mgdm_variants
+from training.models.mgdm.recipes import TABLE
 from training.models.registry import recipe
 
 PAIRS = {"time_pairs": [(1, 2)], "posture_pairs": [(3, 4)]}
@@ -102,6 +102,6 @@ def test_variants_need_equally_many_seeds(runs):
 
 
 def test_every_variant_has_a_recipe_on_each_dataset():
-    for variant in mgdm_variants():
+    for variant in TABLE.variants:
         for dataset in ("stickworld", "kinetics400", "hmdb51", "ucf101"):
             assert recipe(f"mgdm_{dataset}_{variant}").dataset == dataset

@@ -11,8 +11,9 @@ from tests.training.distributed.two_processes import Leaky
 from tests.training.runs import config_of, start
 from training.distributed.group import Group
 from training.evaluation.metrics import multilabel_metrics
-from training.evaluation.scoring import Pass, by_position, scored, validate
-from training.loop.trainer import train_epoch
+from training.evaluation.scoring import Pass, scored
+from training.evaluation.validation import validate
+from training.loop.epochs import train_epoch
 
 
 def test_parts_of_the_processes_are_the_whole_in_order():
@@ -54,7 +55,8 @@ def test_probabilities_of_views_are_averaged_not_logits(world):
     with torch.no_grad():
         views = [classify(method.features(clips[:, v])) for v in range(3)]
     expected = torch.stack(views).mean(dim=0)
-    by_class = by_position(found.top_positions["a"], found.top_probabilities["a"])
+    order_NK, sorted_NK = found.top_positions["a"], found.top_probabilities["a"]
+    by_class = torch.zeros_like(sorted_NK).scatter(1, order_NK, sorted_NK)
     torch.testing.assert_close(by_class, expected, rtol=0, atol=1e-6)
     logits = torch.stack(views).log().mean(dim=0).softmax(1)
     assert (logits - expected).abs().max() > 1e-2, "averaged logits would look the same here"

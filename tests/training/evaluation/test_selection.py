@@ -6,7 +6,8 @@ import torch
 from tests.training.runs import config_of, start
 from tests.training.world import World
 from training.evaluation.evaluate import evaluate
-from training.loop.trainer import train, train_epoch
+from training.loop.epochs import train_epoch
+from training.loop.trainer import train
 from training.models import weights as checkpoint
 
 LONG = ["optim.epochs=12", "optim.lr=3e-3", "model.video_blocks=1", "optim.warmup_epochs=1"]

@@ -30,9 +30,10 @@ def run_of(world, *settings):
 
 def load(world, run, config):
     inputs = world.inputs()
-    model, _ = assemble(inputs, config, CachedClips(inputs.frames), torch.device("cpu"))
+    classes, cached = read_classes(inputs.classes, inputs.texts), CachedClips(inputs.frames)
+    model, _ = assemble(inputs, config, classes, cached, torch.device("cpu"))
     saved = checkpoint.load(run.read_file(checkpoint.FILE), "run")
-    checkpoint.restore(model, saved.tensors, set(model.trained_state()))
+    model.restore(saved.tensors)
     return model.eval()
 
 
@@ -73,8 +74,10 @@ def test_products_are_the_runs_own_similarities(world, settings):
                 video_ids=(ids[i],),
                 clips=features[i : i + 1],
                 class_ids_B=own_N[i : i + 1],
-                texts_BRD=texts_BRD,
-                text_class_ids_BR=torch.tensor([[class_id, *range(6)]]),
+                columns={
+                    "texts_BRD": texts_BRD,
+                    "text_class_ids_BR": torch.tensor([[class_id, *range(6)]]),
+                },
             )
             logits_NK.append(head.similarities(head.encode(batch))[0, 0, 1:])
     expected = (torch.stack(logits_NK) / head.logit_scale.exp()).detach().numpy()
@@ -114,7 +117,7 @@ def test_unreadable_videos_have_no_embedding_and_are_counted(tmp_path):
 
 def test_runs_that_give_no_single_embedding_are_refused(world, monkeypatch):
     run, _ = run_of(world, "model.guide=own")
-    with pytest.raises(ValueError, match=r"has model.guide=own.*mine with a run of"):
+    with pytest.raises(ValueError, match=r"model.guide is own.*mine with a run of"):
         reembed(world.store, run, world.inputs())
     run, _ = run_of(world, "optim.lr=1e-4")
     monkeypatch.setattr("training.inference.reembedding.CONTEXT_TEXTS", 5)

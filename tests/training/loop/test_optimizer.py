@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.training.runs import batches, config_of, gradients, start
+from training.loop.epochs import train_step
 from training.loop.optimizer import WeightAverage
-from training.loop.trainer import train_step
 
 
 def moved(world, *settings):

@@ -9,9 +9,10 @@ import torch
 from tests.training.runs import batches, config_of, start
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
+from training.loop.epochs import train_step
 from training.loop.resume import RunCheckpoints, Saved
 from training.loop.state import Best
-from training.loop.trainer import train, train_step
+from training.loop.trainer import train
 from training.models import weights as checkpoint
 
 

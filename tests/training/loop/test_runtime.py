@@ -16,7 +16,7 @@ from training.loop.step import StepSeed, backward
 from training.loop.tensorboard import Writer
 from training.loop.trainer import train
 from training.models import weights as checkpoint
-from training.models.method import Method
+from training.models.method import TrainedMethod
 
 SMALL = ["model.video_blocks=1", "model.discriminator.blocks=1", "optim.batch_size=8"]
 
@@ -59,8 +59,12 @@ def test_processes_that_have_not_joined_do_not_all_do_everything(world, monkeypa
     assert train(world.store, world.inputs(), config_of(), "t").made
 
 
-class Tiny(Method):
+class Tiny(TrainedMethod):
     """Hardly a model, so that compiling takes seconds."""
+
+    @classmethod
+    def build(cls, config, parts):
+        return cls()
 
     def __init__(self):
         super().__init__()

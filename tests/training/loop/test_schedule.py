@@ -7,10 +7,11 @@ import pytest
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.loop.schedule import learning_rate_factor
+from training.models.mgdm.config import MgdmConfig
 
 
 def factors(*settings, per_epoch=10):
-    config = override(RunConfig(), settings).optim
+    config = override(RunConfig(model=MgdmConfig()), settings).optim
     return [learning_rate_factor(i, per_epoch, config) for i in range(per_epoch * config.epochs)]
 
 
@@ -58,4 +59,4 @@ def test_steps_fall_at_their_epochs():
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        override(RunConfig(), settings)
+        override(RunConfig(model=MgdmConfig()), settings)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from tests.training.world import World
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import make_batch
-from training.data.order import epoch_order
+from training.data.class_list import read_classes
 from training.distributed.group import Group
+from training.loop.epochs import Run, train_step
 from training.loop.optimizer import checked_groups, make_optimizer
 from training.loop.state import TrainState
-from training.loop.trainer import Run, read_data, train, train_step
+from training.loop.trainer import train
 from training.models import weights as checkpoint
-from training.models.build import assemble, build
+from training.models.build import assemble, build, read_data
+from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
@@ -28,17 +31,17 @@ def config_of(*settings):
 
 
 def start(world, config, **changes):
-    data = read_data(world.inputs(), config)
-    method, source = assemble(world.inputs(), config, data.cached, torch.device("cpu"))
-    state = TrainState(method, make_optimizer(method, config.optim))
-    return Run(config, data, source, state, Group(), **changes)
+    data, cpu = read_data(world.inputs(), config), torch.device("cpu")
+    method, source = assemble(world.inputs(), config, data.classes, data.cached, cpu)
+    state = TrainState(method, make_optimizer(method, config))
+    order = method.order(config, data.videos)
+    return Run(config, data, source, state, Group(), order, **changes)
 
 
 def first_batch(run):
-    data, config = run.data, run.config
-    order = epoch_order(len(data.videos), config.seed, 1)[: config.optim.batch_size]
-    index, clips = next(run.source.stream(data.videos, [order], None))
-    return make_batch(data.videos, index, clips, data.negatives)
+    data = run.data
+    index, clips = next(run.source.stream(data.videos, run.order.batches(1)[:1], None))
+    return make_batch(data.videos, index, clips, data.joined)
 
 
 def digest(outcome):
@@ -156,7 +159,7 @@ def test_a_parameter_in_no_group_or_in_two_is_an_error(world):
 
 def test_nothing_to_train_is_an_error(world):
     config = override(
-        RunConfig(),
+        RunConfig(model=MgdmConfig()),
         [
             "data.num_frames=4",
             "model.negatives.k=3",
@@ -185,7 +188,7 @@ def test_the_checkpoint_holds_weights_and_facts(world):
         "clip": world.clip,
         "dim": 32,
     }
-    model = build(config, 32)
+    model = build(config, 32, read_classes(world.classes, world.texts))
     assert set(saved.tensors) == set(model.state_dict())
     assert all(math.isfinite(float(tensor.sum())) for tensor in saved.tensors.values())
 
@@ -194,11 +197,11 @@ def test_gaps_in_negatives_do_not_reach_the_loss(world):
     """A batch whose short video has any text in its gap gives the same loss."""
     run = start(world, config_of())
     method, batch = run.state.method, first_batch(run)
-    present = torch.ones(batch.text_class_ids_BR.shape, dtype=torch.bool)
+    present = torch.ones(batch.columns["text_class_ids_BR"].shape, dtype=torch.bool)
     present[3, 2:] = False
     values = []
     for noise in (0.0, 7.0):
-        texts = batch.texts_BRD + noise * (~present)[..., None]
-        changed = vars(batch) | {"texts_BRD": texts, "text_present_BR": present}
-        values.append(method.losses(method.encode(type(batch)(**changed)))["loss"])
+        texts = batch.columns["texts_BRD"] + noise * (~present)[..., None]
+        columns = batch.columns | {"texts_BRD": texts, "text_present_BR": present}
+        values.append(method.losses(method.encode(replace(batch, columns=columns)))["loss"])
     assert torch.equal(*values)

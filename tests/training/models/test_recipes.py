@@ -5,7 +5,7 @@ from open_clip import CLIP, get_model_config
 from torch import device as torch_device
 
 from training.models.actionclip.config import ActionClipConfig
-from training.models.actionclip.recipes import SHOTS, actionclip_variants
+from training.models.actionclip.recipes import _STICKWORLD, SHOTS
 from training.models.recipe import _TOWERS, multiply_adds, needs, on_stickworld
 from training.models.registry import recipe, recipe_names
 
@@ -39,7 +39,7 @@ def test_every_number_of_actionclip_has_a_recipe():
 
 
 def test_the_demo_world_has_the_tables_of_heads_prompts_and_shots():
-    configs = {v: recipe(f"actionclip_stickworld_{v}").config for v in actionclip_variants()}
+    configs = {v: recipe(f"actionclip_stickworld_{v}").config for v in _STICKWORLD}
     heads = {config.model.video.post for config in configs.values()}
     assert heads == {"meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls"}
     families = {config.model.text.templates for config in configs.values()}

@@ -7,9 +7,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.method import LogitScaleConfig, LossConfig
+from training.config.data import DataConfig, VisionConfig
+from training.config.losses import LogitScaleConfig, LossConfig
+from training.config.method import MethodConfig, Task, TowersConfig
 from training.config.settings import PositiveInt, PositiveReal, Settings
-from training.models.actionclip.prompts import Family
+from training.models.actionclip.prompts import TEMPLATES, Family, family_templates
 
 
 class TextPromptConfig(Settings):
@@ -55,7 +57,7 @@ class VideoPromptConfig(Settings):
         return self
 
 
-class ActionClipConfig(Settings):
+class ActionClipConfig(MethodConfig):
     """ActionCLIP: matching of videos with texts of their classes, all of CLIP fine-tuned or not."""
 
     name: Literal["actionclip"] = "actionclip"
@@ -82,8 +84,54 @@ class ActionClipConfig(Settings):
             )
         return self
 
-    def without_effect(self) -> Iterator[tuple[str, str]]:
+    @property
+    def task(self) -> Task:
+        """Several labels per video where `multilabel` says so."""
+        return "single_label" if self.multilabel is None else "multi_label"
+
+    def templates(self) -> tuple[str, ...]:
+        """Those of its family, where frozen CLIP embeds them."""
+        return () if self.text.trainable else family_templates(self.text.templates)
+
+    def all_templates(self) -> tuple[str, ...]:
+        """Those of every family."""
+        return () if self.text.trainable else TEMPLATES
+
+    def towers(self, data: DataConfig) -> TowersConfig:
+        """The image tower for videos, with time before or within it; the text tower if trained."""
+        time = "shift" if self.video.within == "shift" else self.video.pre
+        return TowersConfig(data.features == "videos", time, self.text.trainable, self.init)
+
+    @property
+    def trains_clip(self) -> bool:
+        """Whether the logit scale or the text tower is trained."""
+        return self.logit_scale.learnable or self.text.trainable
+
+    def from_clip(self) -> Self:
+        """Both towers start from CLIP's weights."""
+        return self.model_copy(update={"init": "clip"})
+
+    def at_demo_scale(self) -> Self:
+        """Position embeddings that start as long as the features they are added to."""
+        if self.video.post not in ("Transf", "Transf_cls"):
+            return self
+        video = self.video.model_copy(update={"pos_emb_std": 1.0})
+        return self.model_copy(update={"video": video})
+
+    def conflicts(self, data: DataConfig, vision: VisionConfig) -> Iterator[str]:
+        """Random weights that nothing would train."""
+        yield from super().conflicts(data, vision)
+        if self.init == "scratch" and vision.trainable != "all":
+            yield (
+                "model.init=scratch starts the image tower from random weights, which must be "
+                "trained; set data.features=videos and vision.trainable=all"
+            )
+
+    def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
         """Settings that change nothing in this combination, and why."""
+        if data.features == "cached":
+            for name in ("init", "video.pre", "video.within"):
+                yield f"model.{name}", "data.features is cached, so the image tower is not run"
         if self.video.post not in ("Transf", "Transf_cls"):
             for name in ("layers", "heads", "pos_emb_std"):
                 yield f"model.video.{name}", f"model.video.post is {self.video.post}"
@@ -94,3 +142,6 @@ class ActionClipConfig(Settings):
                 yield f"model.loss.{name}", "model.multilabel is bce"
         else:
             yield "model.bias_init", "only model.multilabel=bce has a bias"
+
+
+CONFIG = ActionClipConfig

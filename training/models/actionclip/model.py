@@ -12,8 +12,8 @@ Legend: B videos, T frames, D embedding, K classes, P templates, L tokens.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,20 +21,19 @@ from torch import nn
 
 from training.data.batch import Batch
 from training.data.class_list import ClassList
-from training.layers.losses import full_precision, soft_contrastive
+from training.layers.logit_scale import clamp_logit_scale, logit_scale, start_logit_scale
+from training.layers.losses import full_precision, soft_contrastive, symmetric_contrastive
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.heads import temporal_head
 from training.models.actionclip.prompts import family_templates, fill
-from training.models.method import Classifier, Encoded, Method
+from training.models.method import Classifier, Encoded, Parts, TrainedMethod
 
 if TYPE_CHECKING:
     from training.backbone.image_tower import ImageTower
     from training.backbone.text_tower import TextTower
 
-MAX_LOGIT_SCALE = math.log(100)
 
-
-class ActionClip(Method):
+class ActionClip(TrainedMethod):
     """Both towers of CLIP, trained or not, with prompts for time and for class names."""
 
     def __init__(
@@ -59,17 +58,11 @@ class ActionClip(Method):
         Raises:
             ValueError: D is not a multiple of the number of heads, or a text is too long.
         """
-        super().__init__()
+        super().__init__(tower, texts)
         assert (texts is not None) == config.text.trainable
         self.config = config
-        self.tower = tower
-        self.texts = texts
         self.head = temporal_head(config.video, dim, num_frames)
-        init = config.logit_scale.init
-        self.logit_scale = nn.Parameter(
-            torch.tensor(MAX_LOGIT_SCALE if init == "clip" else math.log(init)),
-            requires_grad=config.logit_scale.learnable,
-        )
+        self.logit_scale = logit_scale(config.logit_scale)
         self.logit_bias = (
             nn.Parameter(torch.tensor(config.bias_init)) if config.multilabel == "bce" else None
         )
@@ -78,18 +71,10 @@ class ActionClip(Method):
         self.register_buffer("class_ids_K", torch.tensor(classes.class_ids), persistent=False)
         self.register_buffer("texts_KP", self._texts_of(classes), persistent=False)
 
-    def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, T, 3, S, S), or features (B, T, D) as they are, to features.
-
-        Returns:
-            (B, T, D); (B, 1, D) where the image tower sees all frames as one sequence.
-        """
-        return clips if self.tower is None else self.tower(clips)
-
-    @property
-    def zero_shot_features(self) -> bool:
-        """Unless weights of the image tower are trained, or time enters it."""
-        return self.tower is None or self.tower.frozen_clip
+    @classmethod
+    def build(cls, config: ActionClipConfig, parts: Parts) -> Self:
+        """The model for the parts' classes."""
+        return cls(config, parts.dim, parts.num_frames, parts.classes, parts.tower, parts.texts)
 
     @property
     def primary(self) -> str:
@@ -112,10 +97,13 @@ class ActionClip(Method):
             "clip": [p for p in clip if p.requires_grad],
         }
 
-    @torch.no_grad()
+    def start_from_clip(self, factor: Callable[[], float]) -> None:
+        """Take over CLIP's factor on cosines, where the config wants it."""
+        start_logit_scale(self.logit_scale, self.config.logit_scale, factor)
+
     def after_step(self) -> None:
         """Keep the logit scale at or below 100, as CLIP does."""
-        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        clamp_logit_scale(self.logit_scale)
 
     def encode(self, batch: Batch) -> Encoded:
         """Clips, and the text of each clip's class under the template drawn for it.
@@ -127,8 +115,7 @@ class ActionClip(Method):
         assert batch.draws_B is not None
         encoded = {"video_BD": self.head(self.features(batch.clips)), "draws_B": batch.draws_B}
         if self.config.multilabel is not None:
-            assert batch.labels_BK is not None
-            return encoded | {"labels_BK": batch.labels_BK}
+            return encoded | {"labels_BK": batch.columns["labels_BK"]}
         position_B = torch.searchsorted(self.class_ids_K, batch.class_ids_B)
         texts_BD = self.texts_KP[position_B, batch.draws_B % self.texts_KP.shape[1]]
         if self.texts is not None:
@@ -147,14 +134,7 @@ class ActionClip(Method):
         logits_BB = self._logits(encoded["video_BD"], encoded["texts_BD"])
         class_ids_B = encoded["class_ids_B"]
         positives_BB = class_ids_B[:, None] == class_ids_B
-        target = self.config.loss.target
-        video_to_text = soft_contrastive(logits_BB, positives_BB, target)
-        text_to_video = soft_contrastive(logits_BB.T, positives_BB.T, target)
-        return {
-            "loss": (video_to_text + text_to_video) / 2,
-            "video_to_text": video_to_text,
-            "text_to_video": text_to_video,
-        }
+        return symmetric_contrastive(logits_BB, positives_BB, self.config.loss.target)
 
     def protocols(self, classes: ClassList) -> dict[str, Classifier]:
         """`actionclip`: mean over the templates of the class probabilities under each.
@@ -218,3 +198,6 @@ class ActionClip(Method):
         templates = family_templates(self.config.text.templates)
         texts = [fill(template, name) for name in classes.prompt_names for template in templates]
         return self.texts.tokenize(texts).view(len(classes.class_ids), len(templates), -1)
+
+
+METHOD = ActionClip

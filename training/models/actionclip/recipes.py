@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from training.config.data import DataConfig, VisionConfig
 from training.config.evaluation import EvalConfig
-from training.config.method import LossConfig
+from training.config.losses import LossConfig
 from training.config.optim import OptimConfig
 from training.config.run import RunConfig
 from training.models.actionclip.config import ActionClipConfig, TextPromptConfig, VideoPromptConfig
-from training.models.recipe import Recipe, on_stickworld
+from training.models.recipe import Recipe, Table, on_stickworld
 
 _ARCHS = {"b32": "ViT-B-32-quickgelu", "b16": "ViT-B-16-quickgelu"}
 
@@ -159,12 +159,18 @@ _STICKWORLD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def actionclip_variants() -> list[str]:
-    """Variants on the demo world: heads, templates, starts, shots."""
-    return list(_STICKWORLD)
+TABLE = Table(
+    variants=(
+        *("transf", "transf_cls", "lstm", "conv_1d", "meanp"),
+        *("no_prompt", "text_frozen"),
+        *(f"shots{shots}" for shots in SHOTS),
+    ),
+    train_per_class=48,
+    zero_shot="transf",
+)
 
 
-def actionclip_recipes() -> list[Recipe]:
+def recipes() -> list[Recipe]:
     """All of them."""
     return [
         *(actionclip_stickworld(variant) for variant in _STICKWORLD),

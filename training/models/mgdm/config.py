@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
-from training.config.method import LogitScaleConfig, LossConfig, NegativesConfig
+from training.config.data import DataConfig
+from training.config.losses import LogitScaleConfig, LossConfig
+from training.config.method import MethodConfig
+from training.config.negatives import NegativesConfig
 from training.config.settings import PositiveInt, PositiveReal, Settings
 
 
@@ -27,7 +30,7 @@ class DiscriminatorConfig(Settings):
     """One sequence per video (1 + k texts), or one for the whole batch."""
 
 
-class MgdmConfig(Settings):
+class MgdmConfig(MethodConfig):
     """Multi-granularity discrimination model (MGDM), its equations 4-9 and 13-18."""
 
     name: Literal["mgdm"] = "mgdm"
@@ -58,7 +61,37 @@ class MgdmConfig(Settings):
     loss: LossConfig = LossConfig()
     logit_scale: LogitScaleConfig = LogitScaleConfig()
 
-    def without_effect(self) -> Iterator[tuple[str, str]]:
+    @property
+    def mined(self) -> NegativesConfig:
+        """Its hard negatives."""
+        return self.negatives
+
+    @property
+    def trains_clip(self) -> bool:
+        """Whether the logit scale is trained."""
+        return self.logit_scale.learnable
+
+    def at_demo_scale(self) -> Self:
+        """Position embeddings that start as long as the features they are added to."""
+        used = self.pos_emb and not self.no_video_representer
+        return self.model_copy(update={"pos_emb_std": 1.0}) if used else self
+
+    @property
+    def why_not_mined(self) -> str | None:
+        """A video needs one embedding for all texts."""
+        if self.guide == "own":
+            return (
+                "model.guide is own: its video embedding is another one for each text; mine with a "
+                "run of model.guide=positive"
+            )
+        return None
+
+    @property
+    def texts_see_each_other(self) -> bool:
+        """Whether the discriminator sees several classes together at test."""
+        return not (self.no_discriminator or self.inference_context == "self")
+
+    def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
         """Settings that change nothing in this combination, and why."""
         if self.no_video_representer:
             representer = ("video_blocks", "pos_emb", "pos_emb_std")
@@ -84,3 +117,6 @@ class MgdmConfig(Settings):
                     "model.inference_context",
                     f"{why}, so a class has no neighbours: that is `self`",
                 )
+
+
+CONFIG = MgdmConfig

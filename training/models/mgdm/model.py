@@ -13,24 +13,28 @@ first, then its negatives), K classes, C texts in one context.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.data.batch import Batch
+from training.config.run import RunConfig
+from training.data.batch import Batch, Joined
 from training.data.class_list import ClassList
+from training.data.inputs import TrainInputs
+from training.data.negatives import read_negatives
+from training.data.video_set import VideoSet
 from training.layers.attention import ResidualTransformer
-from training.layers.losses import full_precision, soft_contrastive
-from training.models.method import Classifier, Encoded, Method
+from training.layers.logit_scale import clamp_logit_scale, logit_scale, start_logit_scale
+from training.layers.losses import full_precision, symmetric_contrastive
+from training.models.method import Classifier, Encoded, Parts, TrainedMethod
 from training.models.mgdm.config import MgdmConfig
 
 if TYPE_CHECKING:
     from training.backbone.image_tower import ImageTower
-
-MAX_LOGIT_SCALE = math.log(100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ class ClassTexts:
     """What the discriminator made of them."""
 
 
-class Mgdm(Method):
+class Mgdm(TrainedMethod):
     """Video representer and semantic discriminator on CLIP features."""
 
     def __init__(
@@ -59,9 +63,8 @@ class Mgdm(Method):
         Raises:
             ValueError: D is not a multiple of the number of heads.
         """
-        super().__init__()
+        super().__init__(tower)
         self.config = config
-        self.tower = tower
         self.representer: ResidualTransformer | None = None
         if not config.no_video_representer:
             self.representer = ResidualTransformer(
@@ -74,20 +77,19 @@ class Mgdm(Method):
         self.discriminator: ResidualTransformer | None = None
         if not config.no_discriminator:
             self.discriminator = ResidualTransformer(dim, config.heads, config.discriminator.blocks)
-        init = config.logit_scale.init
-        start = MAX_LOGIT_SCALE if init == "clip" else math.log(init)
-        self.logit_scale = nn.Parameter(
-            torch.tensor(start), requires_grad=config.logit_scale.learnable
-        )
+        self.logit_scale = logit_scale(config.logit_scale)
 
-    def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, T, 3, S, S), or features (B, T, D) as they are, to features (B, T, D)."""
-        return clips if self.tower is None else self.tower(clips)
+    @classmethod
+    def build(cls, config: MgdmConfig, parts: Parts) -> Self:
+        """The model for the parts' width and number of frames."""
+        return cls(config, parts.dim, parts.num_frames, parts.tower)
 
-    @property
-    def zero_shot_features(self) -> bool:
-        """Unless the image tower was trained."""
-        return self.tower is None or not self.tower.trained
+    @classmethod
+    def joined(
+        cls, config: RunConfig, inputs: TrainInputs, videos: VideoSet, classes: ClassList
+    ) -> tuple[Joined, ...]:
+        """The positive text of each video, and its mined negatives."""
+        return (read_negatives(inputs, config.model.mined, videos, classes),)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters: `new` modules, and those that come from `clip`."""
@@ -101,10 +103,13 @@ class Mgdm(Method):
             "clip": [p for p in clip if p.requires_grad],
         }
 
-    @torch.no_grad()
+    def start_from_clip(self, factor: Callable[[], float]) -> None:
+        """Take over CLIP's factor on cosines, where the config wants it."""
+        start_logit_scale(self.logit_scale, self.config.logit_scale, factor)
+
     def after_step(self) -> None:
         """Keep the logit scale at or below 100, as CLIP does."""
-        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        clamp_logit_scale(self.logit_scale)
 
     def encode(self, batch: Batch) -> Encoded:
         """Frames with temporal context, texts, their classes and which of them there are.
@@ -115,19 +120,18 @@ class Mgdm(Method):
             whole batch; `class_ids_BR`, -1 for a text of no class of the dataset, column 0 the
             video's class; `present_BR`, False where a video has fewer negatives than R - 1.
         """
-        raw_BRD, present_BR = batch.texts_BRD, batch.text_present_BR
-        assert raw_BRD is not None
-        assert batch.text_class_ids_BR is not None
+        raw_BRD, present_BR = batch.columns["texts_BRD"], batch.columns.get("text_present_BR")
+        class_ids_BR = batch.columns["text_class_ids_BR"]
         texts_BRD = raw_BRD
         if self.discriminator is not None and self.config.discriminator.scope == "sample":
             texts_BRD = self.discriminator(raw_BRD, None if present_BR is None else ~present_BR)
         if present_BR is None:
-            present_BR = torch.ones_like(batch.text_class_ids_BR, dtype=torch.bool)
+            present_BR = torch.ones_like(class_ids_BR, dtype=torch.bool)
         return {
             "frames_BTD": self.represent(self.features(batch.clips)),
             "guides_BRD": raw_BRD if self.config.guide == "own" else raw_BRD[:, :1],
             "texts_BRD": texts_BRD,
-            "class_ids_BR": batch.text_class_ids_BR,
+            "class_ids_BR": class_ids_BR,
             "present_BR": present_BR,
         }
 
@@ -144,13 +148,7 @@ class Mgdm(Method):
             columns = present_BR.flatten()
             sims, positives = sims[:, columns], positives[:, columns]
         loss = self.config.loss
-        video_to_text = soft_contrastive(sims, positives, loss.target, loss.empty)
-        text_to_video = soft_contrastive(sims.T, positives.T, loss.target, loss.empty)
-        return {
-            "loss": (video_to_text + text_to_video) / 2,
-            "video_to_text": video_to_text,
-            "text_to_video": text_to_video,
-        }
+        return symmetric_contrastive(sims, positives, loss.target, loss.empty)
 
     def similarities(self, encoded: Encoded) -> torch.Tensor:
         """Logits of every video with the texts of every video (eq. 4).
@@ -220,6 +218,27 @@ class Mgdm(Method):
         frames_BTD = self.represent(features_BTD)
         logits_BKR = self._logits(frames_BTD, texts.guides_KD, texts.embeddings_KD[:, None])
         return logits_BKR[..., 0]
+
+    def embed_videos(self, clips: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
+        """Each video under the guidance of its own class (eq. 15-16), or its mean frame without."""
+        frames_BTD = full_precision(self.represent(self.features(clips)))
+        return self.guided(frames_BTD, full_precision(guides_BD))
+
+    def guided(self, frames_BTD: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
+        """(B, D): each video under one text, of frames after the video representer."""
+        att = self.config.att
+        if self.config.no_video_representer or att.normalize:
+            frames_BTD = F.normalize(frames_BTD, dim=-1)
+        if self.config.no_video_representer:
+            return frames_BTD.mean(dim=1)
+        if att.normalize:
+            guides_BD = F.normalize(guides_BD, dim=-1)
+        logits_BT = torch.einsum("btd,bd->bt", frames_BTD, guides_BD) / att.temperature
+        return torch.einsum("bt,btd->bd", logits_BT.softmax(dim=1), frames_BTD)
+
+    def embed_texts(self, features_KD: torch.Tensor) -> torch.Tensor:
+        """What the discriminator makes of texts in the config's inference context."""
+        return self.class_texts(features_KD).embeddings_KD
 
     def _logits(
         self, frames_BTD: torch.Tensor, guides_MD: torch.Tensor, texts_MRD: torch.Tensor
@@ -320,3 +339,6 @@ def nearest_classes(features_KD: torch.Tensor, k: int) -> torch.Tensor:
     cosines_KK.fill_diagonal_(math.inf)
     order_KK = cosines_KK.argsort(dim=1, descending=True, stable=True)
     return order_KK[:, : min(1 + k, len(features_KD))]
+
+
+METHOD = Mgdm

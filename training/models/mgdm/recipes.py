@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from training.config.data import DataConfig, VisionConfig
-from training.config.method import NegativesConfig
+from training.config.negatives import NegativesConfig
 from training.config.optim import OptimConfig
 from training.config.run import RunConfig
 from training.models.mgdm.config import MgdmConfig
-from training.models.recipe import Recipe, on_stickworld
+from training.models.recipe import Recipe, Table, on_stickworld
 
 _DATASETS = {"kinetics400": ("1", "val"), "hmdb51": ("2", "test"), "ucf101": ("3", "test")}
 """Dataset -> table of its negatives, split it is tested on."""
@@ -108,12 +108,15 @@ def mgdm_small() -> Recipe:
     )
 
 
-def mgdm_variants() -> list[str]:
-    """Variants of MGDM's tables: numbers of negatives, then ablations."""
-    return list(_VARIANTS)
+TABLE = Table(
+    variants=tuple(_VARIANTS),
+    train_per_class=96,
+    settings=("optim.epochs=20", "optim.warmup_epochs=2"),
+    datasets=tuple(_DATASETS),
+)
 
 
-def mgdm_recipes() -> list[Recipe]:
+def recipes() -> list[Recipe]:
     """All of them."""
     return [
         mgdm_small(),

@@ -59,7 +59,7 @@ def make_batch(B, T, D, classes, seed=0):
         clips=4 * torch.randn(B, T, D, dtype=torch.float64, generator=generator),
         class_ids_B=torch.tensor(classes.class_ids)[position],
         draws_B=torch.randint(2**31, (B,), generator=generator),
-        labels_BK=labels,
+        columns={"labels_BK": labels},
     )
 
 
@@ -101,9 +101,9 @@ def literal_loss(model, classes, batch):
         texts = [text(c, (first + c) % P) for c in range(K)]
         logits = torch.stack([torch.stack([s * cosine(v, t) for t in texts]) for v in videos])
         if config.multilabel == "kl":
-            return literal_kl(logits, batch.labels_BK, config.loss.target)
+            return literal_kl(logits, batch.columns["labels_BK"], config.loss.target)
         p = torch.sigmoid(logits + model.logit_bias)
-        y = batch.labels_BK.double()
+        y = batch.columns["labels_BK"].double()
         return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
     where = [classes.class_ids.index(int(c)) for c in batch.class_ids_B]
     texts = [text(c, int(draw) % P) for c, draw in zip(where, batch.draws_B, strict=True)]
@@ -200,11 +200,7 @@ def test_order_of_the_batch_does_not_matter(multilabel):
     config, classes = config_of(f"model.multilabel={multilabel}"), class_list(4, 16, 8)
     model, batch = build(config, classes), make_batch(5, 3, 8, classes)
     order = torch.tensor([3, 0, 4, 1, 2])
-    values = {
-        name: value[order] if isinstance(value, torch.Tensor) else value
-        for name, value in vars(batch).items()
-    }
-    mixed = model.losses(model.encode(Batch(**values)))["loss"]
+    mixed = model.losses(model.encode(batch.map(lambda each: each[order])))["loss"]
     torch.testing.assert_close(mixed, model.losses(model.encode(batch))["loss"])
 
 
@@ -307,7 +303,7 @@ def fingerprint(*settings_):
     classes = class_list(3, len(family_templates(config.model.text.templates)), 8)
     model = build(config, classes)
     batch = make_batch(4, 3, 8, classes)
-    batch.labels_BK[0] = False
+    batch.columns["labels_BK"][0] = False
     with torch.no_grad():
         probabilities = model.protocols(classes)["actionclip"](batch.clips)
     loss = model.losses(model.encode(batch))["loss"]

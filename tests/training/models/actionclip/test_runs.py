@@ -11,7 +11,7 @@ from tests.training.world import LOGIT_SCALE, World
 from tests.video_files import write_video
 from training.config.overrides import override
 from training.config.run import RunConfig
-from training.data.class_list import read_templates
+from training.data.class_list import read_class_list, read_templates
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
 from training.evaluation.evaluate import evaluate
@@ -65,7 +65,8 @@ def test_training_on_cached_features_learns_and_is_scored(world):
 
 def test_the_logit_scale_starts_at_clips_own(world):
     inputs = world.inputs(templates=world.publish_templates())
-    method, _ = assemble(inputs, config_of(), _cached(inputs), torch.device("cpu"))
+    classes = read_class_list(inputs, config_of())
+    method, _ = assemble(inputs, config_of(), classes, _cached(inputs), torch.device("cpu"))
     assert method.logit_scale.exp().item() == pytest.approx(LOGIT_SCALE)
 
 
@@ -239,7 +240,7 @@ def test_regimes_train_what_they_say_and_are_scored(films, regime):
     world, inputs = films
     layers = [] if MEAN[0] in REGIMES[regime] else ["model.video.layers=1"]
     config = override(BASE, [*VIDEOS, *layers, *REGIMES[regime]])
-    method, _ = assemble(inputs, config, None, torch.device("cpu"))
+    method, _ = assemble(inputs, config, read_class_list(inputs, config), None, torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     run = train(world.store, inputs, config, f"films-{regime.replace(' ', '-').replace(',', '')}")
     saved = checkpoint.load(run.artifact.read_file(checkpoint.FILE), "t").tensors
@@ -265,7 +266,9 @@ def test_what_towers_start_from_depends_on_init_and_seed(films):
 
     def started(*settings):
         config = override(BASE, [*VIDEOS, "model.video.layers=1", *FULL, *settings])
-        state = assemble(inputs, config, None, torch.device("cpu"))[0].state_dict()
+        state = assemble(
+            inputs, config, read_class_list(inputs, config), None, torch.device("cpu")
+        )[0].state_dict()
         return {
             "vision": torch.equal(state["tower.visual.proj"], original["visual.proj"]),
             "text": torch.equal(state["texts.text_projection"], original["text_projection"]),

@@ -30,7 +30,7 @@ SMALL = [
 
 
 def config_of(*settings_):
-    return override(RunConfig(), [*SMALL, *settings_]).model
+    return override(RunConfig(model=MgdmConfig()), [*SMALL, *settings_]).model
 
 
 def build(config, dim=8, frames=3, seed=0):
@@ -41,7 +41,10 @@ def build(config, dim=8, frames=3, seed=0):
 
 def batch_of(clips, texts_BRD, class_ids_BR, present_BR=None):
     names = tuple(str(i) for i in range(len(clips)))
-    return Batch(names, clips, class_ids_BR[:, 0], texts_BRD, class_ids_BR, present_BR)
+    columns = {"texts_BRD": texts_BRD, "text_class_ids_BR": class_ids_BR}
+    if present_BR is not None:
+        columns["text_present_BR"] = present_BR
+    return Batch(names, clips, class_ids_BR[:, 0], columns=columns)
 
 
 def loss_of(model, batch):
@@ -71,25 +74,25 @@ def make_pairs(b, k, T, D, num_classes, seed, missing=0.0, foreign=0.0):
 def literal_loss(model, pairs):
     """L_b = L_t = b (1 + k) rows and columns, V of L_b x L_t x D, KL of eq. 9 in loops."""
     config = model.config
-    b, R, D = pairs.texts_BRD.shape
+    b, R, D = pairs.columns["texts_BRD"].shape
     present = torch.ones(b, R, dtype=torch.bool)
-    if pairs.text_present_BR is not None:
-        present = pairs.text_present_BR
+    if pairs.columns.get("text_present_BR") is not None:
+        present = pairs.columns["text_present_BR"]
     frames = model.represent(pairs.clips)
     if config.no_discriminator:
-        E = pairs.texts_BRD[present]
+        E = pairs.columns["texts_BRD"][present]
     elif config.discriminator.scope == "batch":
-        E = model.discriminator(pairs.texts_BRD[present][None])[0]
+        E = model.discriminator(pairs.columns["texts_BRD"][present][None])[0]
     else:
         each = [
             model.discriminator(texts[here][None])[0]
-            for texts, here in zip(pairs.texts_BRD, present, strict=True)
+            for texts, here in zip(pairs.columns["texts_BRD"], present, strict=True)
         ]
         E = torch.cat(each)
     columns = [(m, r) for m in range(b) for r in range(R) if present[m, r]]
     rows = [i for i in range(b) for _ in range(R)]
     guides = torch.stack(
-        [pairs.texts_BRD[m, r if config.guide == "own" else 0] for m, r in columns]
+        [pairs.columns["texts_BRD"][m, r if config.guide == "own" else 0] for m, r in columns]
     )
     f = frames[rows]
     if config.att.normalize:
@@ -106,7 +109,9 @@ def literal_loss(model, pairs):
     Q = torch.zeros_like(sims)
     for row, i in enumerate(rows):
         for column, (m, r) in enumerate(columns):
-            Q[row, column] = float(pairs.text_class_ids_BR[i, 0] == pairs.text_class_ids_BR[m, r])
+            Q[row, column] = float(
+                pairs.columns["text_class_ids_BR"][i, 0] == pairs.columns["text_class_ids_BR"][m, r]
+            )
     return (literal_kl(sims, Q, config.loss) + literal_kl(sims.T, Q.T, config.loss)) / 2
 
 
@@ -287,12 +292,7 @@ def test_order_of_the_batch_does_not_matter():
     model = build(config_of(), 8, 3)
     pairs = make_pairs(5, 2, 3, 8, 3, 1, missing=0.4)
     order = torch.tensor([3, 0, 4, 1, 2])
-    mixed = batch_of(
-        pairs.clips[order],
-        pairs.texts_BRD[order],
-        pairs.text_class_ids_BR[order],
-        pairs.text_present_BR[order],
-    )
+    mixed = pairs.map(lambda each: each[order])
     torch.testing.assert_close(loss_of(model, mixed), loss_of(model, pairs))
 
 
@@ -321,7 +321,7 @@ def fingerprint(*settings_):
     model = build(config_of(*settings_), 8, 3)
     pairs = make_pairs(4, 2, 3, 8, 3, 0)
     loss = loss_of(model, pairs)
-    logits = model.classify(pairs.clips, model.class_texts(pairs.texts_BRD[:, 0]))
+    logits = model.classify(pairs.clips, model.class_texts(pairs.columns["texts_BRD"][:, 0]))
     trained = sum(len(group) for group in model.parameter_groups().values())
     return (round(loss.item(), 12), round(logits.sum().item(), 12), trained)
 
@@ -359,7 +359,7 @@ def test_ablations_remove_what_they_say():
     model = build(config, 8, 4)
     assert [name for name, _ in model.named_parameters()] == ["logit_scale"]
     video = F.normalize(pairs.clips, dim=-1).mean(1)
-    sims = 100 * torch.einsum("bd,mrd->bmr", video, F.normalize(pairs.texts_BRD, dim=-1))
+    sims = 100 * torch.einsum("bd,mrd->bmr", video, F.normalize(pairs.columns["texts_BRD"], dim=-1))
     torch.testing.assert_close(model.similarities(model.encode(pairs)), sims, rtol=1e-6, atol=1e-6)
 
 
@@ -387,7 +387,9 @@ def test_similarities_stay_in_float32_under_bfloat16_autocast():
     config = config_of()
     model = build(config, 64, 3).float()
     pairs = make_pairs(4, 2, 3, 64, 3, 0)
-    single = batch_of(pairs.clips.float(), pairs.texts_BRD.float(), pairs.text_class_ids_BR)
+    single = batch_of(
+        pairs.clips.float(), pairs.columns["texts_BRD"].float(), pairs.columns["text_class_ids_BR"]
+    )
     with torch.autocast("cpu", torch.bfloat16):
         sims = model.similarities(model.encode(single))
         loss = loss_of(model, single)
@@ -409,7 +411,9 @@ def test_soft_contrastive_of_rows_repeated_is_the_same():
     pairs = make_pairs(4, 2, 3, 8, 3, 0)
     model = build(config_of(), 8, 3)
     sims = model.similarities(model.encode(pairs)).flatten(1)
-    positives = (pairs.text_class_ids_BR[None] == pairs.text_class_ids_BR[:, :1, None]).flatten(1)
+    positives = (
+        pairs.columns["text_class_ids_BR"][None] == pairs.columns["text_class_ids_BR"][:, :1, None]
+    ).flatten(1)
     for target in ("exact", "softmax10"):
         for empty in ("mask", "uniform"):
             for one, q in ((sims, positives), (sims.T, positives.T)):
@@ -429,10 +433,10 @@ def test_clips_image_tower_is_trained_at_its_own_rate(tmp_path, trainable):
     clip = load_clip(ClipSpec(arch="tiny-vit", weights=str(weights)))
     tower = ImageTower(clip, VisionConfig(trainable=trainable), "clip")
     model = Mgdm(config_of(), 64, 2, tower)
-    optim = OptimConfig(lr=1e-3, clip_lr_ratio=0.25)
+    run = RunConfig(model=config_of(), optim=OptimConfig(lr=1e-3, clip_lr_ratio=0.25))
     rate = {
         id(p): group["lr"]
-        for group in make_optimizer(model, optim).param_groups
+        for group in make_optimizer(model, run).param_groups
         for p in group["params"]
     }
     named = dict(model.named_parameters())
