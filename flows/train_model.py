@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +17,13 @@ from flows.orchestration.flow import flow
 from flows.orchestration.report import Step, step
 from flows.orchestration.train_inputs import train_inputs
 from knowledge.clip.weights import ClipSpec
-from training.config.overrides import override
+from training.config.overrides import override_stages
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.inputs import TrainInputs
 from training.launch.launch import evaluate
 from training.launch.launch import train as train_job
-from training.models.recipe import on_stickworld
+from training.models.recipe import Recipe, on_stickworld
 from training.models.registry import recipe
 
 
@@ -43,6 +44,9 @@ class TrainSpec(BaseModel):
     """Directory the videos are in; needed where data.features is videos."""
     clip: ClipSpec | None = None
     """Needed where data.features is videos."""
+    start: str | None = None
+    """Run whose weights this one starts from: NAME (the newest) or NAME@KEY of a `training_run`;
+    `none` starts from CLIP's. When None what the recipe says."""
     name: str | None = None
     """Name of the run; DATASET-RECIPE when None."""
     split: str | None = None
@@ -56,39 +60,68 @@ class TrainSpec(BaseModel):
         return self.name or f"{self.dataset.split('@')[0]}-{self.recipe}"
 
     @property
-    def config(self) -> RunConfig:
-        """The recipe with its changes.
+    def chosen(self) -> Recipe:
+        """The recipe, at the demo world's scale where asked for.
+
+        Raises:
+            ValueError: unknown recipe.
+        """
+        found = recipe(self.recipe)
+        return on_stickworld(found) if self.data == "stickworld" else found
+
+    @property
+    def stages(self) -> tuple[RunConfig, ...]:
+        """The runs to make, each from the one before; of most recipes one.
 
         Raises:
             ValueError: unknown recipe or setting.
         """
-        chosen = recipe(self.recipe)
-        if self.data == "stickworld":
-            chosen = on_stickworld(chosen)
-        return override(chosen.config, self.settings)
+        return override_stages((*self.chosen.stages, self.chosen.config), self.settings)
+
+    @property
+    def config(self) -> RunConfig:
+        """The recipe with its changes, of several stages the last one.
+
+        Raises:
+            ValueError: unknown recipe or setting.
+        """
+        return self.stages[-1]
 
 
 @task(cache_policy=NO_CACHE)
 def embed_texts_task(store: str, spec: TrainSpec) -> list[Step]:
     """Embed texts that the recipe needs and mining did not: `text_embeddings`."""
-    return [step(outcome) for outcome in _inputs(Store(store), spec)[1]]
+    target = Store(store)
+    made = {
+        str(outcome.artifact.ref): outcome
+        for config in spec.stages
+        for outcome in _inputs(target, spec, config)[1]
+    }
+    return [step(outcome) for outcome in made.values()]
 
 
 @task(cache_policy=NO_CACHE)
-def train_task(store: str, spec: TrainSpec) -> Step:
-    """Train: `training_run`."""
-    target, config = Store(store), spec.config
-    with progress("training steps") as advance:
-        inputs, _ = _inputs(target, spec)
+def train_task(store: str, spec: TrainSpec) -> list[Step]:
+    """Train: a `training_run`, or several where a recipe has stages."""
+    target, stages = Store(store), spec.stages
+    start, made = _start(target, spec), list[Step]()
+    for number, config in enumerate(stages, start=1):
+        inputs = replace(_inputs(target, spec, config)[0], start=start)
         scored_split(inputs.videos, spec.split)  # before the time is spent
-        return step(train_job(target, inputs, config, spec.run_name, advance, spec.runtime))
+        last = number == len(stages)
+        name = spec.run_name if last else f"{spec.run_name}-stage{number}"
+        with progress("training steps" if last else f"training steps of stage {number}") as advance:
+            outcome = train_job(target, inputs, config, name, advance, spec.runtime)
+        start = outcome.artifact
+        made.append(step(outcome))
+    return made
 
 
 @task(cache_policy=NO_CACHE)
 def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
     """Score the run: `predictions` and `metrics`."""
     target = Store(store)
-    inputs, _ = _inputs(target, spec)
+    inputs, _ = _inputs(target, spec, spec.config)
     split = scored_split(inputs.videos, spec.split)
     with progress(f"scoring {split} videos") as advance:
         outcomes = evaluate(
@@ -101,13 +134,30 @@ def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
 def train(store: str, spec: TrainSpec) -> list[Step]:
     """Train and score a model: `training_run`, `predictions`, `metrics`; first texts it lacks."""
     texts = embed_texts_task(store, spec)
-    run = train_task(store, spec)
-    return [*texts, run, *evaluate_task(store, spec, run.ref)]
+    runs = train_task(store, spec)
+    return [*texts, *runs, *evaluate_task(store, spec, runs[-1].ref)]
 
 
-def _inputs(store: Store, spec: TrainSpec) -> tuple[TrainInputs, list[Outcome]]:
+def _inputs(store: Store, spec: TrainSpec, config: RunConfig) -> tuple[TrainInputs, list[Outcome]]:
     device = spec.runtime.device or "cpu"
-    return train_inputs(store, spec.dataset, spec.config, spec.clip, spec.videos, device)
+    return train_inputs(store, spec.dataset, config, spec.clip, spec.videos, device)
+
+
+def _start(store: Store, spec: TrainSpec) -> Artifact | None:
+    """The run that the first stage starts from; None: CLIP's weights."""
+    if spec.start is not None:
+        return None if spec.start == "none" else store.get(f"training_run/{spec.start}")
+    if (wanted := spec.chosen.start) is None:
+        return None
+    config = recipe(wanted).config.model_dump(mode="json")
+    found = [each for each in store.published("training_run") if each.manifest.config == config]
+    if not found:
+        raise ValueError(
+            f"recipe {spec.recipe} starts from a run of recipe {wanted}, of which this store holds "
+            f"none; run `actionlore train --recipe {wanted}` on {recipe(wanted).dataset} first, or "
+            "give --start RUN, or --start none to start from CLIP's weights"
+        )
+    return max(found, key=lambda each: each.manifest.created)
 
 
 def scored_split(videos: Artifact, split: str | None) -> str:

@@ -40,6 +40,12 @@ def train(
         str | None,
         typer.Option(help="stickworld: the recipe's method at the scale of the demo world."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Run to start from; none: CLIP's weights; if omitted as the recipe says."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     split: SplitOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -65,6 +71,7 @@ def train(
             settings=tuple(settings),
             videos=videos,
             clip=optional_clip_spec(clip, clip_weights),
+            start=start,
             name=name,
             split=split,
             runtime=RuntimeConfig(

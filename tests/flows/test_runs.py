@@ -84,3 +84,40 @@ def test_training_on_features_a_user_has(actionlore, registered, tmp_path):
     top1 = {row["protocol"]: row["value"] for row in rows if row["metric"] == "top1"}
     assert top1["zero_shot/prompt"] == 1.0
     failed(actionlore("predict", "own", "f.npz"), "give --clip own-net")
+
+
+def test_a_recipe_of_two_stages_chains_its_runs(actionlore, registered, videos, tmp_path):
+    mine = ("mine", "--dataset", "tiny", "--videos", videos, "--frames", "2")
+    succeeded(actionlore(*mine, "--clip", "stickworld-clip", "--clip-weights", "bundled"))
+    quick = ("data.num_frames=2", "optim.epochs=2", "model.video.layers=1")
+    settings = [part for each in quick for part in ("--set", each)]
+    chained = ("train", "--dataset", "tiny", "--recipe", "actionclip_stickworld_head_first")
+    given = (*chained, "--split", "test", "--name", "two", *settings)
+    longer = ("--set", "stage1.optim.epochs=3")
+    shown = succeeded(actionlore(*given, *longer))
+    store = Store(tmp_path / "store")
+    head, whole = store.get("training_run/two-stage1"), store.get("training_run/two")
+    assert whole.manifest.inputs["start"].content_hash == head.manifest.content_hash
+    assert "start" not in head.manifest.inputs
+    assert (head.manifest.num_rows, whole.manifest.num_rows) == (3, 2)
+    assert "metrics/two-test@" in shown
+    assert "nothing had to be done" in succeeded(
+        actionlore(*given, "--set", "stage1.optim.epochs=3")
+    )
+
+
+def test_a_recipe_that_starts_from_a_run_says_which(actionlore, registered, videos, tmp_path):
+    mine = ("mine", "--dataset", "tiny", "--videos", videos, "--frames", "2")
+    succeeded(actionlore(*mine, "--clip", "stickworld-clip", "--clip-weights", "bundled"))
+    transfer = ("train", "--dataset", "tiny", "--recipe", "actionclip_hmdb51", "--videos", videos)
+    failed(
+        actionlore(*transfer, "--set", "data.num_frames=2"),
+        "starts from a run of recipe actionclip_kinetics400_b16_32f",
+        "--recipe actionclip_kinetics400_b16_32f` on kinetics400 first, or give --start RUN",
+    )
+    first = ("train", "--dataset", "tiny", "--name", "first", "--split", "test", *QUICK)
+    succeeded(actionlore(*first))
+    succeeded(actionlore(*first[:3], "--name", "next", *first[5:], "--start", "first"))
+    store = Store(tmp_path / "store")
+    start = store.get("training_run/next").manifest.inputs["start"]
+    assert start.ref == str(store.get("training_run/first").ref)

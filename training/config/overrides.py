@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from training.config.run import RunConfig
 from training.config.settings import first_error
+
+_STAGE = re.compile(r"stage(\d+)\.(.*)", re.DOTALL)
 
 
 def override(config: RunConfig, settings: Iterable[str]) -> RunConfig:
@@ -45,6 +48,26 @@ def override(config: RunConfig, settings: Iterable[str]) -> RunConfig:
             section = section[name]
         section[last] = _parse(text.strip())
     return parse(values)
+
+
+def override_stages(stages: Sequence[RunConfig], settings: Iterable[str]) -> tuple[RunConfig, ...]:
+    """`override` of the stages of a run: a setting that begins with `stageN.` is of stage N alone.
+
+    Raises:
+        ValueError: as for `override`, or there is no such stage.
+    """
+    given: list[list[str]] = [[] for _ in stages]
+    for setting in settings:
+        match = _STAGE.match(setting.strip())
+        if match is None:
+            for each in given:
+                each.append(setting)
+        elif not (len(stages) > 1 and 1 <= int(match[1]) <= len(stages)):
+            known = f"1 to {len(stages)}" if len(stages) > 1 else "this recipe has only one"
+            raise ValueError(f"{setting!r} is of stage {match[1]}; there is {known}")
+        else:
+            given[int(match[1]) - 1].append(match[2])
+    return tuple(override(stage, each) for stage, each in zip(stages, given, strict=True))
 
 
 def parse(values: dict[str, Any]) -> RunConfig:

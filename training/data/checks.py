@@ -58,6 +58,8 @@ def problems(inputs: TrainInputs, config: RunConfig, training: bool = True) -> I
     if training and config.model.mined.k and inputs.negatives is not None:
         yield from _other_negatives(inputs, inputs.negatives, config)
     yield from _other_clip(inputs, config)
+    if training and inputs.start is not None:
+        yield from _other_start(inputs.start, inputs, config)
 
 
 def check_inputs(inputs: TrainInputs, config: RunConfig, training: bool = True) -> None:
@@ -173,7 +175,7 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
     """All embeddings come from one CLIP, the texts' one."""
     optional = (inputs.frames, inputs.templates)
     others = [*inputs.corpora, *(each for each in optional if each is not None)]
-    silent = [each for each in (inputs.texts, *others) if "clip" not in each.manifest.config]
+    silent = [each for each in (inputs.texts, *others) if each.manifest.config.get("clip") is None]
     if silent:
         yield from (_again(each, "does not say which CLIP made it", "mine") for each in silent)
         return
@@ -195,6 +197,26 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
                 f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
                 "mine",
             )
+
+
+def _other_start(start: Artifact, inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
+    """The weights of a run fit its method and its CLIP only."""
+    method = start.manifest.config["model"]["name"]
+    if method != config.model.name:
+        what = f"{start.ref} is of {method} and cannot be the start of {config.model.name}"
+        yield Problem(str(start.ref), what, None, "give a run of the same method, or --start none")
+    texts = start.manifest.inputs["texts"]
+    try:
+        found = clip_identity(start.store.get(texts.ref))
+    except ValueError:
+        return  # not in the store any more; then shapes are all there is to compare
+    if found != clip_identity(inputs.texts):
+        yield _again(
+            inputs.texts,
+            f"was made with CLIP {_short(clip_identity(inputs.texts))}, but {start.ref}, from "
+            f"which the run is to start, with {_short(found)}",
+            "mine",
+        )
 
 
 def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:

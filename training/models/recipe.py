@@ -50,6 +50,10 @@ class Recipe:
     expected_map: float | None = None
     """Mean average precision over the classes, 0 to 1."""
 
+    stages: tuple[RunConfig, ...] = ()
+    """Runs on the same dataset before this one, each from the weights of the one before."""
+    start: str | None = None
+    """Recipe of its own dataset whose run this one, or its first stage, starts from."""
     beside: bool = False
     """A baseline that every table on the demo world shows."""
 
@@ -94,7 +98,9 @@ def multiply_adds(tower: Widths) -> float:
 
 
 def needs(recipe: Recipe) -> str:
-    """Data, hardware and cost in a few words."""
+    """Data, another run, hardware and cost in a few words."""
+    if recipe.start is not None:
+        return f"a run of {recipe.start}, then {needs(replace(recipe, start=None))}"
     if recipe.config.data.features == "cached":
         return "mined embeddings; a CPU, minutes"
     if (hours := recipe.hours) is None:
@@ -114,7 +120,23 @@ def on_stickworld(recipe: Recipe) -> Recipe:
     frames and 4 epochs. Batches are 64 and 32, learning rates those for some hundred videos, and
     one view is scored. A method without gradient steps keeps its other settings.
     """
-    config, towers = recipe.config, recipe.config.model.towers(recipe.config.data)
+    return replace(
+        recipe,
+        config=_at_demo_scale(recipe.config),
+        stages=tuple(_at_demo_scale(stage) for stage in recipe.stages),
+        start=None,
+        about=f"{recipe.name} on the demo world",
+        dataset="stickworld",
+        split="test",
+        clip="stickworld-clip",
+        expected_top1=None,
+        expected_top5=None,
+        expected_map=None,
+    )
+
+
+def _at_demo_scale(config: RunConfig) -> RunConfig:
+    towers = config.model.towers(config.data)
     if towers.time != "none" or towers.init != "clip":
         data = DataConfig(features="videos", num_frames=8, short_side=112)
         vision, optim = (
@@ -128,23 +150,13 @@ def on_stickworld(recipe: Recipe) -> Recipe:
     every = 0
     if config.model.is_fitted:
         optim, every = config.optim, config.eval.every
-    return replace(
-        recipe,
-        config=RunConfig(
-            data=data.model_copy(update={"shots": config.data.shots}),
-            model=config.model.at_demo_scale(),
-            vision=vision,
-            optim=optim,
-            eval=EvalConfig(every=every),
-            seed=config.seed,
-        ),
-        about=f"{recipe.name} on the demo world",
-        dataset="stickworld",
-        split="test",
-        clip="stickworld-clip",
-        expected_top1=None,
-        expected_top5=None,
-        expected_map=None,
+    return RunConfig(
+        data=data.model_copy(update={"shots": config.data.shots}),
+        model=config.model.at_demo_scale(),
+        vision=vision,
+        optim=optim,
+        eval=EvalConfig(every=every),
+        seed=config.seed,
     )
 
 
