@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.files import fsync_directory, take_lock
+from artifacts.files import DirectoryLock, replacing, write_first
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.validation import check, check_unique
@@ -52,9 +49,9 @@ class Draft:
         self.directory = directory
         self.shared = shared
         self._publish = publish
-        self._lock: int | None = None
+        self._lock: DirectoryLock | None = None
         if publish is not None:
-            self._lock = take_lock(directory, provenance, shared)
+            self._lock = DirectoryLock(directory, str(provenance.ref), shared=shared)
 
     def has(self, part: int) -> bool:
         """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
@@ -82,10 +79,10 @@ class Draft:
         schema = schema_of(self.provenance.kind)
         check(table, schema)
         plain = [column.name for column in schema.columns if not column.is_tensor]
-        with self.replacing(part_name(part)) as file:
+        with replacing(self.directory / part_name(part)) as path:
             pq.write_table(
                 table,
-                file,
+                path,
                 compression={
                     name: "zstd" if name in plain else "none" for name in table.column_names
                 },
@@ -110,22 +107,10 @@ class Draft:
         allowed = schema_of(self.provenance.kind).files
         if name not in allowed:
             raise ValueError(f"{self.provenance.kind} has no file {name!r}; allowed: {allowed}")
-        if not first:
-            with self.replacing(name) as file:
-                file.write(data)
-            return True
-        temporary = self.directory / f".{name}.{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, self.directory / name)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        fsync_directory(self.directory)
+        if first:
+            return write_first(self.directory / name, data)
+        with replacing(self.directory / name) as path:
+            path.write_bytes(data)
         return True
 
     def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
@@ -141,7 +126,12 @@ class Draft:
         assert self._publish is not None, "this draft can only be written to"
         if self.shared:
             self.close()
-            self._lock = take_lock(self.directory, self.provenance, shared=False, make=False)
+            try:
+                self._lock = DirectoryLock(self.directory, str(self.provenance.ref), make=False)
+            except FileNotFoundError as error:
+                raise ValueError(
+                    f"{self.provenance.ref} was published by another process"
+                ) from error
         schema = schema_of(self.provenance.kind)
         keys = {name for names in schema.unique for name in names}
         check_unique(self.read([name for name in schema.column_names if name in keys]), schema)
@@ -153,25 +143,8 @@ class Draft:
     def close(self) -> None:
         """Let another process go on with the draft."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
-
-    def __del__(self) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def replacing(self, name: str) -> Iterator[IO[bytes]]:
-        """A file that appears under its name complete and durable, or not at all."""
-        temporary = self.directory / f".{name}.{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.directory / name)
-            fsync_directory(self.directory)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def part_name(part: int) -> str:

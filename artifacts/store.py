@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from artifacts.artifact import Artifact, CorruptArtifactError
 from artifacts.draft import Draft
-from artifacts.files import fsync_directory, is_held
+from artifacts.files import file_sha256, fsync, is_held, replacing
 from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import (
     KEY_LENGTH,
@@ -218,8 +218,8 @@ class Store:
         )
         existing = self.find(provenance)
         if existing is None:
-            with draft.replacing(MANIFEST) as file:
-                file.write(manifest.model_dump_json(indent=1).encode())
+            with replacing(draft.directory / MANIFEST) as path:
+                path.write_bytes(manifest.model_dump_json(indent=1).encode())
             existing = self._move(draft, manifest)
         if existing.manifest.content_hash != manifest.content_hash:
             raise ValueError(
@@ -241,8 +241,8 @@ class Store:
                 draft.directory.rename(target)
                 for left_over in Path(target).glob(".*"):  # the lock, checkpoints, broken writes
                     left_over.unlink(missing_ok=True)
-            fsync_directory(parent)
-            fsync_directory(parent.parent)
+            fsync(parent)
+            fsync(parent.parent)
         else:
             for entry in manifest.files:
                 self.fs.put_file(str(draft.directory / entry.name), f"{target}/{entry.name}")
@@ -253,10 +253,10 @@ class Store:
 
 
 def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
-    return FileEntry(name=path.name, sha256=digest, num_bytes=path.stat().st_size, num_rows=rows)
+    return FileEntry(
+        name=path.name, sha256=file_sha256(path), num_bytes=path.stat().st_size, num_rows=rows
+    )
 
 
 @cache

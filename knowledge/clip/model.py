@@ -13,7 +13,7 @@ import open_clip
 import torch
 
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
-from knowledge.clip.weights import ClipSpec, _load_weights, _quiet, _sha256, weights_path
+from knowledge.clip.weights import ClipSpec, load_weights, quiet, weights_path, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ def load_clip(spec: ClipSpec, device: str = "cpu") -> Clip:
             architecture, or weights trained with the other GELU.
     """
     path = weights_path(spec)
-    with _quiet(None):  # open_clip warns that the model is random: its weights come next
+    with quiet(None):  # open_clip warns that the model is random: its weights come next
         model = open_clip.create_model(spec.arch, pretrained=None, precision="fp32")
-    _load_weights(model, path, spec)
+    load_weights(model, path, spec)
     model.eval().requires_grad_(False)
     visual = model.visual
     cfg = open_clip.get_pretrained_cfg(spec.arch, spec.weights) or {}
     size = visual.image_size
     return Clip(
         model=model.to(device),
-        identity={"arch": spec.arch, "weights_sha256": _sha256(path)},
+        identity={"arch": spec.arch, "weights_sha256": weights_sha256(path)},
         image_size=int(size[0] if isinstance(size, tuple) else size),
         mean=tuple(cfg.get("mean") or open_clip.OPENAI_DATASET_MEAN),
         std=tuple(cfg.get("std") or open_clip.OPENAI_DATASET_STD),
@@ -89,7 +89,7 @@ class LazyClip:
         Raises:
             ValueError: as for `weights_path`.
         """
-        return {"arch": self.spec.arch, "weights_sha256": _sha256(weights_path(self.spec))}
+        return {"arch": self.spec.arch, "weights_sha256": weights_sha256(weights_path(self.spec))}
 
     @cached_property
     def clip(self) -> Clip:

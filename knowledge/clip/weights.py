@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ import open_clip
 import torch
 from open_clip import factory, pretrained
 from pydantic import BaseModel, ConfigDict
+
+from artifacts.files import file_sha256
 
 MODELS = Path(__file__).parent / "bundled"
 """Models that come with the package: NAME.json (open_clip config) beside NAME.safetensors."""
@@ -65,7 +66,7 @@ def weights_path(spec: ClipSpec) -> Path:
         )
     _check_gelu(spec, bool(tag.get("quick_gelu", False)), f"tag {spec.weights!r}")
     try:
-        with _quiet("huggingface_hub"):  # announces each of its retries
+        with quiet("huggingface_hub"):  # announces each of its retries
             return Path(pretrained.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         raise ValueError(
@@ -74,7 +75,12 @@ def weights_path(spec: ClipSpec) -> Path:
         ) from error
 
 
-def _load_weights(model: Any, path: Path, spec: ClipSpec) -> None:
+def load_weights(model: Any, path: Path, spec: ClipSpec) -> None:
+    """Put the tensors of a checkpoint into a model that was built for them.
+
+    Raises:
+        ValueError: the file is damaged, of another architecture, or trained with the other GELU.
+    """
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
@@ -111,7 +117,7 @@ def _check_tensors(built: Mapping[str, torch.Tensor], saved: Mapping[str, torch.
 
 
 @contextmanager
-def _quiet(logger: str | None) -> Iterator[None]:
+def quiet(logger: str | None) -> Iterator[None]:
     """Keeps a library's warnings (None: those on the root logger) from the terminal."""
     log = logging.getLogger(logger)
     level, handler = log.level, logging.NullHandler()
@@ -137,11 +143,11 @@ def _check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:
 
 @lru_cache(maxsize=8)
 def _sha256_at(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
-def _sha256(path: Path) -> str:
+def weights_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a checkpoint, computed once for as long as the file does not change."""
     stat = path.stat()
     return _sha256_at(path, stat.st_size, stat.st_mtime_ns)
 

@@ -6,7 +6,6 @@ and `class`, the class that the text describes.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+
+from artifacts.files import file_sha256
 
 SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMNS = ("text", "text_id", "class")
@@ -43,8 +44,8 @@ def corpus_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", path.stem).lstrip("._+-") or "corpus"
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file.
+def corpus_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a corpus file.
 
     Raises:
         ValueError: there is no such file, or its suffix is not one of `SUFFIXES`.
@@ -53,8 +54,7 @@ def file_sha256(path: Path) -> str:
         raise ValueError(f"corpus {path}: give a file ending in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise ValueError(f"corpus file {path} does not exist")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def read_corpus_file(path: Path) -> CorpusTexts:

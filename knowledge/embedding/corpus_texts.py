@@ -20,7 +20,12 @@ from artifacts.tensors import append_tensor
 from knowledge.clip.model import LazyClip
 from knowledge.clip.tokens import MAX_TOKENS, is_read_whole
 from knowledge.embedding.class_texts import plain_schema
-from knowledge.embedding.corpus_file import CorpusTexts, corpus_name, file_sha256, read_corpus_file
+from knowledge.embedding.corpus_file import (
+    CorpusTexts,
+    corpus_name,
+    corpus_sha256,
+    read_corpus_file,
+)
 from knowledge.embedding.engine.image_encoder import Precision, resolve_precision
 from knowledge.embedding.engine.text_encoder import TextEncoder
 
@@ -72,7 +77,7 @@ def corpus_embeddings(
         config={
             "clip": clip.identity,
             "corpus": name,
-            "file_sha256": file_sha256(path),
+            "file_sha256": corpus_sha256(path),
             "precision": precision,
             **config.model_dump(),
         },

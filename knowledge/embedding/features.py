@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.files import file_sha256
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
@@ -157,8 +158,7 @@ def register_texts(
 
 def _facts(path: Path) -> dict[str, Any]:
     """What tells an artifact from those of another file."""
-    with path.open("rb") as file:
-        return {"features_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"features_sha256": file_sha256(path)}
 
 
 def _read(path: Path, *keys: str) -> dict[str, Floats]:

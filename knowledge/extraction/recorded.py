@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from artifacts.files import file_sha256
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.class_names import normalised
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect
@@ -120,7 +121,7 @@ def _digest(bundle: str) -> str:
     """SHA-256 (hex) of a bundle's files."""
     digest = hashlib.sha256()
     for path in sorted(_DIRECTORY.glob(f"{bundle}_*.jsonl.gz")):
-        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()} ".encode())
+        digest.update(f"{path.name} {file_sha256(path)} ".encode())
     return digest.hexdigest()
 
 

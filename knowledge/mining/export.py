@@ -8,8 +8,6 @@ positive (anchor, list of texts `positive`, `labels`). Here the anchor is a vide
 
 from __future__ import annotations
 
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts.artifact import Artifact
+from artifacts.files import replacing
 
 Ints = npt.NDArray[np.int64]
 
@@ -239,12 +238,5 @@ _FORMS = {
 
 def _write(table: pa.Table, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(output) as path:
+        pq.write_table(table, path, compression="zstd")

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from artifacts.files import replacing
+
 FPS = 8
 CRF = 21
 """Constant rate factor of x264: visually close to lossless at this size."""
@@ -45,6 +47,5 @@ def encode_mp4(frames: np.ndarray) -> bytes:
 
 def write_video(path: Path, frames: np.ndarray) -> None:
     """Write `encode_mp4(frames)` so that `path` is either complete or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(encode_mp4(frames))
-    partial.replace(path)
+    with replacing(path, durable=False) as temporary:
+        temporary.write_bytes(encode_mp4(frames))

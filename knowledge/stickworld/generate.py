@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from artifacts.files import replacing
 from knowledge.stickworld.drawing.render import RENDERER_VERSION, ClipPlan, render_clip
 from knowledge.stickworld.encode import write_video
 from knowledge.stickworld.grammar import multi_plans, single_plans
@@ -160,6 +161,5 @@ def _stamp(directory: Path, config: StickworldConfig) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+    with replacing(path, durable=False) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

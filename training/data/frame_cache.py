@@ -10,9 +10,6 @@ Legend: N videos, T frames, D embedding.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +24,7 @@ import pyarrow as pa
 import torch
 
 from artifacts.artifact import Artifact
-from artifacts.files import LOCK_FILE
+from artifacts.files import DirectoryLock, exclusive, file_sha256, fsync, replacing
 from artifacts.tensors import read_tensor
 
 logger = logging.getLogger(__name__)
@@ -90,11 +87,10 @@ def cache_directory(frames: Artifact) -> Path:
 
 def _mapped(frames: Artifact) -> FrameArrays:
     directory = cache_directory(frames)
-    held = _Held(directory)
+    held = DirectoryLock(directory, f"the arrays of {frames.ref}", shared=True)
     index = _verified(directory)
     if index is None:
-        with (directory / _LOCK).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it
+        with exclusive(directory / _LOCK):  # another process may be at it
             index = _verified(directory) or _build(frames, directory)
     (directory / _INDEX).touch()  # `gc` goes by the time of the last use
     # A private mapping: writable to torch, which would warn otherwise, but never written to.
@@ -107,31 +103,13 @@ def _mapped(frames: Artifact) -> FrameArrays:
     )
 
 
-class _Held:
-    """A shared lock on a directory, which `gc` respects; ends with this object."""
-
-    def __init__(self, directory: Path) -> None:
-        while True:
-            directory.mkdir(parents=True, exist_ok=True)
-            try:
-                self._descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
-            except FileNotFoundError:
-                continue  # removed in between
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat((directory / LOCK_FILE).stat(), os.fstat(self._descriptor)):
-                    return
-            os.close(self._descriptor)
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-
 def _verified(directory: Path) -> dict[str, Any] | None:
     """The index, if all that it lists is there and undamaged."""
     try:
         index: dict[str, Any] = json.loads((directory / _INDEX).read_bytes())
-        fine = all(_sha256(directory / f"{name}.npy") == index["sha256"][name] for name in COLUMNS)
+        fine = all(
+            file_sha256(directory / f"{name}.npy") == index["sha256"][name] for name in COLUMNS
+        )
     except (FileNotFoundError, ValueError, KeyError):
         return None
     if not fine:
@@ -162,16 +140,15 @@ def _build(frames: Artifact, directory: Path) -> dict[str, Any]:
                 files[name].write(rows.data)
         for name, file in files.items():
             file.flush()
-            os.fsync(file.fileno())
-            digests[name] = _sha256(directory / f"{name}.npy")
+            fsync(directory / f"{name}.npy")
+            digests[name] = file_sha256(directory / f"{name}.npy")
     finally:
         for file in files.values():
             file.close()
     video_ids, statuses = _listed(listed)
     index = {"video_ids": video_ids, "statuses": statuses, "sha256": digests}
-    temporary = directory / f".{_INDEX}"
-    temporary.write_text(json.dumps(index))
-    temporary.replace(directory / _INDEX)
+    with replacing(directory / _INDEX) as path:
+        path.write_text(json.dumps(index))
     return index
 
 
@@ -186,8 +163,3 @@ def _listed(parts: list[pa.Table]) -> tuple[list[str], list[str]]:
 
 def _tensor(part: pa.Table, name: str) -> npt.NDArray[Any]:
     return np.ascontiguousarray(read_tensor(part, name).astype(COLUMNS[name], copy=False))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

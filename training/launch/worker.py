@@ -13,6 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
+from artifacts.files import replacing, write_first
 from artifacts.store import Store
 from training.launch.launch import FAILURE, PROGRESS, SPEC, LaunchSpec
 
@@ -29,7 +30,7 @@ def main() -> None:
     except Exception as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         traceback.print_exc()
-        _say_first(directory / FAILURE, reason)
+        write_first(directory / FAILURE, reason.encode())
         os._exit(1)  # without waiting for the others, who may wait for this one
 
 
@@ -42,9 +43,8 @@ def work(spec: LaunchSpec, directory: Path) -> None:
     from training.loop.trainer import train
 
     def progress(done: int, total: int) -> None:
-        temporary = directory / f".{PROGRESS}"
-        temporary.write_text(f"[{done}, {total}]")
-        temporary.replace(directory / PROGRESS)
+        with replacing(directory / PROGRESS, durable=False) as path:
+            path.write_text(f"[{done}, {total}]")
 
     with joined(spec.runtime.device) as device:
         runtime = spec.runtime.model_copy(update={"device": str(device)})
@@ -78,15 +78,6 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _say_first(path: Path, text: str) -> None:
-    """Write a file unless another process already has."""
-    try:
-        with path.open("x") as file:
-            file.write(text)
-    except FileExistsError:
-        pass
 
 
 if __name__ == "__main__":

@@ -7,13 +7,8 @@ SHA-256 is damaged, and the run goes on from the checkpoint before.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
 import time
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from artifacts.files import fsync_directory
+from artifacts.files import file_sha256, replacing
 
 _VERSION = 1
 _PREFIX = ".checkpoint-"
@@ -64,16 +59,16 @@ class RunCheckpoints:
         path = self._path(step)
         path.unlink(missing_ok=True)
         plain = {name: each.detach().cpu().contiguous() for name, each in saved.tensors.items()}
-        with self._replacing(path.with_suffix(".safetensors")) as temporary:
+        with replacing(path.with_suffix(".safetensors")) as temporary:
             save_file(plain, temporary)
-            sha256 = _sha256(temporary)
+            sha256 = file_sha256(temporary)
         entry = {
             "version": _VERSION,
             "key": self.key,
             "sha256": sha256,
             "facts": saved.facts,
         }
-        with self._replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(entry))
         for old in self._steps()[: -self.keep]:
             self._remove(old)
@@ -113,7 +108,7 @@ class RunCheckpoints:
                     f"{path} is a checkpoint of a run with another config; remove "
                     f"{self.directory} to start anew"
                 )
-            if _sha256(tensors) != entry["sha256"]:
+            if file_sha256(tensors) != entry["sha256"]:
                 raise _DamagedError("the SHA-256 of its tensors differs")
             return Saved(load_file(tensors), entry["facts"])
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as error:
@@ -129,24 +124,6 @@ class RunCheckpoints:
         )
         return sorted(int(each) for each in found if each.isdigit())
 
-    @contextlib.contextmanager
-    def _replacing(self, path: Path) -> Iterator[Path]:
-        """A file to write that appears under its name complete and durable, or not at all."""
-        temporary = path.with_name(f"{_PREFIX}{uuid.uuid4().hex}.tmp")
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            fsync_directory(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
     def _remove(self, step: int) -> None:
         for path in (self._path(step), self._path(step).with_suffix(".safetensors")):
             path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

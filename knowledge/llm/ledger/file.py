@@ -5,7 +5,6 @@ A local file (write-ahead log, fsync on every commit).
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -15,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from artifacts.files import try_lock
 from knowledge.llm.ledger.group_commit import GroupCommit, Step, Write
 from knowledge.llm.messages import Stopped
 
@@ -162,10 +162,10 @@ class LedgerFile:
         except OSError as error:
             raise self._unusable(error) from error
         with file:
-            if not _try_lock(file.fileno()):
+            if not try_lock(file.fileno()):
                 _LOG.warning("ledger %s: another extraction uses it; waiting", self._path)
                 deadline = time.monotonic() + _EXCLUSIVE_WAIT_S
-                while not _try_lock(file.fileno()):
+                while not try_lock(file.fileno()):
                     if time.monotonic() > deadline:
                         file.seek(0)
                         holder = file.read().strip() or "another process uses it"
@@ -295,11 +295,3 @@ class LedgerFile:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

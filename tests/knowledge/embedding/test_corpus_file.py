@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from knowledge.embedding.corpus_file import corpus_name, file_sha256, read_corpus_file
+from knowledge.embedding.corpus_file import corpus_name, corpus_sha256, read_corpus_file
 
 LINES = "run\n  jump \n\nrun\nEssen und Trinken\n \n"
 
@@ -22,7 +22,7 @@ def test_each_line_of_a_text_file_is_a_text_once(tmp_path):
     ]
     assert found.num_rows == 6
     assert found.left_out == {"empty": 2, "repeated": 1}
-    assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert corpus_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 ROWS = {
@@ -86,9 +86,9 @@ def test_files_that_cannot_be_used(tmp_path, name, content, message):
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"give a file ending in \.txt, \.csv, \.parquet"):
-        file_sha256(tmp_path / "a.json")
+        corpus_sha256(tmp_path / "a.json")
     with pytest.raises(ValueError, match="does not exist"):
-        file_sha256(tmp_path / "a.txt")
+        corpus_sha256(tmp_path / "a.txt")
 
 
 def test_an_artifact_is_called_like_the_file(tmp_path):

@@ -248,7 +248,7 @@ def test_generate_completes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -
     assert calls[0] == (2, 3)
     assert kept.stat().st_mtime_ns == stamp
     assert digests(directory) == before
-    assert not list(directory.rglob("*.partial"))
+    assert not list(directory.rglob(".*"))
     with pytest.raises(ValueError, match="another directory"):
         generate(directory, config.model_copy(update={"seed": 4}))
     with pytest.raises(ValueError, match="workers = 0"):
