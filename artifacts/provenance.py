@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 
+from artifacts.frozen import Frozen
 from artifacts.kinds import schema_of
 
 MANIFEST = "manifest.json"
@@ -20,12 +21,6 @@ KEY_LENGTH = 16
 _REF = re.compile(
     r"^(?P<kind>[a-z_]+)/(?P<name>[A-Za-z0-9][A-Za-z0-9._+-]*)(@(?P<key>[0-9a-f]+))?$"
 )
-
-
-class Frozen(BaseModel):
-    """Base of all records here: immutable, unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ArtifactRef(Frozen):
@@ -65,7 +60,7 @@ class Provenance(Frozen):
     kind: str
     name: str
     config: dict[str, Any]
-    inputs: dict[str, InputRef] = {}
+    inputs: dict[str, InputRef] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _name_fits_a_path(self) -> Self:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
@@ -25,10 +25,8 @@ from training.inference.prediction import own_inputs
 from training.launch.launch import evaluate as evaluate_job
 
 
-class EvaluateSpec(BaseModel):
+class EvaluateSpec(Frozen):
     """Which run to score on what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     """NAME (the newest) or NAME@KEY of a `training_run`."""

@@ -13,9 +13,10 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from artifacts.artifact import Artifact
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
@@ -38,10 +39,8 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
-class LlmSpec(BaseModel):
+class LlmSpec(Frozen):
     """An OpenAI-compatible endpoint; its key, if it needs one, is read from OPENAI_API_KEY."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str
     model: str
@@ -51,14 +50,12 @@ class LlmSpec(BaseModel):
     """Longest time to the end of a reply, however it trickles in."""
 
 
-class KnowledgeSpec(BaseModel):
+class KnowledgeSpec(Frozen):
     """What to ask, whom, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: tuple[str, ...] = Field(default_factory=kind_names, min_length=1)
     """Modules of `knowledge.extraction.kinds`; all of them if omitted."""
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Changes to the kinds' settings: kind -> field -> value."""
     llm: LlmSpec | None = None
     """None answers from the recorded replies that come with the package."""

@@ -10,10 +10,11 @@ from typing import Self
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from artifacts.artifact import Artifact
 from artifacts.files import HeldError
+from artifacts.frozen import Frozen
 from artifacts.jobs import make_parts
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
@@ -33,10 +34,8 @@ from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
 
 
-class MineSpec(BaseModel):
+class MineSpec(Frozen):
     """What to mine, with which model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     """Registered dataset: NAME (the newest) or NAME@KEY of its `videos`."""
@@ -65,10 +64,8 @@ class MineSpec(BaseModel):
         return self
 
 
-class MiningOrder(BaseModel):
+class MiningOrder(Frozen):
     """What a `MiningJob` is made of, by ref."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     videos: str
     frames: str

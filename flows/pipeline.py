@@ -7,8 +7,9 @@ from typing import Self
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
@@ -38,10 +39,8 @@ class TrainedKnowledgeSpec(KnowledgeSpec):
     """Modules of `knowledge.extraction.kinds`; those that training uses if omitted."""
 
 
-class PipelineSpec(BaseModel):
+class PipelineSpec(Frozen):
     """The whole chain for one dataset and one recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: DatasetSpec
     clip: ClipSpec

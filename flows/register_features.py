@@ -6,8 +6,8 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow
 from flows.orchestration.report import Step, step
@@ -20,10 +20,8 @@ from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine as mine_job
 
 
-class FeaturesSpec(BaseModel):
+class FeaturesSpec(Frozen):
     """Features of a registered dataset."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     """Registered dataset: NAME (the newest) or NAME@KEY."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
 from artifacts.artifact import Artifact
+from artifacts.frozen import Frozen
 from artifacts.jobs import make_all
 from artifacts.store import Store
 from flows.orchestration.console import progress
@@ -22,10 +22,8 @@ from training.data.inputs import TrainInputs
 from training.inference.reembedding import reembed
 
 
-class RemineSpec(BaseModel):
+class RemineSpec(Frozen):
     """What to mine, with which run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""

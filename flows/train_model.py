@@ -8,9 +8,9 @@ from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
@@ -27,10 +27,8 @@ from training.models.recipe import Recipe, on_stickworld
 from training.models.registry import recipe
 
 
-class TrainSpec(BaseModel):
+class TrainSpec(Frozen):
     """Which recipe to train on which dataset."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the

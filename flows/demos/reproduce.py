@@ -12,8 +12,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.demos.stickworld import WORLD_CLIP, mined_world
 from flows.evaluate_run import EvaluateSpec, evaluate
@@ -37,10 +38,8 @@ from training.models.recipe import Table
 from training.models.registry import recipe, tables
 
 
-class ReproduceSpec(BaseModel):
+class ReproduceSpec(Frozen):
     """Which paper's tables, and how often."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paper: str
     videos: Path

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from artifacts.artifact import Outcome
+from artifacts.frozen import Frozen
 
 
-class Step(BaseModel):
+class Step(Frozen):
     """One finished job."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ref: str
     num_rows: int
     made: bool
     """False when it was found by its key."""
-    work: dict[str, int] = {}
-    notes: dict[str, str] = {}
+    work: dict[str, int] = Field(default_factory=dict)
+    notes: dict[str, str] = Field(default_factory=dict)
     """What the job reported."""
 
     @property

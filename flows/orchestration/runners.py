@@ -20,10 +20,11 @@ from urllib.parse import urlsplit
 from prefect import Task
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from artifacts.artifact import Outcome
 from artifacts.files import HeldError
+from artifacts.frozen import Frozen
 from artifacts.jobs import Job, missing_parts, publish
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
@@ -36,10 +37,8 @@ PARTS_PER_SHARD = 4
 """On a cluster, so that a slow worker does not keep the others waiting at the end."""
 
 
-class RunnerSpec(BaseModel):
+class RunnerSpec(Frozen):
     """Where shards run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runner: Literal["local", "dask", "ray"] = "local"
     """This process, on all its cores; or a cluster, where each shard takes one core."""

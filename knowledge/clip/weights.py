@@ -13,9 +13,9 @@ from typing import Any
 import open_clip
 import torch
 from open_clip import factory, pretrained
-from pydantic import BaseModel, ConfigDict
 
 from artifacts.files import file_sha256
+from artifacts.frozen import Frozen
 
 MODELS = Path(__file__).parent / "bundled"
 """Models that come with the package: NAME.json (open_clip config) beside NAME.safetensors."""
@@ -24,10 +24,8 @@ MODELS = Path(__file__).parent / "bundled"
 BUNDLED = "bundled"
 
 
-class ClipSpec(BaseModel):
+class ClipSpec(Frozen):
     """Which CLIP model to load."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arch: str
     """open_clip architecture, e.g. `ViT-B-16-quickgelu`, or a model of this package."""

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from artifacts.frozen import Frozen
 from knowledge.datasets import readers
 
 SPLITS = ("train", "val", "test")
@@ -22,10 +23,8 @@ _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_numb
 """Command-line options of the fields that only some readers use."""
 
 
-class DatasetSpec(BaseModel):
+class DatasetSpec(Frozen):
     """Which dataset to read and where its files are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     """Reader: a module of `knowledge.datasets.readers`."""
@@ -33,7 +32,7 @@ class DatasetSpec(BaseModel):
     """Directory that the videos' paths are relative to."""
     labels: str | None = None
     """Label file, or directory of the official list files (path or fsspec URL)."""
-    lists: dict[str, str] = {}
+    lists: dict[str, str] = Field(default_factory=dict)
     """List file per split, for readers that use them."""
     classes: str | None = None
     """A known class list (ava, ucf101, ...) or a CSV file with id,name[,group]; fixes the ids."""

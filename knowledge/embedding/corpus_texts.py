@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from artifacts.artifact import Outcome
+from artifacts.frozen import Frozen
 from artifacts.provenance import Provenance
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
@@ -33,10 +34,8 @@ TEXTS_PER_PART = 8192
 """Texts of a file per Parquet part; a crash loses at most one unfinished part."""
 
 
-class CorpusConfig(BaseModel):
+class CorpusConfig(Frozen):
     """How the texts of a file are encoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     template: str = Field("{label}", pattern=r"\{label\}")
     """What is encoded of a text, which stands for {label}; names of actions want `PROMPT`."""

@@ -19,8 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.frozen import Frozen
 from artifacts.kinds import schema_of
-from artifacts.provenance import Frozen, Provenance, canonical_hash, inputs_of
+from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
 from knowledge.extraction.asking import Job, Progress
 from knowledge.extraction.question import Question, read_classes

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from artifacts.artifact import Artifact
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 from knowledge.extraction.replies import Unusable, read_reply
 from knowledge.llm.ledger.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, Message, Sampling

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
-from artifacts.provenance import Frozen, canonical_json
+from artifacts.frozen import Frozen
+from artifacts.provenance import canonical_json
 from knowledge.llm.messages import ChatReply, LlmError, Stopped
 
 BUNDLED_PRICES = Path(__file__).with_name("prices.json")

@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import Field
 
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 
 RECOVERY_CALLS = 20
 """Successful calls at a lowered concurrency after which one more is allowed at a time."""

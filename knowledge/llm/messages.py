@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from artifacts.provenance import Frozen, canonical_json
+from artifacts.frozen import Frozen
+from artifacts.provenance import canonical_json
 
 
 class Message(Frozen):

@@ -18,7 +18,7 @@ from typing import Any
 import tenacity
 from pydantic import Field
 
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
     Budget,

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from artifacts.frozen import Frozen
 
 Split = Literal["train", "val", "test"]
 
 
-class MiningConfig(BaseModel):
+class MiningConfig(Frozen):
     """What counts as a hard negative. A bound that is None does not bind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     top_k: int = Field(16, ge=1)
     """Negatives kept per video, ranked, so that any slice (top k, ranks 7-9) can be used."""
@@ -98,10 +98,8 @@ def read_filters(items: Iterable[str], option: str) -> MiningConfig:
     return MiningConfig.model_validate(values)
 
 
-class IvfConfig(BaseModel):
+class IvfConfig(Frozen):
     """How the corpus is divided and how much of it a query sees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_lists: int = Field(ge=1)
     """Lists the corpus is divided into, about the square root of its rows."""

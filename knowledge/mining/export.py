@@ -17,18 +17,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from artifacts.artifact import Artifact
 from artifacts.files import replacing
+from artifacts.frozen import Frozen
 
 Ints = npt.NDArray[np.int64]
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Frozen):
     """Form of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet"
     num_negatives: int | None = Field(None, ge=1)

@@ -19,9 +19,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from artifacts.files import replacing
+from artifacts.frozen import Frozen
 from knowledge.stickworld.drawing.render import RENDERER_VERSION, ClipPlan, render_clip
 from knowledge.stickworld.encode import write_video
 from knowledge.stickworld.grammar import multi_plans, single_plans
@@ -30,10 +31,8 @@ from knowledge.video.workers import be_worker
 _BATCH = 8
 
 
-class StickworldConfig(BaseModel):
+class StickworldConfig(Frozen):
     """What the dataset contains. A clip depends on the seed and its id, not on the numbers here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seed: int = 0
     """Seed of every draw."""

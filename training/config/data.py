@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from training.config.settings import Fraction, PositiveInt, Settings
+from artifacts.frozen import Frozen
+from training.config.settings import Fraction, PositiveInt
 
 Augmentation = Literal["none", "rrc_gray", "tsn_color", "tsn_multiscale", "msq", "fsar"]
 
 
-class DataConfig(Settings):
+class DataConfig(Frozen):
     """What a clip is."""
 
     features: Literal["cached", "videos"] = "cached"
@@ -37,7 +38,7 @@ class DataConfig(Settings):
     """Largest share of a split's videos that may be unusable; with more, the run is refused."""
 
 
-class VisionConfig(Settings):
+class VisionConfig(Frozen):
     """CLIP's image tower, when clips come from videos."""
 
     trainable: Literal["none", "last_n", "all"] = "none"

@@ -6,10 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from training.config.settings import PositiveInt, Settings
+from artifacts.frozen import Frozen
+from training.config.settings import PositiveInt
 
 
-class EvalConfig(Settings):
+class EvalConfig(Frozen):
     """Validation during training, and scoring."""
 
     every: Annotated[int, Field(ge=0)] = 1

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.config.settings import Settings
+from artifacts.frozen import Frozen
 
 
-class LossConfig(Settings):
+class LossConfig(Frozen):
     """Symmetric KL contrastive loss (eq. 9)."""
 
     target: Literal["exact", "softmax10"] = "exact"
@@ -18,7 +18,7 @@ class LossConfig(Settings):
     """Texts without a video in the batch: left out, or pulled towards a uniform distribution."""
 
 
-class LogitScaleConfig(Settings):
+class LogitScaleConfig(Frozen):
     """Factor on cosines, exp of a parameter."""
 
     init: Literal["clip"] | Annotated[float, Field(gt=0, le=100)] = "clip"

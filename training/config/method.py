@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
 from training.config.negatives import NegativesConfig
 from training.config.optim import OptimConfig
-from training.config.settings import Settings
 
 METHODS = "training.models"
 """Package whose folders are the methods."""
@@ -38,7 +38,7 @@ class TowersConfig:
     """Towers that start from CLIP's weights: both, the image tower, or none."""
 
 
-class MethodConfig(Settings):
+class MethodConfig(Frozen):
     """Base of every method's config: what it reads, runs of CLIP and is scored by."""
 
     name: str

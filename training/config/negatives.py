@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.settings import Settings
+from artifacts.frozen import Frozen
 
 
-class NegativesConfig(Settings):
+class NegativesConfig(Frozen):
     """Which mined texts join the loss."""
 
     k: Annotated[int, Field(ge=0)] = 7

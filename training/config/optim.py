@@ -6,10 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.settings import Fraction, PositiveInt, PositiveReal, Settings
+from artifacts.frozen import Frozen
+from training.config.settings import Fraction, PositiveInt, PositiveReal
 
 
-class OptimConfig(Settings):
+class OptimConfig(Frozen):
     """Optimiser, its schedule per step, and what a step consists of."""
 
     optimizer: Literal["adamw", "adam"] = "adamw"

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
+from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
 from training.config.evaluation import EvalConfig
 from training.config.method import MethodConfig, method_config
 from training.config.optim import OptimConfig
-from training.config.settings import Settings, first_error, plain
+from training.config.settings import first_error, plain
 
 
 def _of_its_method(value: Any) -> Any:
@@ -29,7 +30,7 @@ def _of_its_method(value: Any) -> Any:
         raise ValueError(first_error(error, config, "model.")) from error
 
 
-class RunConfig(Settings):
+class RunConfig(Frozen):
     """A training run, resolved: stored with it and part of its key."""
 
     data: DataConfig = DataConfig()

@@ -7,10 +7,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from training.config.settings import PositiveInt, PositiveReal, Settings
+from artifacts.frozen import Frozen
+from training.config.settings import PositiveInt, PositiveReal
 
 
-class RuntimeConfig(Settings):
+class RuntimeConfig(Frozen):
     """How a run is carried out: nothing in the result but rounding, so no part of a run's key."""
 
     device: str | None = None

@@ -1,4 +1,4 @@
-"""The base of all configs, types of their fields, and what is said of a wrong value."""
+"""Types of the fields of configs, and what is said of a wrong value."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Settings(BaseModel):
-    """Base of all configs: immutable, unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def setting_names(config: type[BaseModel], prefix: str = "") -> Iterator[str]:

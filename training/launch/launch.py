@@ -20,9 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from artifacts.artifact import Artifact, Outcome
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
@@ -42,10 +41,8 @@ _PATIENCE_S = 20.0
 Progress = Callable[[int, int], None]
 
 
-class InputRefs(BaseModel):
+class InputRefs(Frozen):
     """`TrainInputs` as JSON has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     artifacts: dict[str, tuple[str, ...]]
     """Refs by role."""
@@ -78,10 +75,8 @@ class InputRefs(BaseModel):
         return TrainInputs(**found, clip=clip, root=self.root)
 
 
-class LaunchSpec(BaseModel):
+class LaunchSpec(Frozen):
     """What the processes are to do: train with a config, or score a run on a split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str
     inputs: InputRefs

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 import open_clip
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 import knowledge
+from artifacts.frozen import Frozen
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.channel import Channel, Message
 from knowledge.embedding.engine.engine import CrewSpec, EngineSpec
@@ -24,10 +25,8 @@ from knowledge.embedding.engine.image_encoder import Precision, resolve_precisio
 from knowledge.embedding.engine.part import Part
 
 
-class EncodingConfig(BaseModel):
+class EncodingConfig(Frozen):
     """How videos are decoded and encoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Literal["auto"] | Precision = "auto"
     """Of CLIP on frames and on texts of files: bf16 is 4 times as fast where the hardware has it

@@ -23,8 +23,8 @@ from typing import Any
 
 import open_clip
 import torch
-from pydantic import BaseModel, ConfigDict
 
+from artifacts.frozen import Frozen
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.channel import Channel, Message, pair
@@ -41,10 +41,8 @@ MAX_DEATHS = 3
 """Deaths of workers on one part, outside decoding, after which the run fails."""
 
 
-class EngineSpec(BaseModel):
+class EngineSpec(Frozen):
     """What an engine is started with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clip: ClipSpec
     model_config_json: dict[str, Any] | None
@@ -53,10 +51,8 @@ class EngineSpec(BaseModel):
     precision: Precision
 
 
-class CrewSpec(BaseModel):
+class CrewSpec(Frozen):
     """Which processes a job uses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_workers: int
     separate_encoder: bool

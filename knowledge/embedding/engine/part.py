@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from artifacts.draft import Draft
+from artifacts.frozen import Frozen
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.tensors import append_tensor
@@ -31,10 +32,8 @@ CANARY_COSINE = 0.999
 has 0.9999."""
 
 
-class FrameConfig(BaseModel):
+class FrameConfig(Frozen):
     """Which pixels of a video are embedded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_frames: int = Field(16, ge=1)
     """Frames T per video."""
@@ -44,10 +43,8 @@ class FrameConfig(BaseModel):
     """Pixels of the short side before the centre crop; the model's image size when None."""
 
 
-class VideoRow(BaseModel):
+class VideoRow(Frozen):
     """A video as the `videos` artifact has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     video_id: str
     path: str
@@ -56,10 +53,8 @@ class VideoRow(BaseModel):
     reason: str | None
 
 
-class Part(BaseModel):
+class Part(Frozen):
     """Everything that a worker needs to make one part."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     videos: tuple[VideoRow, ...]
@@ -70,7 +65,7 @@ class Part(BaseModel):
     """Directory of the draft, which another process holds."""
     deadline_s: float
     """Longest time that the decoding of a video may take."""
-    unreadable: dict[int, str] = {}
+    unreadable: dict[int, str] = Field(default_factory=dict)
     """Reasons of videos that ended a worker, by their place in the part."""
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from artifacts.artifact import Artifact
 from artifacts.class_matrix import to_matrix
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 from knowledge.extraction.question import ActionClass
 from knowledge.extraction.report.ground_truth import Flags, Reals, Truth
 

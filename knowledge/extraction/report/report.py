@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.artifact import Artifact, CorruptArtifactError
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 from artifacts.store import Store
 from knowledge.extraction.question import read_classes
 from knowledge.extraction.report.comparison import TruthReport, compare

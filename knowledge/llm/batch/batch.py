@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from artifacts.provenance import Frozen, canonical_json
+from artifacts.frozen import Frozen
+from artifacts.provenance import canonical_json
 from knowledge.llm.batch.api import (
     ENDED,
     MAX_FILE_BYTES,

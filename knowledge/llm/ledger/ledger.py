@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from artifacts.provenance import Frozen
+from artifacts.frozen import Frozen
 from knowledge.llm.budget import Charge
 from knowledge.llm.ledger.file import LedgerFile
 from knowledge.llm.ledger.group_commit import Statement, Step, Write

@@ -7,14 +7,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
 from training.config.losses import LogitScaleConfig, LossConfig
 from training.config.method import MethodConfig, Task, TowersConfig
-from training.config.settings import PositiveInt, PositiveReal, Settings
+from training.config.settings import PositiveInt, PositiveReal
 from training.models.actionclip.prompts import TEMPLATES, Family, family_templates
 
 
-class TextPromptConfig(Settings):
+class TextPromptConfig(Frozen):
     """ActionCLIP's texts: class names put into sentences."""
 
     templates: Family = "all"
@@ -23,7 +24,7 @@ class TextPromptConfig(Settings):
     """Train CLIP's text tower; else texts are embedded once, by frozen CLIP."""
 
 
-class VideoPromptConfig(Settings):
+class VideoPromptConfig(Frozen):
     """ActionCLIP's three places for time: before, within and behind CLIP's image tower."""
 
     pre: Literal["none", "joint"] = "none"

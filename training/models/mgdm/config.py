@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, Self
 
+from artifacts.frozen import Frozen
 from training.config.data import DataConfig
 from training.config.losses import LogitScaleConfig, LossConfig
 from training.config.method import MethodConfig
 from training.config.negatives import NegativesConfig
-from training.config.settings import PositiveInt, PositiveReal, Settings
+from training.config.settings import PositiveInt, PositiveReal
 
 
-class AttentionConfig(Settings):
+class AttentionConfig(Frozen):
     """Temporal attention of frames under a text's guidance (eq. 15)."""
 
     normalize: bool = True
@@ -21,7 +22,7 @@ class AttentionConfig(Settings):
     """Divides the attention logits; 1 is eq. 15 to the letter."""
 
 
-class DiscriminatorConfig(Settings):
+class DiscriminatorConfig(Frozen):
     """Self-attention between a video's positive and negative texts (eq. 17-18)."""
 
     blocks: PositiveInt = 2
