@@ -18,7 +18,7 @@ from artifacts.provenance import Provenance
 from artifacts.store import Store
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) videos."""
+"""Called with how much is done and how much there is in total: videos, steps, requests."""
 
 
 class Job(Protocol):

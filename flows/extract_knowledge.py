@@ -23,7 +23,7 @@ from flows.orchestration.flow import flow
 from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import classes_of
 from knowledge.extraction.calls import AskConfig, ask
-from knowledge.extraction.question import Question, read_classes
+from knowledge.extraction.question import Question, read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names
 from knowledge.llm.client import DEADLINE_S, TIMEOUT_S, OpenAiChat
@@ -220,7 +220,7 @@ def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | Non
 
 
 def _has_requests(classes: Artifact, question: Question) -> bool:
-    return bool(question.question.requests(read_classes(classes)))
+    return bool(question.question.requests(read_action_classes(classes)))
 
 
 def _say_no_question(kind: str, classes: Artifact) -> None:

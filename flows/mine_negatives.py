@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import model_validator
 from artifacts.artifact import Artifact
 from artifacts.files import HeldError
 from artifacts.frozen import Frozen
-from artifacts.jobs import make_parts
+from artifacts.jobs import Progress, make_parts
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
@@ -208,7 +207,7 @@ def _on_workers(store: str, spec: MineSpec) -> tuple[str, MineSpec]:
     return spec.runner.shared_store(store), spec.model_copy(update=changes)
 
 
-def _shown(spec: MineSpec, what: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
+def _shown(spec: MineSpec, what: str) -> AbstractContextManager[Progress | None]:
     """Progress of a shard; on a cluster the flow shows that of all shards."""
     return nullcontext() if spec.runner.is_cluster else progress(what)
 

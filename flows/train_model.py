@@ -87,7 +87,7 @@ class TrainSpec(Frozen):
 
 
 @task(cache_policy=NO_CACHE)
-def embed_texts_task(store: str, spec: TrainSpec) -> list[Step]:
+def complete_texts_task(store: str, spec: TrainSpec) -> list[Step]:
     """Embed texts that the recipe needs and mining did not: `text_embeddings`."""
     target = Store(store)
     made = {
@@ -131,7 +131,7 @@ def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
 @flow(name="train")
 def train(store: str, spec: TrainSpec) -> list[Step]:
     """Train and score a model: `training_run`, `predictions`, `metrics`; first texts it lacks."""
-    texts = embed_texts_task(store, spec)
+    texts = complete_texts_task(store, spec)
     runs = train_task(store, spec)
     return [*texts, *runs, *evaluate_task(store, spec, runs[-1].ref)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from artifacts import jobs
+
 LINE_INTERVAL_S = 30.0
 
 
@@ -23,7 +25,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[jobs.Progress]:
     """A bar on a terminal, a line every 30 s elsewhere; yields a callback of (done, total)."""
     if not sys.stdout.isatty():
         last = time.monotonic()

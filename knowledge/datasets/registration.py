@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.draft import Draft
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
@@ -38,10 +39,6 @@ _NUM_QUEUED = 1024
 
 
 _NUM_THREADS = 8
-
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 def register_classes(store: Store, name: str, classes: pd.DataFrame) -> Outcome:

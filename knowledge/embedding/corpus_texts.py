@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from artifacts.artifact import Outcome
 from artifacts.frozen import Frozen
+from artifacts.jobs import Progress
 from artifacts.provenance import Provenance
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
@@ -49,7 +49,7 @@ def corpus_embeddings(
     clip: LazyClip,
     path: Path,
     config: CorpusConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     precision: Literal["auto"] | Precision = "auto",
 ) -> Outcome:
     """Embed the distinct texts of a file, part by part; finished parts survive a crash.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel
 
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from knowledge.extraction.question import Question, follow_up, read_answer
 from knowledge.extraction.replies import Unusable
@@ -19,8 +20,6 @@ from knowledge.llm.ledger.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, LlmError, Stopped
 from knowledge.llm.sender import Sender
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 _OF_ATTEMPT = frozenset(Attempt.model_fields)
 _MIN_FAILURES = 5
 """Failures in a row that do not end the asking yet."""

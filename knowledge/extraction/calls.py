@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
-from knowledge.extraction.asking import Job, Progress
-from knowledge.extraction.question import Question, read_classes
+from knowledge.extraction.asking import Job
+from knowledge.extraction.question import Question, read_action_classes
 from knowledge.llm.batch.batch import BatchConfig
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
@@ -90,7 +91,7 @@ def ask(
         raise ValueError(f"endpoint {model.endpoint}: replies cost money, so asking needs a ledger")
     config = config or AskConfig()
     question = question.question
-    requests = question.requests(read_classes(classes))
+    requests = question.requests(read_action_classes(classes))
     origin = CallsOrigin(classes, question, model, requests)
     if found := origin.find(store, ledger):
         return Outcome(found, made=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from artifacts.artifact import Artifact
 from artifacts.store import Store
 from knowledge.extraction.calls import AskConfig, CallsOrigin
-from knowledge.extraction.question import Question, follow_up, read_classes
+from knowledge.extraction.question import Question, follow_up, read_action_classes
 from knowledge.llm.batch.batch import held_in_batches
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
@@ -63,7 +63,7 @@ def plan(
         ValueError: the class list leads to no request.
     """
     question = question.question
-    requests = question.requests(read_classes(classes))
+    requests = question.requests(read_action_classes(classes))
     if CallsOrigin(classes, question, model, requests).find(store, ledger):
         return Plan(question.kind, len(requests), len(requests), 0, 0, Charge(), Charge())
     price = load_prices(config.prices).of(model.endpoint, model.model)

@@ -70,7 +70,7 @@ class Question(Frozen, ABC):
         return True
 
 
-def read_classes(classes: Artifact) -> list[ActionClass]:
+def read_action_classes(classes: Artifact) -> list[ActionClass]:
     """Classes of a `classes` artifact in id order."""
     rows = [ActionClass(**row) for row in classes.read().to_pylist()]
     return sorted(rows, key=lambda row: row.class_id)

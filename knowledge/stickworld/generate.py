@@ -14,7 +14,7 @@ render and 0.5 ms to encode a frame), 45 KB per clip.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +23,7 @@ from pydantic import Field
 
 from artifacts.files import replacing
 from artifacts.frozen import Frozen
+from artifacts.jobs import Progress
 from knowledge.stickworld.drawing.render import RENDERER_VERSION, ClipPlan, render_clip
 from knowledge.stickworld.encode import write_video
 from knowledge.stickworld.grammar import multi_plans, single_plans
@@ -67,7 +68,7 @@ def generate(
     directory: Path,
     config: StickworldConfig,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Render and encode every clip that is not there yet, then write the manifests.
 

@@ -26,7 +26,7 @@ from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceQuestion
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsConfig
@@ -95,7 +95,7 @@ def extract(root, url, num_calls, concurrency):
     classes = register_classes(store, "kinetics400", class_list("kinetics400")).artifact
     question = CooccurrenceQuestion(rounds=num_calls // 400)
     started = time.process_time()
-    question.requests(read_classes(classes))
+    question.requests(read_action_classes(classes))
     building = time.process_time() - started
     config = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=concurrency)))
     model = OpenAiChat(url, "m")
@@ -113,7 +113,7 @@ def one_after_another(root, url, num_calls):
     """Seconds of the naive way, without any ledger, for as many calls."""
     store = Store(root / "store")
     classes = store.get("classes/kinetics400")
-    requests = CooccurrenceQuestion(rounds=1).requests(read_classes(classes))[:40]
+    requests = CooccurrenceQuestion(rounds=1).requests(read_action_classes(classes))[:40]
     model = OpenAiChat(url, "m")
     model.complete(requests[0], Dialect())
     started = time.perf_counter()

@@ -7,7 +7,6 @@ Legend: N videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
@@ -41,7 +41,7 @@ def evaluate(
     inputs: TrainInputs,
     split: str,
     name: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     runtime: RuntimeConfig | None = None,
     views: str | None = None,
 ) -> tuple[Outcome, Outcome]:
@@ -186,7 +186,7 @@ def _score(
     classes: ClassList,
     config: RunConfig,
     group: Group,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """Rows of `predictions`."""
     rows: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ Legend: B videos, V views of a video, N videos of a split, T frames, D embedding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from artifacts.jobs import Progress
 from training.config.run import RunConfig
 from training.data.class_list import ClassList
 from training.data.order import Ints, chunks
@@ -24,9 +25,6 @@ from training.models.method import Classifier, Method
 
 ZERO_SHOT_SCALE = 100.0
 """Factor on cosines in zero-shot probabilities, CLIP's own."""
-
-Progress = Callable[[int, int], None]
-"""Called with videos scored and in total."""
 
 
 @dataclass(frozen=True)

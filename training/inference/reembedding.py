@@ -8,7 +8,7 @@ Legend: B videos, T frames, D embedding, K texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import torch
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
@@ -45,7 +46,7 @@ def reembed(
     run: Artifact,
     inputs: TrainInputs,
     splits: Sequence[str] = ("train",),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     device: str | None = None,
 ) -> tuple[list[Outcome], Outcome]:
     """Embed videos and texts with a trained method.
@@ -117,7 +118,7 @@ def _videos(
     config: RunConfig,
     splits: Sequence[str],
     load: _Loader,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Outcome:
     cached = inputs.frames if load.cached is not None else None
     provenance = Provenance(

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
+from artifacts.jobs import Progress
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
@@ -37,8 +37,6 @@ SPEC, PROGRESS, FAILURE, LOG = "spec.json", "progress.json", "failure.txt", "log
 _POLL_S = 0.2
 _PATIENCE_S = 20.0
 """How long the processes may take to end after they were asked to."""
-
-Progress = Callable[[int, int], None]
 
 
 class InputRefs(Frozen):

@@ -13,12 +13,13 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from artifacts.jobs import Progress
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.batch import Batch, make_batch
@@ -44,9 +45,6 @@ from training.models.build import assemble, load_start, read_data
 from training.models.method import TrainedMethod
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-"""Called with steps done and steps in total."""
 
 
 @dataclass(frozen=True, eq=False)

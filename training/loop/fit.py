@@ -6,13 +6,14 @@ Legend: B videos, N videos of a split.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from artifacts.jobs import Progress
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.batch import Joined, make_batch
@@ -28,9 +29,6 @@ from training.loop.epochs import seen_once
 from training.loop.state import Trained
 from training.models.build import assemble, load_start, read_data
 from training.models.method import Encoded, FittedMethod
-
-Progress = Callable[[int, int], None]
-"""Called with videos done and in total."""
 
 
 @dataclass(frozen=True, eq=False)

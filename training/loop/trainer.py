@@ -7,7 +7,6 @@ A run is trained by gradient steps (`training.loop.epochs`) or fitted in one pas
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import torch
 
 from artifacts.artifact import Outcome
 from artifacts.draft import Draft
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.store import Store
@@ -29,9 +29,6 @@ from training.loop.resume import RunCheckpoints
 from training.loop.state import Trained
 from training.models import weights
 from training.models.build import default_device
-
-Progress = Callable[[int, int], None]
-"""Called with steps done and steps in total."""
 
 
 def train(

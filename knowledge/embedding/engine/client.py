@@ -18,6 +18,7 @@ from pydantic import Field
 
 import knowledge
 from artifacts.frozen import Frozen
+from artifacts.jobs import Progress
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.channel import Channel, Message
 from knowledge.embedding.engine.engine import CrewSpec, EngineSpec
@@ -81,7 +82,7 @@ class EngineProcess:
         self,
         parts: Iterable[Part],
         crew: CrewSpec,
-        seen: Callable[[int, int], None],
+        seen: Progress,
         made: Callable[[Part, int], None],
     ) -> None:
         """Have parts made, as many at a time as there are workers.

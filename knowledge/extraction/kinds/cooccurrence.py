@@ -39,7 +39,7 @@ from knowledge.extraction.cooccurrence.votes import (
     vocabularies,
 )
 from knowledge.extraction.parse import Parsed, check_calls, check_coverage, parse
-from knowledge.extraction.question import ActionClass, Question, read_classes
+from knowledge.extraction.question import ActionClass, Question, read_action_classes
 from knowledge.extraction.replies import Vocabulary
 from knowledge.extraction.report.ground_truth import count_videos, labels_of
 from knowledge.llm.messages import ChatRequest, Message
@@ -284,7 +284,7 @@ def build(
         num_classes = classes.manifest.num_rows
         check_coverage(calls, found.manifest.report["answered"], num_classes, min_coverage)
         return Outcome(found, made=False)
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     parsed = parse(calls, config, CooccurrenceReply)
     tally = count_votes(parsed.replies, actions, config.keep)
     if not tally.rounds.any():

@@ -17,7 +17,7 @@ from artifacts.store import Store
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
 from knowledge.datasets.class_names import normalised
 from knowledge.extraction.parse import ParsedReply, check_calls, check_coverage, parse
-from knowledge.extraction.question import ActionClass, Question, read_classes
+from knowledge.extraction.question import ActionClass, Question, read_action_classes
 from knowledge.llm.messages import ChatRequest, Message
 
 KIND = "description"
@@ -135,7 +135,7 @@ def build(
         config=config.model_dump(mode="json"),
         inputs=dict(inputs_of(classes=classes, calls=calls)),
     )
-    actions = {each.class_id: each for each in read_classes(classes)}
+    actions = {each.class_id: each for each in read_action_classes(classes)}
     if found := store.find(provenance):
         check_coverage(calls, found.manifest.report["answered"], len(actions), min_coverage)
         return Outcome(found, made=False)

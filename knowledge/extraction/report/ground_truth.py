@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from artifacts.artifact import Artifact
 from knowledge.datasets.list_files import read_table
-from knowledge.extraction.question import ActionClass, read_classes
+from knowledge.extraction.question import ActionClass, read_action_classes
 from knowledge.extraction.replies import Vocabulary
 
 COLUMNS = ("class", "other", "count")
@@ -64,7 +64,7 @@ def truth_of_videos(
     if videos.manifest.kind != "videos":
         raise ValueError(f"{videos.ref} holds no ground truth; give videos/NAME or a CSV file")
     labels = labels_of(videos, classes)
-    actions = actions or read_classes(classes)
+    actions = actions or read_action_classes(classes)
     counts = count_videos(labels, actions, np.ones(len(actions), bool))
     return Truth(str(videos.ref), counts, np.diagonal(counts).copy(), sum(map(bool, labels)))
 

@@ -8,7 +8,7 @@ from typing import Any
 from artifacts.artifact import Artifact, CorruptArtifactError
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.report.comparison import TruthReport, compare
 from knowledge.extraction.report.ground_truth import truth_of_csv, truth_of_videos
 
@@ -89,7 +89,7 @@ def knowledge_report(
     if truth is not None and manifest.kind != "cooccurrence":
         raise ValueError(f"truth has no effect on {artifact.ref}; leave it out")
     classes = store.get(made_from["classes"].ref)
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     found = None
     if isinstance(truth, Artifact):
         found = truth_of_videos(truth, classes, actions)

@@ -14,7 +14,7 @@ from knowledge.extraction.kinds.cooccurrence import (
 )
 from knowledge.extraction.kinds.description import DescriptionConfig, DescriptionReply
 from knowledge.extraction.parse import parse
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.replies import Vocabulary
 from knowledge.llm.messages import LlmError, Sampling
 from tests.knowledge.asking import described, fast, publish_classes
@@ -187,7 +187,7 @@ def test_names_of_replies(store, ledger, server, model, behaviour, votes, drops)
     assert parsed.drops == drops
     if not drops:
         assert parsed.repeated == 1.0  # all rounds say the same
-        tally = count_votes(parsed.replies, read_classes(classes), 5)
+        tally = count_votes(parsed.replies, read_action_classes(classes), 5)
         assert (tally.votes[3] == [3, 3, 3, 0]).all()
         assert tally.names["invented"] == (12 if behaviour == "invented" else 0)
 
@@ -199,7 +199,7 @@ def test_replies_that_only_invent_are_asked_again_or_counted(store, ledger, serv
     question = CooccurrenceQuestion(rounds=1)
     calls = ask(store, classes, question, model, ledger).artifact
     parsed = parse(calls, question, CooccurrenceReply)
-    tally = count_votes(parsed.replies, read_classes(classes), 5)
+    tally = count_votes(parsed.replies, read_action_classes(classes), 5)
     assert not tally.votes.any()
     assert (parsed.drops + tally.drops).total() == 2
 

@@ -17,7 +17,7 @@ from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.description import DescriptionConfig
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import BUNDLES, RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names
 from knowledge.extraction.replay import Recording, ReplayServer, bundled, recorded_calls
@@ -86,7 +86,7 @@ def test_an_extraction_is_the_same_through_replay_and_through_replay_of_that(tmp
 
     store = Store(tmp_path / "store")
     classes = register_classes(store, "stickworld", class_list("stickworld")).artifact
-    names = [each.name for each in read_classes(classes)]
+    names = [each.name for each in read_action_classes(classes)]
     first = ask(store, classes, config, RecordedReplies(names), None).artifact
     args = (store, classes, config)
     second = asked_over(bundled(), *args, tmp_path / "second", "stickworld")
@@ -102,7 +102,7 @@ def test_a_bundle_is_chosen_by_its_name(bundle, serve):
     client = serve(*bundled())
     row = class_list(bundle).iloc[-1]
     classes = register_classes(Store("memory://replay"), bundle, class_list(bundle)).artifact
-    request = DescriptionConfig().requests(read_classes(classes))[-1]
+    request = DescriptionConfig().requests(read_action_classes(classes))[-1]
     expected = RecordedReplies(class_list(bundle)["name"]).complete(request, Dialect()).text
     messages = [message.model_dump() for message in request.messages]
     reply = client.chat.completions.create(model=bundle, messages=messages)
@@ -197,7 +197,7 @@ def test_an_extraction_with_an_unknown_class_goes_through_replay(tmp_path):
     table = class_list("stickworld").head(3)
     table.loc[2, "name"] = "juggling chainsaws on Mars"
     classes = register_classes(store, "demo", table).artifact
-    names = [each.name for each in read_classes(classes)]
+    names = [each.name for each in read_action_classes(classes)]
     config = DescriptionConfig()
     first = ask(store, classes, config, RecordedReplies(names), None).artifact
     second = asked_over([recorded_calls(first)], store, classes, config, tmp_path / "l", "m")

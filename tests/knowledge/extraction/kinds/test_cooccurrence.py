@@ -15,7 +15,7 @@ from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds.cooccurrence import CONFIG, CooccurrenceConfig, base_classes, build
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
@@ -88,7 +88,7 @@ def test_early_stop_on_ava(store, top_k, saved):
     for early_stop in (False, True):
         config = CooccurrenceConfig(top_k=top_k, early_stop=early_stop)
         classes, calls = extracted(store, "ava", config)
-        ids = [each.class_id for each in read_classes(classes)]
+        ids = [each.class_id for each in read_action_classes(classes)]
         artifact = build(store, classes, calls, config).artifact
         matrices.append(to_matrix(artifact.read(), "selected", ids).values)
     np.testing.assert_array_equal(*matrices)
@@ -120,7 +120,7 @@ def test_ava_with_five_recorded_rounds(store):
     table = outcome.artifact.read().to_pandas()
     assert report["rows"] == len(table)
     assert table.loc[table["votes"] > 0, "rounds"].eq(5).all()
-    names = {each.class_id: each.name for each in read_classes(classes)}
+    names = {each.class_id: each.name for each in read_action_classes(classes)}
     chosen = table[table["selected"] & (table["source"] == "llm")].assign(
         name=lambda t: t["class_id"].map(names), other=lambda t: t["other_id"].map(names)
     )
@@ -141,7 +141,7 @@ def test_ava_with_five_recorded_rounds(store):
 def test_base_rows_come_from_training_labels(store, split):
     config = CooccurrenceConfig(rounds=5, num=4, keep=4, split=split)
     classes, calls = extracted(store, "stickworld", config)
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     is_base = base_classes(actions, config)
     base = [a.class_id for a, flag in zip(actions, is_base, strict=True) if flag]
     novel = [a.class_id for a, flag in zip(actions, is_base, strict=True) if not flag]

@@ -11,7 +11,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.report.comparison import TOP, compare
 from knowledge.extraction.report.ground_truth import Truth, truth_of_videos
 from tests.class_rows import publish_videos
@@ -150,13 +150,13 @@ def drawn(store, draw, seed):
 def test_figures_are_the_definitions(store, seed):
     draw = np.random.default_rng(seed)
     artifact, classes, rows = drawn(store, draw, seed)
-    ids = [each.class_id for each in read_classes(classes)]
+    ids = [each.class_id for each in read_action_classes(classes)]
     size = len(ids)
     counts = np.triu(draw.integers(0, 4, (size, size)) * (draw.random((size, size)) < 0.3), 1)
     counts[:, 3] = counts[3] = 0  # a class without a true partner
     counts += counts.T
     occurs = draw.integers(0, 5, size)
-    found = compare(artifact, read_classes(classes), Truth("drawn", counts, occurs))
+    found = compare(artifact, read_action_classes(classes), Truth("drawn", counts, occurs))
     expected = literal_figures(
         rows,
         ids,
@@ -176,7 +176,7 @@ def test_figures_are_the_definitions(store, seed):
 def test_lift_is_its_definition(store, seed):
     draw = np.random.default_rng(seed)
     artifact, classes, rows = drawn(store, draw, seed)
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     ids = [each.class_id for each in actions]
     likely = draw.random(len(ids)) * 0.4
     likely[:2] = 0, 0.3  # one class is in no video
@@ -193,7 +193,7 @@ def test_votes_that_follow_popularity_alone_show_no_lift(store):
     """Where classes are independent, popular partners are mostly true and lift stays near 1."""
     draw = np.random.default_rng(0)
     artifact, classes, _ = drawn(store, draw, 0)
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     likely = np.linspace(0.05, 0.6, len(actions))
     labels = [
         [each.class_id for each, p in zip(actions, likely, strict=True) if draw.random() < p]

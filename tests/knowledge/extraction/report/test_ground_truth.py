@@ -6,7 +6,7 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.report.ground_truth import Truth, truth_of_csv, truth_of_videos
 from tests.class_rows import publish_videos
 
@@ -32,7 +32,7 @@ def test_truth_from_csv_is_that_of_the_videos(store, classes, tmp_path):
             counts[pair] = counts.get(pair, 0) + 1
     lines = [f"{NAMES[j].upper()},{NAMES[i]},{n}" for (i, j), n in counts.items()]
     path = tmp_path / "truth.csv"
-    actions = read_classes(classes)
+    actions = read_action_classes(classes)
     splits = ["train", "test", "val", "train", "test"]  # all of them count
     one = truth_of_videos(publish_videos(store, classes, LABELS, splits), classes)
     assert one.occurrences.tolist() == [3, 2, 1, 1, 0]
@@ -80,4 +80,4 @@ def test_csv_errors(store, tmp_path, lines, message):
     path = tmp_path / "truth.csv"
     path.write_text("\n".join(lines))
     with pytest.raises(ValueError, match=message):
-        truth_of_csv(path, read_classes(classes))
+        truth_of_csv(path, read_action_classes(classes))

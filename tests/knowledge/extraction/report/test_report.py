@@ -17,7 +17,7 @@ from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskConfig, ask
 from knowledge.extraction.kinds import anatomy, cooccurrence, description
-from knowledge.extraction.question import read_classes
+from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.extraction.report.comparison import TOP
 from knowledge.extraction.report.report import knowledge_report
@@ -55,7 +55,7 @@ def recorded(store, classes):
 @pytest.fixture(scope="module")
 def videos(store, classes):
     """Each video holds a class and the one or two after it."""
-    ids = [each.class_id for each in read_classes(classes)]
+    ids = [each.class_id for each in read_action_classes(classes)]
     labels = [ids[i : i + 2 + i % 2] for i in range(len(ids) - 3)]
     splits = [("train", "val", "test")[number % 3] for number in range(len(labels))]
     return publish_videos(store, classes, labels, splits, "stickworld")
