@@ -1,4 +1,4 @@
-"""A class-pair table (class_id, other_id, value) as a dense matrix with its class ids, and back."""
+"""A class-pair table (class_id, other_id, value) as a dense matrix with its class ids."""
 
 from __future__ import annotations
 
@@ -51,21 +51,6 @@ def to_matrix(table: pa.Table, column: str, class_ids: Sequence[int]) -> ClassMa
     filled = table[column].combine_chunks().fill_null(False if pa.types.is_boolean(kind) else 0)
     values[rows, columns] = filled.to_numpy(zero_copy_only=False)
     return ClassMatrix(tuple(places), values)
-
-
-def to_pairs(matrix: ClassMatrix, column: str) -> pa.Table:
-    """One row per pair that is not 0 (False), by class_id's place, then other_id's.
-
-    Raises:
-        ValueError: the matrix is not (K, K) for its K ids.
-    """
-    size = len(matrix.class_ids)
-    if matrix.values.shape != (size, size):
-        raise ValueError(f"matrix of shape {matrix.values.shape} does not fit {size} class ids")
-    ids = np.array(matrix.class_ids, np.int32)
-    rows, columns = np.nonzero(matrix.values)
-    values = matrix.values[rows, columns]
-    return pa.table({"class_id": ids[rows], "other_id": ids[columns], column: values})
 
 
 def _places(table: pa.Table, name: str, places: dict[int, int]) -> npt.NDArray[np.int64]:

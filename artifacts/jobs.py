@@ -60,25 +60,6 @@ def make_all(job: Job, progress: Progress | None = None) -> Outcome:
         return job.publish(draft, work, time.monotonic() - started)
 
 
-def make_shard(
-    job: Job, numbers: Sequence[int], progress: Progress | None = None
-) -> Outcome | None:
-    """Make some parts beside other processes, on this or other machines.
-
-    Returns:
-        The artifact, from the first call after which no part is missing; None before.
-
-    Raises:
-        HeldError: a process that makes all parts holds the draft.
-        ValueError: as for the job's `make` and `publish`.
-    """
-    if found := job.store.find(job.provenance):
-        return Outcome(found, made=False)
-    started = time.monotonic()
-    work = make_parts(job, numbers, progress)
-    return publish(job, work, time.monotonic() - started)
-
-
 def make_parts(
     job: Job, numbers: Sequence[int], progress: Progress | None = None, *, alone: bool = False
 ) -> Counter[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.draft import Draft
-from artifacts.jobs import Progress, make_all
+from artifacts.jobs import Progress
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from knowledge.clip.model import LazyClip
@@ -25,7 +25,11 @@ NUM_PARTS = 256
 
 @dataclass(frozen=True)
 class FrameJob:
-    """The `frame_embeddings` of a dataset's videos with one model and settings."""
+    """The `frame_embeddings` of a dataset's videos with one model and settings.
+
+    Every usable video is decoded and embedded; an unreadable one is a row with its reason. Bytes do
+    not depend on the number of workers, and finished parts survive a crash.
+    """
 
     store: Store
     clip: LazyClip
@@ -145,24 +149,3 @@ class FrameJob:
             draft=str(draft.directory),
             deadline_s=self.encoding.deadline_s,
         )
-
-
-def frame_embeddings(
-    store: Store,
-    clip: LazyClip,
-    videos: Artifact,
-    root: Path,
-    config: FrameConfig,
-    progress: Progress | None = None,
-    encoding: EncodingConfig | None = None,
-) -> Outcome:
-    """Decode and embed every usable video; an unreadable one is a row with its reason.
-
-    Bytes do not depend on the number of workers. Finished parts survive a crash.
-
-    Raises:
-        ValueError: as for `FrameJob.make`, or another process is making this artifact.
-        RuntimeError: as for `FrameJob.make`.
-    """
-    job = FrameJob(store, clip, videos, root, config, (encoding or EncodingConfig()).resolved(clip))
-    return make_all(job, progress)

@@ -98,14 +98,6 @@ def top_k_of_blocks(
     return search.ids_NK[:, :width].numpy(), search.products_NK[:, :width].numpy()
 
 
-def top_k_by_sorting(queries_ND: Vectors, corpus_MD: Vectors, k: int) -> tuple[Ids, Products]:
-    """The same by sorting all products in float64: the definition `top_k` is tested against."""
-    products = np.einsum("nd,md->nm", queries_ND.astype(float), corpus_MD.astype(float))
-    products = np.clip(np.round(products, DECIMALS), -1.0, 1.0)
-    order = np.argsort(-products, axis=1, kind="stable")[:, :k].astype(np.int64)
-    return order, np.take_along_axis(products, order, axis=1)
-
-
 @dataclass(frozen=True)
 class _Block:
     """Corpus rows of one step."""

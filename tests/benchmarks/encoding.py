@@ -49,12 +49,12 @@ from knowledge.embedding.engine.image_encoder import (
     resolve_precision,
 )
 from knowledge.embedding.engine.part import FrameConfig
-from knowledge.embedding.frames import frame_embeddings
 from knowledge.mining.nearest import top_k
 from knowledge.video.frames import read_clip
 from knowledge.video.probing import probe
 from knowledge.video.sampling import segment_centres
 from tests.clip_weights import save_random_clip
+from tests.jobs import frame_embeddings
 from tests.video_rows import listed
 
 T, SECONDS, FPS, NUM_TEXTS = 16, 10, 30, 600

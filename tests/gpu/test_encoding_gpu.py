@@ -11,8 +11,8 @@ from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.engine.text_encoder import TextEncoder
-from knowledge.embedding.frames import frame_embeddings
 from tests.clip_weights import save_random_clip
+from tests.jobs import frame_embeddings
 from tests.video_files import write_video
 from tests.video_rows import listed
 

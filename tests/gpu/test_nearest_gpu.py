@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.mining.nearest import top_k, top_k_by_sorting
+from knowledge.mining.nearest import top_k
+from tests.knowledge.mining.literal import top_k_by_sorting
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

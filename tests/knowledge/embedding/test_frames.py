@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts.jobs import make_shard
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.model import LazyClip, encode_frames
@@ -17,6 +16,8 @@ from knowledge.embedding.engine.part import CANARY, FrameConfig
 from knowledge.embedding.frames import FrameJob
 from knowledge.video.frames import read_frames, resize_and_crop
 from knowledge.video.sampling import segment_centres
+from tests import jobs
+from tests.jobs import make_shard
 from tests.video_files import write_bad_files, write_video
 from tests.video_rows import listed
 
@@ -29,7 +30,7 @@ def settings(num_workers=2, **others):
 
 def frame_embeddings(store, clip, videos, root, config=CONFIG, progress=None, **others):
     encoding = settings(**others)
-    return frame_embedding.frame_embeddings(store, clip, videos, root, config, progress, encoding)
+    return jobs.frame_embeddings(store, clip, videos, root, config, progress, encoding)
 
 
 @pytest.fixture

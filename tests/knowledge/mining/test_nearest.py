@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.mining.nearest import BLOCK, top_k, top_k_by_sorting, top_k_of_blocks
+from knowledge.mining.nearest import BLOCK, top_k, top_k_of_blocks
+from tests.knowledge.mining.literal import top_k_by_sorting
 
 COARSE = ["float32", "bfloat16"]
 ATOL = 2e-9  # sums of another order may round to another ninth decimal

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.jobs import make_all, make_shard, missing_parts
+from artifacts.jobs import make_all, missing_parts
 from artifacts.tensors import read_tensor
 from knowledge.mining import candidates as ranking
 from knowledge.mining import corpus
 from knowledge.mining import job as mining
+from tests.jobs import make_shard
 from tests.knowledge.mining.world import CLIP, job, plain_schema, rich_world, small_parts, world
 
 

@@ -16,12 +16,12 @@ from knowledge.datasets.registration import register_classes, register_videos
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.part import FrameConfig
-from knowledge.embedding.frames import frame_embeddings
 from knowledge.embedding.templates import template_embeddings
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from knowledge.video.decoding import VideoError
 from tests.clip_weights import save_random_clip
+from tests.jobs import frame_embeddings
 from tests.video_files import write_video
 from training.config.overrides import override
 from training.config.run import RunConfig

@@ -14,8 +14,9 @@ from knowledge.clip.model import LazyClip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.client import EncodingConfig, close_idle
 from knowledge.embedding.engine.part import CANARY, FrameConfig
-from knowledge.embedding.frames import FrameJob, frame_embeddings
+from knowledge.embedding.frames import FrameJob
 from tests.clip_weights import save_random_clip
+from tests.jobs import frame_embeddings
 from tests.video_files import write_video
 from tests.video_rows import listed
 

@@ -31,10 +31,10 @@ from knowledge.embedding.engine.channel import Channel
 from knowledge.embedding.engine.client import EncodingConfig
 from knowledge.embedding.engine.image_encoder import ImageEncoder
 from knowledge.embedding.engine.part import FrameConfig
-from knowledge.embedding.frames import frame_embeddings
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.clip_weights import save_random_clip
+from tests.jobs import frame_embeddings
 from tests.video_files import write_video
 
 NUM_KILLS = 100

@@ -1,0 +1,20 @@
+"""Jobs made part by part, called as flows call them but without a flow."""
+
+import time
+
+from artifacts.jobs import make_all, make_parts, publish
+from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.frames import FrameJob
+
+
+def make_shard(job, part_numbers):
+    """Make some parts beside other processes; the artifact, once no part is missing."""
+    started = time.monotonic()
+    work = make_parts(job, part_numbers)
+    return publish(job, work, time.monotonic() - started)
+
+
+def frame_embeddings(store, clip, videos, root, config, progress=None, encoding=None):
+    """Decode and embed every usable video."""
+    encoding = (encoding or EncodingConfig()).resolved(clip)
+    return make_all(FrameJob(store, clip, videos, root, config, encoding), progress)
