@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is in total: videos, steps, requests."""
 
 
-class Job(Protocol):
+class PartedJob(Protocol):
     """An artifact whose parts do not depend on each other."""
 
     @property
@@ -37,7 +37,7 @@ class Job(Protocol):
         """Depends on the inputs alone."""
 
     def make(
-        self, draft: Draft, numbers: Sequence[int], progress: Progress | None = None
+        self, draft: Draft, part_numbers: Sequence[int], progress: Progress | None = None
     ) -> Counter[str]:
         """Make those parts that the draft does not have; the work that took."""
 
@@ -45,7 +45,7 @@ class Job(Protocol):
         """Publish a draft that has all parts."""
 
 
-def make_all(job: Job, progress: Progress | None = None) -> Outcome:
+def make_all(job: PartedJob, progress: Progress | None = None) -> Outcome:
     """Make all parts that are missing, alone, and publish.
 
     Raises:
@@ -61,13 +61,17 @@ def make_all(job: Job, progress: Progress | None = None) -> Outcome:
 
 
 def make_parts(
-    job: Job, numbers: Sequence[int], progress: Progress | None = None, *, alone: bool = False
+    job: PartedJob,
+    part_numbers: Sequence[int],
+    progress: Progress | None = None,
+    *,
+    alone: bool = False,
 ) -> Counter[str]:
     """Make those of some parts that are missing, without publishing; the work that took.
 
     Args:
         job: what to make.
-        numbers: of the parts.
+        part_numbers: of the parts.
         progress: called with (done, total) videos.
         alone: refuse other processes meanwhile.
 
@@ -78,10 +82,10 @@ def make_parts(
     if job.store.find(job.provenance):
         return Counter()
     with closing(job.store.draft(job.provenance, shared=not alone)) as draft:
-        return job.make(draft, numbers, progress)
+        return job.make(draft, part_numbers, progress)
 
 
-def publish(job: Job, work: Counter[str], duration_s: float) -> Outcome | None:
+def publish(job: PartedJob, work: Counter[str], duration_s: float) -> Outcome | None:
     """Publish if no part is missing.
 
     Args:
@@ -109,7 +113,7 @@ def publish(job: Job, work: Counter[str], duration_s: float) -> Outcome | None:
             raise
 
 
-def missing_parts(job: Job) -> list[int]:
+def missing_parts(job: PartedJob) -> list[int]:
     """Numbers of the parts that are still to be made."""
     if job.store.find(job.provenance):
         return []
@@ -117,5 +121,5 @@ def missing_parts(job: Job) -> list[int]:
         return _missing(job, draft)
 
 
-def _missing(job: Job, draft: Draft) -> list[int]:
+def _missing(job: PartedJob, draft: Draft) -> list[int]:
     return [number for number in range(job.num_parts) if not draft.has(number)]

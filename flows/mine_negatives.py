@@ -104,20 +104,22 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
 
 
 @task(cache_policy=NO_CACHE)
-def embed_frames_task(store: str, spec: MineSpec, numbers: list[int]) -> dict[str, int]:
+def embed_frames_task(store: str, spec: MineSpec, part_numbers: list[int]) -> dict[str, int]:
     """Decode and embed the videos of some parts; the work that took."""
     with _shown(spec, "decoding and encoding videos") as advance:
         return dict(
-            make_parts(_frame_job(store, spec), numbers, advance, alone=spec.runner.is_alone)
+            make_parts(_frame_job(store, spec), part_numbers, advance, alone=spec.runner.is_alone)
         )
 
 
 @task(cache_policy=NO_CACHE)
-def mine_task(store: str, order: MiningOrder, spec: MineSpec, numbers: list[int]) -> dict[str, int]:
+def mine_task(
+    store: str, order: MiningOrder, spec: MineSpec, part_numbers: list[int]
+) -> dict[str, int]:
     """Rank the hard negatives of the videos of some parts; the work that took."""
     with _shown(spec, "mining negatives") as advance:
         return dict(
-            make_parts(_mining_job(store, order), numbers, advance, alone=spec.runner.is_alone)
+            make_parts(_mining_job(store, order), part_numbers, advance, alone=spec.runner.is_alone)
         )
 
 

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from artifacts.artifact import Outcome
 from artifacts.files import HeldError
 from artifacts.frozen import Frozen
-from artifacts.jobs import Job, missing_parts, publish
+from artifacts.jobs import PartedJob, missing_parts, publish
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.report import Step, step
@@ -167,9 +167,13 @@ class Workers:
 
 
 def run_job(
-    workers: Workers, job: Job, shard_task: Task[..., dict[str, int]], what: str, **arguments: Any
+    workers: Workers,
+    job: PartedJob,
+    shard_task: Task[..., dict[str, int]],
+    what: str,
+    **arguments: Any,
 ) -> Step | None:
-    """Make an artifact, each shard as a task run `shard_task(numbers=..., **arguments)`.
+    """Make an artifact, each shard as a task run `shard_task(part_numbers=..., **arguments)`.
 
     Returns:
         What was made or found; None if other shards have yet to make parts or are just publishing,
@@ -178,7 +182,7 @@ def run_job(
     if found := job.store.find(job.provenance):
         return step(Outcome(found, made=False))
     started = time.monotonic()
-    shards = [{**arguments, "numbers": each} for each in workers.spec.shards(job.num_parts)]
+    shards = [{**arguments, "part_numbers": each} for each in workers.spec.shards(job.num_parts)]
     try:
         work = workers.run(shard_task, shards, what)
         if outcome := publish(job, work, time.monotonic() - started):

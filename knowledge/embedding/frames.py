@@ -15,7 +15,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.client import EncodingConfig, engine
-from knowledge.embedding.engine.engine import CrewSpec
+from knowledge.embedding.engine.engine import WorkerPoolSpec
 from knowledge.embedding.engine.part import FrameConfig, Part, VideoRow
 
 MIN_VIDEOS_PER_PART, MAX_VIDEOS_PER_PART = 8, 64
@@ -71,7 +71,7 @@ class FrameJob:
         return max(1, -(-len(self.rows) // self.videos_per_part))
 
     def make(
-        self, draft: Draft, numbers: Sequence[int], progress: Progress | None = None
+        self, draft: Draft, part_numbers: Sequence[int], progress: Progress | None = None
     ) -> Counter[str]:
         """Make those parts that the draft does not have; the work that took.
 
@@ -84,7 +84,7 @@ class FrameJob:
             raise ValueError(f"video directory {self.root} does not exist; give it with --videos")
         work = Counter(videos_decoded=0, frames_encoded=0)
         counts: dict[int, int] = {}
-        total = sum(len(self._rows_of(number)) for number in numbers)
+        total = sum(len(self._rows_of(number)) for number in part_numbers)
 
         def seen(number: int, count: int) -> None:
             counts[number] = max(count, counts.get(number, 0))
@@ -97,7 +97,7 @@ class FrameJob:
             seen(part.number, len(part.videos))
 
         missing = []
-        for number in numbers:
+        for number in part_numbers:
             if draft.has(number):
                 seen(number, len(self._rows_of(number)))
             else:
@@ -106,14 +106,14 @@ class FrameJob:
             return work
         precision = self.encoding.precision
         assert precision != "auto"
-        crew = CrewSpec(
+        pool = WorkerPoolSpec(
             num_workers=self.encoding.num_workers or 1,
             separate_encoder=bool(self.encoding.separate_encoder),
             device=self.clip.device,
         )
         with engine(self.clip, precision) as running:
             parts = (self._part(draft, number) for number in missing)
-            running.run(parts, crew, seen, made)
+            running.run(parts, pool, seen, made)
         return work
 
     def publish(self, draft: Draft, work: Counter[str], duration_s: float) -> Outcome:

@@ -25,7 +25,7 @@ _MIN_FAILURES = 5
 """Failures in a row that do not end the asking yet."""
 
 
-class Job:
+class AskRun:
     """One question on its way: what is sent, what came back, what is still missing."""
 
     def __init__(

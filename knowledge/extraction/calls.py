@@ -24,12 +24,12 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
-from knowledge.extraction.asking import Job
+from knowledge.extraction.asking import AskRun
 from knowledge.extraction.question import Question, read_action_classes
 from knowledge.llm.batch.batch import BatchConfig
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, Wordings
+from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies
 from knowledge.llm.sender import SendConfig, Sender, ladder
 
 _LOG = logging.getLogger(__name__)
@@ -108,24 +108,24 @@ def ask(
         prices = load_prices(config.prices)
         price = prices.of(model.endpoint, model.model)
         started = time.monotonic()
-        sender = Sender(model, ledger, config.send, price, origin.wordings)
+        sender = Sender(model, ledger, config.send, price, origin.bodies)
         begun_before = ledger.begun
-        job = Job(
+        ask_run = AskRun(
             question, sender, config.send.limits.concurrency, progress, len(requests), config.batch
         )
-        with job.telling_what_is_kept():
+        with ask_run.telling_what_is_kept():
             first, *later = question.waves(requests)
-            job.start(first)
+            ask_run.start(first)
             for wave in later:
-                job.run(wave)
+                ask_run.run(wave)
         duration_s = time.monotonic() - started
-        rows = list(job.rows(requests))
+        rows = list(ask_run.rows(requests))
         table = pa.Table.from_pylist(rows, schema=schema_of("llm_calls").arrow())
-        report = job.report(requests, duration_s) | _cost(prices, price)
+        report = ask_run.report(requests, duration_s) | _cost(prices, price)
         artifact, is_made = _publish(store, origin.provenance(sender.dialect), table, report)
         begun = ledger.begun - begun_before
     made = "recorded_replies" if model.recorded else "llm_calls"
-    answers = [answer for request in requests for _, answer in job.chain(request)]
+    answers = [answer for request in requests for _, answer in ask_run.chain(request)]
     num_reused = sum((each.request_key, each.attempt) not in begun for each in answers)
     work = {made: sender.num_attempts, "llm_replies_reused": num_reused}
     return Outcome(artifact, made=is_made, work=work)
@@ -180,9 +180,9 @@ class CallsOrigin:
         )
 
     @cached_property
-    def wordings(self) -> Wordings:
+    def bodies(self) -> RequestBodies:
         """Of the requests, as far as they were made."""
-        return Wordings(self.model.endpoint, self.model.model)
+        return RequestBodies(self.model.endpoint, self.model.model)
 
     @cached_property
     def _digest(self) -> str:
@@ -192,7 +192,7 @@ class CallsOrigin:
     def _by_key(self) -> dict[str, ChatRequest]:
         keyed: dict[str, ChatRequest] = {}
         for request in self.requests:
-            other = keyed.setdefault(self.wordings.of(request, _RICHEST).key, request)
+            other = keyed.setdefault(self.bodies.of(request, _RICHEST).key, request)
             if other is not request:
                 raise ValueError(
                     f"classes {other.class_id} ({other.class_name!r}) and {request.class_id} "

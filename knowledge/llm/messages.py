@@ -92,33 +92,33 @@ def _key_of(endpoint: str, body: str, round_number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class RequestBody:
     """A request as one model at one endpoint is asked it in one dialect."""
 
     request: ChatRequest
     dialect: Dialect
-    body: str
-    """Canonical JSON."""
+    text: str
+    """The body as canonical JSON."""
     key: str
     """See `request_key`."""
 
 
-class Wordings:
-    """The wordings of requests for one model, each made once."""
+class RequestBodies:
+    """Bodies of requests for one model, each made once."""
 
     def __init__(self, endpoint: str, model: str) -> None:
         self._endpoint = endpoint
         self._model = model
-        self._kept: dict[int, Wording] = {}
+        self._kept: dict[int, RequestBody] = {}
         """By identity of the request; holding the request keeps the identity its own."""
 
-    def of(self, request: ChatRequest, dialect: Dialect) -> Wording:
-        """The wording of a request."""
+    def of(self, request: ChatRequest, dialect: Dialect) -> RequestBody:
+        """The body of a request and its key."""
         kept = self._kept.get(id(request))
         if kept is None or (kept.dialect is not dialect and kept.dialect != dialect):
             body = canonical_json(request.body(self._model, dialect))
             key = _key_of(self._endpoint, body, request.round)
-            kept = self._kept[id(request)] = Wording(request, dialect, body, key)
+            kept = self._kept[id(request)] = RequestBody(request, dialect, body, key)
         return kept
 
 

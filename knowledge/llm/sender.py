@@ -37,8 +37,8 @@ from knowledge.llm.messages import (
     ChatRequest,
     Dialect,
     LlmError,
+    RequestBodies,
     Stopped,
-    Wordings,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Sender:
         ledger: Ledger,
         config: SendConfig,
         price: Price | None = None,
-        wordings: Wordings | None = None,
+        bodies: RequestBodies | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -95,7 +95,7 @@ class Sender:
             ledger: keeps every attempt.
             config: limits, retries and cap.
             price: of the model, if known.
-            wordings: of the model, where some were made before.
+            bodies: of the model, where some were made before.
 
         Raises:
             ValueError: a cap in money without a price.
@@ -119,7 +119,7 @@ class Sender:
         self._lock = threading.Lock()
         self._settled = threading.Condition()
         self._reserved = 0
-        self._wordings = wordings or Wordings(model.endpoint, model.model)
+        self._bodies = bodies or RequestBodies(model.endpoint, model.model)
         retry = config.retry
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(retry.attempts),
@@ -135,7 +135,7 @@ class Sender:
 
     def key(self, request: ChatRequest) -> str:
         """Identity of a request: endpoint, body and round."""
-        return self._wordings.of(request, self.dialect).key
+        return self._bodies.of(request, self.dialect).key
 
     def answered(self, request: ChatRequest) -> Attempt | None:
         """The answer the ledger holds, or None."""
@@ -334,13 +334,13 @@ class Sender:
     def _begin(self, request: ChatRequest, most: Charge) -> Attempt:
         with self._lock:
             self.num_attempts += 1
-        wording = self._wordings.of(request, self.dialect)
+        body = self._bodies.of(request, self.dialect)
         return self.ledger.begin(
-            wording.key,
+            body.key,
             request.question,
             self.model.endpoint,
             self.model.model,
-            wording.body,
+            body.text,
             most,
         )
 

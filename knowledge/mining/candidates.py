@@ -1,6 +1,6 @@
-"""The candidates of each video, searched, judged and ranked: which texts are its hard negatives.
+"""The candidates of each video, searched, filtered and ranked: which texts are its hard negatives.
 
-Legend: N videos, M texts, D embedding, W candidates of a video, R candidates that were looked at.
+Legend: N videos, M texts, D embedding, W candidates of a video, R candidates that were filtered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from artifacts.kinds import NEGATIVE_STATUS
 from knowledge.mining.corpus import Corpus, Ints, Reals, Vectors
-from knowledge.mining.filters import Judge
+from knowledge.mining.filters import NegativeFilter
 from knowledge.mining.videos import MinedVideos
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ SLACK = 16
 SEARCHED = 1 << 25
 """Candidates searched for in one pass over the texts, 16 bytes each."""
 
-JUDGED = 1 << 20
-"""Candidates judged at a time."""
+FILTERED = 1 << 20
+"""Candidates filtered at a time."""
 
 Search = Callable[[Vectors, int], tuple[Ints, Reals]]
 """Texts and cosines (N, W) of the W nearest texts, best first; -1 where it found no more."""
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """The candidates that were looked at (R rows), by video and falling cosine.
+class Candidates:
+    """Texts that may be negatives, kept or rejected: R rows by video and falling cosine.
 
     Of the rejected texts of other corpora only the nearest of each video are here, the others are
     counted: a strict filter may reject most of a million texts.
@@ -54,16 +54,16 @@ class Looked:
     """Rejected candidates that are not here, per video and status."""
 
     @classmethod
-    def none(cls) -> Looked:
+    def none(cls) -> Candidates:
         """No candidates."""
         ints, ranks = np.zeros(0, np.int64), np.zeros(0, np.int32)
         left_out = np.zeros((0, len(NEGATIVE_STATUS)), np.int64)
         return cls(ints, ints, np.zeros(0), np.zeros(0, np.int8), ranks, ranks, left_out)
 
-    def of_videos(self, start: int, stop: int) -> Looked:
+    def of_videos(self, start: int, stop: int) -> Candidates:
         """The rows of some videos, which are counted from 0 then."""
         rows = slice(*np.searchsorted(self.video, (start, stop)))
-        return Looked(
+        return Candidates(
             self.video[rows] - start,
             self.text[rows],
             self.cosine[rows],
@@ -74,13 +74,13 @@ class Looked:
         )
 
 
-def look(
+def rank_candidates(
     mined: MinedVideos,
     corpus: Corpus,
-    judge: Judge,
+    negative_filter: NegativeFilter,
     lists: InvertedLists | None = None,
     device: str | None = None,
-) -> Looked:
+) -> Candidates:
     """All candidates of all videos that decide which ones are kept.
 
     Ranked twice, among all texts and among the dataset's own classes, because training may use
@@ -89,13 +89,13 @@ def look(
     Args:
         mined: the videos.
         corpus: the texts.
-        judge: what rejects a candidate.
+        negative_filter: what rejects a candidate.
         lists: approximate search among all texts; exact search when None. The dataset's own
             classes are always searched exactly.
         device: where exact search multiplies, "cpu" or "cuda"; by default a GPU if there is one.
     """
     if not len(mined):
-        return Looked.none()
+        return Candidates.none()
     from knowledge.mining.nearest import top_k, top_k_of_blocks
 
     def everywhere(queries_ND: Vectors, width: int) -> tuple[Ints, Reals]:
@@ -104,18 +104,18 @@ def look(
     def among_own(queries_ND: Vectors, width: int) -> tuple[Ints, Reals]:
         return top_k(queries_ND, corpus.own_KD, width, device=device)
 
-    own, none_left_out_NS = _ranked(mined, among_own, corpus.num_own, judge)
+    own, none_left_out_NS = _ranked(mined, among_own, corpus.num_own, negative_filter)
     if len(corpus) == corpus.num_own:
         video, text, cosine, code, rank = own
-        return Looked(video, text, cosine, code, rank, rank, none_left_out_NS)
+        return Candidates(video, text, cosine, code, rank, rank, none_left_out_NS)
     search = lists.top_k if lists else everywhere
-    among_all, left_out_NS = _ranked(mined, search, len(corpus), judge)
+    among_all, left_out_NS = _ranked(mined, search, len(corpus), negative_filter)
     return _joined(among_all, own, left_out_NS, len(corpus))
 
 
 def _joined(
     among_all: tuple[Any, ...], own: tuple[Any, ...], left_out_NS: Ints, num_texts: int
-) -> Looked:
+) -> Candidates:
     """Both rankings as one."""
     pairs = zip(among_all, own, strict=True)
     video, text, cosine, code, rank = (np.concatenate(pair) for pair in pairs)
@@ -128,28 +128,33 @@ def _joined(
     order = np.lexsort((text[first], -cosine[first], video[first]))
     chosen = first[order]
     columns = (video[chosen], text[chosen], cosine[chosen], final[order])
-    return Looked(*columns, ranks[0, order], ranks[1, order], left_out_NS)
+    return Candidates(*columns, ranks[0, order], ranks[1, order], left_out_NS)
 
 
 def _ranked(
-    mined: MinedVideos, search: Search, num_texts: int, judge: Judge
+    mined: MinedVideos, search: Search, num_texts: int, negative_filter: NegativeFilter
 ) -> tuple[tuple[Any, ...], Ints]:
     """Video, text, cosine, code and rank of the candidates of one ranking, by video and cosine.
 
     Each round is one search, for the videos that are still short. The second value is
-    `Looked.left_out_NS`.
+    `Candidates.left_out_NS`.
     """
     found: list[tuple[Any, ...]] = []
     left_out_NS = np.zeros((len(mined), len(NEGATIVE_STATUS)), np.int64)
     short = np.arange(len(mined))
-    width = min(judge.config.top_k + SLACK, num_texts)
+    width = min(negative_filter.config.top_k + SLACK, num_texts)
     while len(short):
         still = []
         for rows in _split(short, SEARCHED // width):
             ids_NW, cosines_NW = search(mined.embedding_ND[rows], width)
-            for some in _split(np.arange(len(rows)), JUDGED // width):
-                ended, left_out, *columns = _judged(
-                    mined, rows[some], ids_NW[some], cosines_NW[some], judge, width == num_texts
+            for some in _split(np.arange(len(rows)), FILTERED // width):
+                ended, left_out, *columns = _filtered(
+                    mined,
+                    rows[some],
+                    ids_NW[some],
+                    cosines_NW[some],
+                    negative_filter,
+                    width == num_texts,
                 )
                 left_out_NS[rows[some]] = left_out
                 found.append(tuple(columns))
@@ -160,23 +165,28 @@ def _ranked(
     return tuple(column[order] for column in joined), left_out_NS
 
 
-def _judged(
-    mined: MinedVideos, rows: Ints, ids_NW: Ints, cosines_NW: Reals, judge: Judge, all_texts: bool
+def _filtered(
+    mined: MinedVideos,
+    rows: Ints,
+    ids_NW: Ints,
+    cosines_NW: Reals,
+    negative_filter: NegativeFilter,
+    all_texts: bool,
 ) -> tuple[Any, ...]:
     """Whose search has ended (N,); what was left out of theirs (N, S); the other candidates."""
-    verdicts = judge.judge(
+    result = negative_filter.apply(
         ids_NW, cosines_NW, mined.truth_NC[rows], mined.own_N[rows], mined.own_cosine_N[rows]
     )
     there_NW = ids_NW >= 0  # probed lists may hold fewer
-    ended_N = verdicts.ended_N | all_texts | ~there_NW.all(axis=1)
-    seen_NW = verdicts.looked_NW & there_NW & ended_N[:, None]
-    kept_NW = seen_NW & (verdicts.codes_NW == 0)
+    ended_N = result.ended_N | all_texts | ~there_NW.all(axis=1)
+    seen_NW = result.searched_NW & there_NW & ended_N[:, None]
+    kept_NW = seen_NW & (result.codes_NW == 0)
     rank_NW = np.cumsum(kept_NW, axis=1, dtype=np.int32) * kept_NW
-    far_NW = seen_NW & ~kept_NW & (ids_NW >= judge.corpus.num_own)
-    far_NW &= np.cumsum(seen_NW & ~kept_NW, axis=1) > judge.config.max_rejected
-    left_out_NS = _counts(verdicts.codes_NW, far_NW)
+    far_NW = seen_NW & ~kept_NW & (ids_NW >= negative_filter.corpus.num_own)
+    far_NW &= np.cumsum(seen_NW & ~kept_NW, axis=1) > negative_filter.config.max_rejected
+    left_out_NS = _counts(result.codes_NW, far_NW)
     row, column = np.nonzero(seen_NW & ~far_NW)
-    cells = (ids_NW, cosines_NW, verdicts.codes_NW, rank_NW)
+    cells = (ids_NW, cosines_NW, result.codes_NW, rank_NW)
     return ended_N, left_out_NS, rows[row], *(each[row, column] for each in cells)
 
 

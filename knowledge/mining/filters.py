@@ -29,28 +29,28 @@ DECIMALS = 9
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What was found for the candidates (N, W) of some videos."""
+class FilterResult:
+    """Which candidates (N, W) of some videos may be negatives, and why the others may not."""
 
     codes_NW: Codes
     """Index into `NEGATIVE_STATUS`."""
-    looked_NW: Flags
+    searched_NW: Flags
     """Candidates up to the one that ends the search: the top_k-th kept, or one after which every
     other is rejected."""
     ended_N: Flags
     """Videos whose search has ended; the others need more candidates."""
 
 
-class Judge:
-    """Decides about candidates."""
+class NegativeFilter:
+    """Keeps candidates as hard negatives, or rejects them with a status."""
 
     def __init__(self, corpus: Corpus, config: MiningConfig, votes_KK: Ints | None) -> None:
         self.corpus, self.config, self.votes_KK = corpus, config, votes_KK
 
-    def judge(
+    def apply(
         self, ids_NW: Ints, cosines_NW: Reals, truth_NC: Ints, own_N: Ints, own_cosine_N: Reals
-    ) -> Verdicts:
-        """Verdicts on candidates by falling cosine.
+    ) -> FilterResult:
+        """The status of candidates that are given by falling cosine.
 
         Args:
             ids_NW: texts of the corpus.
@@ -63,7 +63,7 @@ class Judge:
         codes = np.zeros(ids_NW.shape, np.int8)
         class_NW = self.corpus.class_position[ids_NW]
         for truth_N in truth_NC.T:
-            self._judge_class(codes, ids_NW, class_NW, truth_N[:, None], own_N[:, None])
+            self._reject_by_class(codes, ids_NW, class_NW, truth_N[:, None], own_N[:, None])
         rank_NW = np.cumsum(codes == 0, axis=1)
         margin_NW = np.round(own_cosine_N[:, None] - cosines_NW, DECIMALS)
         bound_N = _relative_bound(own_cosine_N, config.max_relative_cosine)
@@ -87,7 +87,7 @@ class Judge:
                 ends_NW |= tests[status]
         ended_N = ends_NW.any(axis=1)
         last_N = np.where(ended_N, ends_NW.argmax(axis=1), ids_NW.shape[1])
-        return Verdicts(codes, np.arange(ids_NW.shape[1]) <= last_N[:, None], ended_N)
+        return FilterResult(codes, np.arange(ids_NW.shape[1]) <= last_N[:, None], ended_N)
 
     def votes(self, ids: Ints, truth_C: Ints) -> Ints | None:
         """Most rounds that name a true class together with the text's; -1: of no class.
@@ -122,7 +122,7 @@ class Judge:
                 words = pc.replace_with_mask(words, pa.array(mask), self._words(status, *given))
         return words
 
-    def _judge_class(
+    def _reject_by_class(
         self, codes: Codes, ids_NW: Ints, class_NW: Ints, truth_N1: Ints, own_N1: Ints
     ) -> None:
         """Mark the candidates that one true class of each video rules out."""

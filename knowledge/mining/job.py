@@ -28,10 +28,10 @@ from artifacts.jobs import Progress, make_all
 from artifacts.kinds import NEGATIVE_STATUS, schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
-from knowledge.mining.candidates import Looked, look
+from knowledge.mining.candidates import Candidates, rank_candidates
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus, read_corpus
-from knowledge.mining.filters import Ints, Judge
+from knowledge.mining.filters import Ints, NegativeFilter
 from knowledge.mining.videos import MinedVideos, read_mined_videos
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ class MiningJob:
         return read_corpus(self.texts, self.config.synonym_cosine)
 
     @cached_property
-    def judge(self) -> Judge:
+    def negative_filter(self) -> NegativeFilter:
         """What decides about candidates."""
-        return Judge(self.corpus, self.config, _votes(self.cooccurrence, self.corpus))
+        return NegativeFilter(self.corpus, self.config, _votes(self.cooccurrence, self.corpus))
 
     @cached_property
     def lists(self) -> InvertedLists | None:
@@ -124,7 +124,7 @@ class MiningJob:
         return InvertedLists(rows, self.config.ivf, self.device)
 
     def make(
-        self, draft: Draft, numbers: Sequence[int], progress: Progress | None = None
+        self, draft: Draft, part_numbers: Sequence[int], progress: Progress | None = None
     ) -> Counter[str]:
         """Make those parts that the draft does not have; the work that took.
 
@@ -132,16 +132,16 @@ class MiningJob:
             ValueError: a video without class, or with one of which there is no text.
         """
         work = Counter(videos_mined=0)
-        total, done = sum(len(self._rows(number)) for number in numbers), 0
+        total, done = sum(len(self._rows(number)) for number in part_numbers), 0
         missing = []
-        for number in numbers:
+        for number in part_numbers:
             if draft.has(number):
                 done += len(self._rows(number))
             else:
                 missing.append(number)
         for group in _groups(missing, max(1, VIDEOS_PER_PASS // VIDEOS_PER_PART)):
-            for number, videos, looked in self._looked(group):
-                draft.write(self._table(videos, looked), number)
+            for number, videos, candidates in self._candidates(group):
+                draft.write(self._table(videos, candidates), number)
                 work["videos_mined"] += len(videos)
                 done += len(self._rows(number))
                 if progress:
@@ -184,7 +184,7 @@ class MiningJob:
         start = number * VIDEOS_PER_PART
         return range(start, min(start + VIDEOS_PER_PART, self.frames.manifest.num_rows))
 
-    def _looked(self, group: Sequence[int]) -> Iterator[tuple[int, MinedVideos, Looked]]:
+    def _candidates(self, group: Sequence[int]) -> Iterator[tuple[int, MinedVideos, Candidates]]:
         """Videos and candidates of each part of a group, which is searched together."""
         try:
             parts = [
@@ -193,27 +193,29 @@ class MiningJob:
             ]
         except ValueError as error:
             raise ValueError(f"{self.videos.ref}: {error}") from error
-        found = look(MinedVideos.joined(parts), self.corpus, self.judge, self.lists, self.device)
+        found = rank_candidates(
+            MinedVideos.joined(parts), self.corpus, self.negative_filter, self.lists, self.device
+        )
         start = 0
         for number, videos in zip(group, parts, strict=True):
             yield number, videos, found.of_videos(start, start + len(videos))
             start += len(videos)
 
-    def _table(self, videos: MinedVideos, looked: Looked) -> pa.Table:
+    def _table(self, videos: MinedVideos, candidates: Candidates) -> pa.Table:
         """A part, with what it adds to the report."""
-        listed = _nearest_rejected(looked, self.config.max_rejected)
-        kept_N = np.bincount(looked.video[looked.rank > 0], minlength=len(videos))
-        statuses = np.bincount(looked.code, minlength=len(NEGATIVE_STATUS))
-        statuses += looked.left_out_NS.sum(axis=0)
+        listed = _nearest_rejected(candidates, self.config.max_rejected)
+        kept_N = np.bincount(candidates.video[candidates.rank > 0], minlength=len(videos))
+        statuses = np.bincount(candidates.code, minlength=len(NEGATIVE_STATUS))
+        statuses += candidates.left_out_NS.sum(axis=0)
         counts = {
             "videos": len(videos),
             "candidates": dict(zip(NEGATIVE_STATUS, statuses.tolist(), strict=True)),
-            "rejected_unlisted": int((~listed).sum() + looked.left_out_NS.sum()),
+            "rejected_unlisted": int((~listed).sum() + candidates.left_out_NS.sum()),
             "fewest_negatives": int(kept_N.min(initial=self.config.top_k)),
             "videos_short": int((kept_N < self.config.top_k).sum()),
             **self._measured(videos),
         }
-        rows = _table(looked, np.flatnonzero(listed), videos, self.corpus, self.judge)
+        rows = _table(candidates, np.flatnonzero(listed), videos, self.corpus, self.negative_filter)
         return rows.replace_schema_metadata({COUNTS: json.dumps(counts).encode()})
 
     def _measured(self, videos: MinedVideos) -> dict[str, float]:
@@ -269,31 +271,39 @@ def mine(
     return make_all(job, progress)
 
 
-def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
+def _groups(part_numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(part_numbers), size):
+        yield part_numbers[start : start + size]
 
 
-def _nearest_rejected(looked: Looked, limit: int) -> npt.NDArray[np.bool_]:
+def _nearest_rejected(candidates: Candidates, limit: int) -> npt.NDArray[np.bool_]:
     """Rows to store (R,): all that are kept, and the first rejected ones of each video."""
-    rejected = looked.code > 0
+    rejected = candidates.code > 0
     count = np.cumsum(rejected)
-    starts = np.searchsorted(looked.video, looked.video)
+    starts = np.searchsorted(candidates.video, candidates.video)
     before = np.where(starts > 0, count[starts - 1], 0) if len(count) else starts
     return np.asarray(~rejected | (count - before <= limit))
 
 
 def _table(
-    looked: Looked, rows: Ints, mined: MinedVideos, corpus: Corpus, judge: Judge
+    candidates: Candidates,
+    rows: Ints,
+    mined: MinedVideos,
+    corpus: Corpus,
+    negative_filter: NegativeFilter,
 ) -> pa.Table:
     """The chosen rows of `negatives`."""
-    video, text, cosine = looked.video[rows], looked.text[rows], looked.cosine[rows]
-    code, truth, own_cosine = looked.code[rows], mined.truth_NC[video], mined.own_cosine_N[video]
-    votes = judge.votes(text, truth)
+    video, text, cosine = candidates.video[rows], candidates.text[rows], candidates.cosine[rows]
+    code, truth, own_cosine = (
+        candidates.code[rows],
+        mined.truth_NC[video],
+        mined.own_cosine_N[video],
+    )
+    votes = negative_filter.votes(text, truth)
     columns = {
         "video_id": mined.video_ids.take(pa.array(video)),
-        "rank": _ranks(looked.rank[rows]),
-        "dataset_rank": _ranks(looked.dataset_rank[rows]),
+        "rank": _ranks(candidates.rank[rows]),
+        "dataset_rank": _ranks(candidates.dataset_rank[rows]),
         **{
             name: corpus.texts[name].take(pa.array(text))
             for name in ("text_id", "class_id", "name")
@@ -304,7 +314,9 @@ def _table(
         if votes is None
         else pa.array(votes, pa.int32(), mask=votes < 0),
         "status": pa.array(NEGATIVE_STATUS, pa.string()).take(pa.array(code)),
-        "reason": judge.reasons(code, text, cosine, truth, mined.own_N[video], own_cosine),
+        "reason": negative_filter.reasons(
+            code, text, cosine, truth, mined.own_N[video], own_cosine
+        ),
     }
     return pa.table(columns, schema=schema_of("negatives").arrow())
 

@@ -30,7 +30,7 @@ from knowledge.mining import job as mining
 from knowledge.mining import nearest
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus
-from knowledge.mining.filters import Judge
+from knowledge.mining.filters import NegativeFilter
 from knowledge.mining.videos import MinedVideos
 
 OWN, FURTHER, D = 700, 300, 512
@@ -79,16 +79,18 @@ def cpu(function, *args):
     return time.process_time() - start, result
 
 
-def ours(mined, corpus, judge):
+def ours(mined, corpus, negative_filter):
     tables = []
     for start in range(0, len(mined), mining.VIDEOS_PER_PASS):
         videos = part(mined, start, mining.VIDEOS_PER_PASS)
-        looked = ranking.look(videos, corpus, judge)
+        candidates = ranking.rank_candidates(videos, corpus, negative_filter)
         for first in range(0, len(videos), mining.VIDEOS_PER_PART):
             one = part(videos, first, mining.VIDEOS_PER_PART)
-            found = looked.of_videos(first, first + len(one))
-            listed = mining._nearest_rejected(found, judge.config.max_rejected)
-            tables.append(mining._table(found, np.flatnonzero(listed), one, corpus, judge))
+            found = candidates.of_videos(first, first + len(one))
+            listed = mining._nearest_rejected(found, negative_filter.config.max_rejected)
+            tables.append(
+                mining._table(found, np.flatnonzero(listed), one, corpus, negative_filter)
+            )
     return pa.concat_tables(tables)
 
 
@@ -109,15 +111,17 @@ def main():
     num_videos = parser.parse_args().videos
     torch.set_num_threads(1)
     mined, corpus = parts(num_videos)
-    judge = Judge(corpus, MiningConfig(max_relative_cosine=0.95, min_margin=0.01), None)
-    width = judge.config.top_k + ranking.SLACK
+    negative_filter = NegativeFilter(
+        corpus, MiningConfig(max_relative_cosine=0.95, min_margin=0.01), None
+    )
+    width = negative_filter.config.top_k + ranking.SLACK
 
     def search():
         for blocks in (corpus.blocks(), [(0, corpus.own_KD)]):
             nearest.top_k_of_blocks(mined.embedding_ND, blocks, width)
 
     search_s, _ = cpu(search)
-    all_s, table = cpu(ours, mined, corpus, judge)
+    all_s, table = cpu(ours, mined, corpus, negative_filter)
     few = table.slice(0, max(1, table.num_rows // 20))
     rows = few.to_pylist()
     schema = schema_of("negatives").arrow()

@@ -21,7 +21,7 @@ from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.channel import Channel, Message
-from knowledge.embedding.engine.engine import CrewSpec, EngineSpec
+from knowledge.embedding.engine.engine import EngineSpec, WorkerPoolSpec
 from knowledge.embedding.engine.image_encoder import Precision, resolve_precision
 from knowledge.embedding.engine.part import Part
 
@@ -81,7 +81,7 @@ class EngineProcess:
     def run(
         self,
         parts: Iterable[Part],
-        crew: CrewSpec,
+        pool: WorkerPoolSpec,
         seen: Progress,
         made: Callable[[Part, int], None],
     ) -> None:
@@ -89,7 +89,7 @@ class EngineProcess:
 
         Args:
             parts: taken as they are needed.
-            crew: processes to use.
+            pool: processes to use.
             seen: called with a part's number and how many of its videos were looked at.
             made: called with a part and how many of its videos were decoded.
 
@@ -100,10 +100,10 @@ class EngineProcess:
         if not self.is_ready:
             self._answer()
             self.is_ready = True
-        self._send({"crew": crew.model_dump()})
+        self._send({"pool": pool.model_dump()})
         given: dict[int, Part] = {}
         for part in _and_then_none(parts):
-            while len(given) > crew.num_workers or (part is None and given):
+            while len(given) > pool.num_workers or (part is None and given):
                 message = self._answer()
                 if "seen" in message:
                     seen(message["of"], message["seen"])

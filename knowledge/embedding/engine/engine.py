@@ -51,7 +51,7 @@ class EngineSpec(Frozen):
     precision: Precision
 
 
-class CrewSpec(Frozen):
+class WorkerPoolSpec(Frozen):
     """Which processes a job uses."""
 
     num_workers: int
@@ -65,14 +65,14 @@ class CrewSpec(Frozen):
 class _Worker:
     pid: int
     channel: Channel
-    seat: int
+    slot: int
     part: Message | None = None
     decoding: int | None = None
     num_seen: int = 0
 
 
 @dataclass
-class _Seat:
+class _Slot:
     """What a worker inherits when the encoder is a process of its own."""
 
     encoder_end: Channel
@@ -86,13 +86,13 @@ class Engine:
 
     client: Channel
     encoder: ImageEncoder
-    crew: CrewSpec | None = None
+    pool: WorkerPoolSpec | None = None
     workers: dict[int, _Worker] = field(default_factory=dict)
-    """By seat."""
+    """By slot."""
     waiting: deque[Message] = field(default_factory=deque)
     deaths: Counter[tuple[int, int | None]] = field(default_factory=Counter)
     """By part and place of the video that was being decoded."""
-    seats: list[_Seat] = field(default_factory=list)
+    slots: list[_Slot] = field(default_factory=list)
     encoder_pid: int | None = None
 
     def serve(self) -> None:
@@ -113,11 +113,11 @@ class Engine:
         if "part" in message:
             self.waiting.append(message)
             self._hand_out()
-        elif "crew" in message:
-            self._assemble(CrewSpec.model_validate(message["crew"]))
+        elif "pool" in message:
+            self._assemble(WorkerPoolSpec.model_validate(message["pool"]))
         else:
             self.waiting.clear()
-            self.crew = None  # the next job finds out whether the encoder lives
+            self.pool = None  # the next job finds out whether the encoder lives
             for worker in list(self.workers.values()):
                 if worker.part:
                     self._stop(worker)
@@ -141,65 +141,65 @@ class Engine:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        assert self.crew is not None
-        for seat in range(self.crew.num_workers):
+        assert self.pool is not None
+        for slot in range(self.pool.num_workers):
             if not self.waiting:
                 return
-            if seat not in self.workers:
-                self._hire(seat)
-            worker = self.workers[seat]
+            if slot not in self.workers:
+                self._start_worker(slot)
+            worker = self.workers[slot]
             if worker.part is None:
                 worker.part, worker.num_seen = self.waiting.popleft(), 0
                 with contextlib.suppress(OSError):  # its death is noticed, and the part kept
                     worker.channel.send(worker.part)
 
-    def _hire(self, seat: int) -> None:
+    def _start_worker(self, slot: int) -> None:
         """Fork a worker."""
         ours, theirs = pair()
         encode: Encode = self.encoder
-        if self.seats:
-            encode = RemoteEncoder(self.seats[seat].worker_end, self.seats[seat].batch)
+        if self.slots:
+            encode = RemoteEncoder(self.slots[slot].worker_end, self.slots[slot].batch)
         pid = fork(partial(self._work, theirs, encode), "video-worker")
         theirs.close()
-        self.workers[seat] = _Worker(pid, ours, seat)
-        self.selector.register(ours, selectors.EVENT_READ, self.workers[seat])
+        self.workers[slot] = _Worker(pid, ours, slot)
+        self.selector.register(ours, selectors.EVENT_READ, self.workers[slot])
 
     def _work(self, channel: Channel, encode: Encode) -> None:
-        self._let_go()
+        self._close_inherited()
         make_parts(channel, encode, self.encoder.image_size)
 
-    def _assemble(self, crew: CrewSpec) -> None:
+    def _assemble(self, pool: WorkerPoolSpec) -> None:
         """Get ready for a job; workers are forked when there is work for them."""
         self.deaths.clear()
-        if crew == self.crew:
+        if pool == self.pool:
             return
-        self.crew = crew
+        self.pool = pool
         for worker in list(self.workers.values()):
             self._stop(worker)
         if self.encoder_pid is not None:
             os.kill(self.encoder_pid, signal.SIGKILL)
             os.waitpid(self.encoder_pid, 0)
             self.encoder_pid = None
-        for seat in self.seats:
-            seat.worker_end.close()
-        self.seats = []
-        if crew.separate_encoder:
+        for slot in self.slots:
+            slot.worker_end.close()
+        self.slots = []
+        if pool.separate_encoder:
             size, dim = self.encoder.image_size, self.encoder.dim
-            seats = range(crew.num_workers)
-            self.seats = [_Seat(*pair(), SharedBatch(size, dim)) for _ in seats]
+            slots = range(pool.num_workers)
+            self.slots = [_Slot(*pair(), SharedBatch(size, dim)) for _ in slots]
             self.encoder_pid = fork(self._encode, "clip-encoder")
-            for seat in self.seats:
-                seat.encoder_end.close()  # now the encoder's death is seen at the other end
+            for slot in self.slots:
+                slot.encoder_end.close()  # now the encoder's death is seen at the other end
 
     def _encode(self) -> None:
-        self._let_go()
-        assert self.crew is not None
+        self._close_inherited()
+        assert self.pool is not None
         encode_for_others(
-            partial(self.encoder.moved, self.crew.device),
-            [(seat.encoder_end, seat.batch) for seat in self.seats],
+            partial(self.encoder.moved, self.pool.device),
+            [(slot.encoder_end, slot.batch) for slot in self.slots],
         )
 
-    def _let_go(self) -> None:
+    def _close_inherited(self) -> None:
         """Close what a forked process has no business with."""
         self.client.close()
         for worker in self.workers.values():
@@ -210,7 +210,7 @@ class Engine:
         os.kill(worker.pid, signal.SIGKILL)  # it may be dead: nobody has waited for it yet
         self.selector.unregister(worker.channel)
         worker.channel.close()
-        del self.workers[worker.seat]
+        del self.workers[worker.slot]
         return os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
 
     def _died(self, worker: _Worker, status: int) -> None:

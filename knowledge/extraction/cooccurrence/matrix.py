@@ -41,7 +41,7 @@ class Relation:
     source: npt.NDArray[np.str_]
 
 
-def relate(tally: Tally, counts: Counts | None, is_base: Flags, selection: Selection) -> Relation:
+def select(tally: Tally, counts: Counts | None, is_base: Flags, selection: Selection) -> Relation:
     """Select the partners of each class.
 
     Rows from votes: the `top_k` pairs with most votes, at least `min_votes`, ties by mean place,

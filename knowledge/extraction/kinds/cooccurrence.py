@@ -26,7 +26,7 @@ from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
-from knowledge.extraction.cooccurrence.matrix import Mirror, Relation, relate
+from knowledge.extraction.cooccurrence.matrix import Mirror, Relation, select
 from knowledge.extraction.cooccurrence.votes import (
     CooccurrenceReply,
     Counts,
@@ -297,7 +297,7 @@ def build(
     counts = None
     if videos is not None:
         counts = count_videos(labels_of(videos, classes, "train"), actions, is_base)
-    relation = relate(tally, counts, is_base, config)
+    relation = select(tally, counts, is_base, config)
     rows = _rows(actions, tally, counts, relation)
     from_counts = 0 if counts is None else int(is_base.sum())
     report = _report(actions, tally, relation, parsed) | {

@@ -37,7 +37,7 @@ def test_approximate_search_tells_its_recall(tmp_path, monkeypatch):
     assert make_all(all_at_once).artifact.manifest.files == artifact.manifest.files
     small_parts(monkeypatch, 100, 100)
     whole = job(made, tmp_path / "whole", top_k=5, max_rejected=3, ivf=ivf)
-    [(_, videos, _)] = whole._looked([0])
+    [(_, videos, _)] = whole._candidates([0])
     measured = whole.lists.recall(videos.embedding_ND, 5)
     assert artifact.manifest.report["recall"] == pytest.approx(measured.recall, abs=1e-6)
     assert artifact.manifest.report["recall_k"] == 5

@@ -207,7 +207,7 @@ def test_any_filters_equal_the_literal_definition(rich_worlds, seed, values, sla
     made = rich_worlds[seed]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "SLACK", slack)
-        patch.setattr(ranking, "JUDGED", 64)
+        patch.setattr(ranking, "FILTERED", 64)
         equal_to_the_literal_definition(made, config)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.extraction.cooccurrence.matrix import relate
+from knowledge.extraction.cooccurrence.matrix import select
 from knowledge.extraction.cooccurrence.votes import CooccurrenceReply, count_votes
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, base_classes
 from knowledge.extraction.parse import ParsedReply
@@ -96,7 +96,7 @@ def test_matrix_is_the_definition(case):
     ids = [action.class_id for action in actions]
     is_base = base_classes(actions, config)
     counts = None if videos is None else count_videos(videos, actions, is_base)
-    relation = relate(count_votes(replies, actions, config.keep), counts, is_base, config)
+    relation = select(count_votes(replies, actions, config.keep), counts, is_base, config)
     pairs = {(ids[i], ids[j]) for i, j in np.argwhere(relation.selected)}
     assert pairs == literal_matrix(actions, replies, videos, config)
 
@@ -118,8 +118,8 @@ def test_novel_labels_change_nothing(case, random):
     np.testing.assert_array_equal(first, second)
     assert first[~is_base].sum() == first[:, ~is_base].sum() == 0
     for one, other in zip(
-        vars(relate(tally, first, is_base, config)).values(),
-        vars(relate(tally, second, is_base, config)).values(),
+        vars(select(tally, first, is_base, config)).values(),
+        vars(select(tally, second, is_base, config)).values(),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.extraction.cooccurrence.matrix import relate
+from knowledge.extraction.cooccurrence.matrix import select
 from knowledge.extraction.cooccurrence.votes import CooccurrenceReply, agreement, count_votes
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, base_classes
 from knowledge.extraction.parse import ParsedReply
@@ -109,7 +109,7 @@ def replies_of(requests, answers, question=None):
 
 def selected(replies, actions, config):
     tally = count_votes(replies, actions, config.keep)
-    return relate(tally, None, base_classes(actions, config), config).selected.tolist()
+    return select(tally, None, base_classes(actions, config), config).selected.tolist()
 
 
 @settings(deadline=None, max_examples=400)
