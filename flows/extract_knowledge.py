@@ -22,7 +22,7 @@ from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import Step, step
 from flows.orchestration.resolve import classes_of
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.question import Question, read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names
@@ -59,7 +59,7 @@ class KnowledgeSpec(Frozen):
     """Changes to the kinds' settings: kind -> field -> value."""
     llm: LlmSpec | None = None
     """None answers from the recorded replies that come with the package."""
-    asking: AskConfig = AskConfig()
+    asking: AskingOptions = AskingOptions()
     """Limits, retries, cap and prices at the endpoint."""
     ledger: Path | None = None
     """Where attempts are kept; `ledger.sqlite3` in the store when None."""
@@ -76,7 +76,7 @@ class KnowledgeSpec(Frozen):
                 f"settings of {unused[0]!r} have no effect, since only {', '.join(self.kinds)} "
                 "is asked; leave them out"
             )
-        if self.llm is None and self.asking != AskConfig():
+        if self.llm is None and self.asking != AskingOptions():
             raise ValueError(
                 "limits, cap, prices and batch mode have no effect on recorded replies; leave them "
                 "out or give --base-url and --model"

@@ -26,7 +26,7 @@ from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import PROMPT, text_embeddings
 from knowledge.embedding.corpus_file import is_corpus_file
 from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.frames import FrameJob
 from knowledge.mining.config import MiningConfig
@@ -51,7 +51,7 @@ class MineSpec(Frozen):
     out; the newest of these classes when None."""
     template: str = PROMPT
     frames: FrameConfig = FrameConfig()
-    encoding: EncodingConfig = EncodingConfig()
+    encoding: EncodingOptions = EncodingOptions()
     mining: MiningConfig = MiningConfig()
     device: str = "cpu"
     runner: RunnerSpec = RunnerSpec()

@@ -23,7 +23,7 @@ from knowledge.clip.weights import ClipSpec, weights_path
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding.corpus_file import is_corpus_file
 from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.mining.config import MiningConfig
 from training.config.runtime import RuntimeConfig
@@ -50,7 +50,7 @@ class PipelineSpec(Frozen):
     """Further class lists and files of texts to take negatives from."""
     corpus_texts: CorpusConfig = CorpusConfig()
     """How the texts of such files are encoded."""
-    encoding: EncodingConfig = EncodingConfig()
+    encoding: EncodingOptions = EncodingOptions()
     mining: MiningConfig = MiningConfig()
     runner: RunnerSpec = RunnerSpec()
     """Where videos are embedded and mined."""

@@ -3,7 +3,7 @@
 import time
 
 from artifacts.jobs import make_all, make_parts, publish
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.frames import FrameJob
 
 
@@ -16,5 +16,5 @@ def make_shard(job, part_numbers):
 
 def frame_embeddings(store, clip, videos, root, config, progress=None, encoding=None):
     """Decode and embed every usable video."""
-    encoding = (encoding or EncodingConfig()).resolved(clip)
+    encoding = (encoding or EncodingOptions()).resolved(clip)
     return make_all(FrameJob(store, clip, videos, root, config, encoding), progress)

@@ -78,7 +78,7 @@ def corpus_texts(template: str | None, max_unusable: float | None) -> dict[str, 
 def encoding_fields(
     precision: str | None, workers: int | None, decode_limit: float | None
 ) -> dict[str, Any]:
-    """Fields of an `EncodingConfig`."""
+    """Fields of an `EncodingOptions`."""
     given = {"precision": precision, "num_workers": workers, "deadline_s": decode_limit}
     return given_only(given)
 

@@ -127,7 +127,7 @@ def export_negatives(
 
     def write() -> None:
         from artifacts.store import Store
-        from knowledge.mining.export import ExportConfig
+        from knowledge.mining.export import ExportOptions
         from knowledge.mining.export import export as export_job
 
         values = {
@@ -136,7 +136,7 @@ def export_negatives(
             "corpus": corpus,
             "anchor": anchor,
         }
-        config = ExportConfig.model_validate(values)
+        config = ExportOptions.model_validate(values)
         for line in export_job(Store(store).get(ref), output, config).lines():
             typer.echo(line)
 

@@ -62,7 +62,7 @@ def corpus_embeddings(
         path: see `knowledge.embedding.corpus_file`.
         config: the defaults when None.
         progress: called with texts done and in total.
-        precision: as in `EncodingConfig`; the texts of classes are always encoded in fp32.
+        precision: as in `EncodingOptions`; the texts of classes are always encoded in fp32.
 
     Raises:
         ValueError: the file cannot be used, or too many of its rows cannot.

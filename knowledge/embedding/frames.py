@@ -14,7 +14,7 @@ from artifacts.jobs import Progress
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from knowledge.clip.model import LazyClip
-from knowledge.embedding.engine.client import EncodingConfig, engine
+from knowledge.embedding.engine.client import EncodingOptions, engine
 from knowledge.embedding.engine.engine import WorkerPoolSpec
 from knowledge.embedding.engine.part import FrameConfig, Part, VideoRow
 
@@ -36,7 +36,7 @@ class FrameJob:
     videos: Artifact
     root: Path
     frames: FrameConfig
-    encoding: EncodingConfig
+    encoding: EncodingOptions
     """Resolved for this machine."""
 
     @cached_property

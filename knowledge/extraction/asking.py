@@ -15,7 +15,7 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from knowledge.extraction.question import Question, follow_up, read_answer
 from knowledge.extraction.replies import Unusable
-from knowledge.llm.batch.batch import BatchConfig, check_not_in_batch, send_batch
+from knowledge.llm.batch.batch import BatchOptions, check_not_in_batch, send_batch
 from knowledge.llm.ledger.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, LlmError, Stopped
 from knowledge.llm.sender import Sender
@@ -35,7 +35,7 @@ class AskRun:
         concurrency: int,
         progress: Progress | None,
         total: int,
-        batch: BatchConfig | None = None,
+        batch: BatchOptions | None = None,
     ) -> None:
         self._batch = None if sender.model.recorded else batch
         self._question = question
@@ -183,7 +183,7 @@ class AskRun:
             raise self._failure
         return [answer for answer in answers if answer]
 
-    def _send_batch(self, todo: Sequence[ChatRequest], config: BatchConfig) -> Sequence[Attempt]:
+    def _send_batch(self, todo: Sequence[ChatRequest], config: BatchOptions) -> Sequence[Attempt]:
         before = self._answered
 
         def advance(done: int) -> None:

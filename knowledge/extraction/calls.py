@@ -26,23 +26,23 @@ from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
 from knowledge.extraction.asking import AskRun
 from knowledge.extraction.question import Question, read_action_classes
-from knowledge.llm.batch.batch import BatchConfig
+from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies
-from knowledge.llm.sender import SendConfig, Sender, ladder
+from knowledge.llm.sender import Sender, SendOptions, ladder
 
 _LOG = logging.getLogger(__name__)
 _RICHEST = Dialect()
 
 
-class AskConfig(Frozen):
+class AskingOptions(Frozen):
     """How an endpoint is asked; nothing here changes what is asked."""
 
-    send: SendConfig = SendConfig()
+    send: SendOptions = SendOptions()
     prices: Path | None = None
     """Price table; the bundled one when None."""
-    batch: BatchConfig | None = None
+    batch: BatchOptions | None = None
     """Ask through the endpoint's Batch API; one by one when None."""
 
 
@@ -53,7 +53,7 @@ def ask(
     model: ChatModel,
     ledger: Ledger | None,
     progress: Progress | None = None,
-    config: AskConfig | None = None,
+    config: AskingOptions | None = None,
 ) -> Outcome:
     """Ask a question about every class and publish the answers as `llm_calls`.
 
@@ -89,7 +89,7 @@ def ask(
     """
     if ledger is None and not model.recorded:
         raise ValueError(f"endpoint {model.endpoint}: replies cost money, so asking needs a ledger")
-    config = config or AskConfig()
+    config = config or AskingOptions()
     question = question.question
     requests = question.requests(read_action_classes(classes))
     origin = CallsOrigin(classes, question, model, requests)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
-from knowledge.extraction.calls import AskConfig, CallsOrigin
+from knowledge.extraction.calls import AskingOptions, CallsOrigin
 from knowledge.extraction.question import Question, follow_up, read_action_classes
 from knowledge.llm.batch.batch import held_in_batches
 from knowledge.llm.budget import (
@@ -55,7 +55,7 @@ def plan(
     question: Question,
     model: ChatModel,
     ledger: Ledger,
-    config: AskConfig,
+    config: AskingOptions,
 ) -> Plan:
     """Count the calls that `extraction.ask` would make; with early stop, the most it would make.
 

@@ -18,7 +18,7 @@ _LOOK_S = 0.5
 """How often a wait looks whether it was stopped."""
 
 
-class LimitsConfig(Frozen):
+class LimitsOptions(Frozen):
     """What an endpoint allows."""
 
     concurrency: int = Field(8, ge=1)
@@ -31,7 +31,7 @@ class LimitsConfig(Frozen):
 class Limits:
     """Slots for requests; after a 429 fewer of them, which come back one by one."""
 
-    def __init__(self, config: LimitsConfig) -> None:
+    def __init__(self, config: LimitsOptions) -> None:
         self._config = config
         self._changed = threading.Condition()
         self._allowed = config.concurrency
@@ -148,7 +148,7 @@ _SHARED: dict[tuple[str, str], Limits] = {}
 _SHARED_LOCK = threading.Lock()
 
 
-def shared_limits(endpoint: str, model: str, config: LimitsConfig) -> Limits:
+def shared_limits(endpoint: str, model: str, config: LimitsOptions) -> Limits:
     """The limits all tasks of this process share; a changed config replaces them."""
     with _SHARED_LOCK:
         found = _SHARED.get((endpoint, model))

@@ -30,7 +30,7 @@ from knowledge.llm.budget import (
     worst_case,
 )
 from knowledge.llm.ledger.ledger import Attempt, Ledger
-from knowledge.llm.limits import Limits, LimitsConfig, shared_limits
+from knowledge.llm.limits import Limits, LimitsOptions, shared_limits
 from knowledge.llm.messages import (
     ChatModel,
     ChatReply,
@@ -52,7 +52,7 @@ _UNREADABLE_ATTEMPTS = 2
 """Billed answers to a request, over all runs, that cannot be read, before it counts as answered."""
 
 
-class RetryConfig(Frozen):
+class RetryOptions(Frozen):
     """When a request is repeated after an error that may pass."""
 
     attempts: int = Field(5, ge=1)
@@ -66,11 +66,11 @@ class RetryConfig(Frozen):
     without saying how long; beyond it the run stops, resumably."""
 
 
-class SendConfig(Frozen):
+class SendOptions(Frozen):
     """How an endpoint is asked."""
 
-    limits: LimitsConfig = LimitsConfig()
-    retry: RetryConfig = RetryConfig()
+    limits: LimitsOptions = LimitsOptions()
+    retry: RetryOptions = RetryOptions()
     cap: Cap = Cap()
 
 
@@ -84,7 +84,7 @@ class Sender:
         self,
         model: ChatModel,
         ledger: Ledger,
-        config: SendConfig,
+        config: SendOptions,
         price: Price | None = None,
         bodies: RequestBodies | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class Sender:
         self.num_attempts = 0
         self.num_answers = 0
         if model.recorded:  # free and local
-            config = SendConfig(limits=LimitsConfig(concurrency=config.limits.concurrency))
+            config = SendOptions(limits=LimitsOptions(concurrency=config.limits.concurrency))
         self._config = config
         self._price = price
         self._limits: Limits = shared_limits(model.endpoint, model.model, config.limits)

@@ -26,7 +26,7 @@ from artifacts.frozen import Frozen
 Ints = npt.NDArray[np.int64]
 
 
-class ExportConfig(Frozen):
+class ExportOptions(Frozen):
     """Form of the file."""
 
     format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet"
@@ -73,7 +73,7 @@ class _Rows:
     texts: pa.Array
 
 
-def export(negatives: Artifact, output: Path, config: ExportConfig) -> Export:
+def export(negatives: Artifact, output: Path, config: ExportOptions) -> Export:
     """Write the negatives of an artifact; a video of several classes has a row for each.
 
     Texts are those that were encoded, prompt template and all.
@@ -142,7 +142,7 @@ def _rows(
     video_ids: pa.Array,
     slots_Nn: Ints,
     text_ids: pa.Array,
-    config: ExportConfig,
+    config: ExportOptions,
 ) -> _Rows:
     inputs = negatives.manifest.inputs
     videos = negatives.store.get(inputs["videos"].ref).read(["video_id", "path", "class_ids"])

@@ -42,7 +42,7 @@ from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.model import Clip, LazyClip, load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingConfig, close_idle
+from knowledge.embedding.engine.client import EncodingOptions, close_idle
 from knowledge.embedding.engine.image_encoder import (
     IMAGES_PER_BATCH,
     ImageEncoder,
@@ -204,7 +204,7 @@ def main() -> None:
             videos,
             root / "videos",
             FrameConfig(num_frames=T),
-            encoding=EncodingConfig(),
+            encoding=EncodingOptions(),
         ).artifact
         table = artifact.read()
         ours = nearest(table, texts)

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceQuestion
 from knowledge.extraction.question import read_action_classes
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
+from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import Dialect
-from knowledge.llm.sender import SendConfig
+from knowledge.llm.sender import SendOptions
 
 REPLY = json.dumps({"actions": ["abseiling", "zumba", "yoga"]})
 ANSWER = json.dumps(
@@ -97,7 +97,7 @@ def extract(root, url, num_calls, concurrency):
     started = time.process_time()
     question.requests(read_action_classes(classes))
     building = time.process_time() - started
-    config = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=concurrency)))
+    config = AskingOptions(send=SendOptions(limits=LimitsOptions(concurrency=concurrency)))
     model = OpenAiChat(url, "m")
     started, cpu_started = time.perf_counter(), time.process_time()
     with Ledger(root / "ledger.sqlite") as ledger:

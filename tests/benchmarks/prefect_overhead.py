@@ -31,7 +31,7 @@ from artifacts.store import Store
 from flows.orchestration.server import prefect_server
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig, build
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
@@ -48,7 +48,7 @@ def plain(root, url, num_calls, limits):
     config = CooccurrenceConfig(rounds=num_calls // 400)
     model = OpenAiChat(url, "m")
     with Ledger(root / "ledger.sqlite3") as ledger:
-        asking = AskConfig.model_validate({"send": {"limits": limits}})
+        asking = AskingOptions.model_validate({"send": {"limits": limits}})
         calls = ask(store, classes, config, model, ledger, config=asking).artifact
     model.close()
     build(store, classes, calls, config)

@@ -8,7 +8,7 @@ from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.model import LazyClip, encode_texts, load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.engine.text_encoder import TextEncoder
 from tests.clip_weights import save_random_clip
@@ -29,7 +29,7 @@ def test_a_gpu_embeds_like_the_cpu(tmp_path, precision, cosine):
     for device in ("cpu", "cuda"):
         store = Store(tmp_path / device)
         videos = listed(store, tmp_path / "videos", names)
-        config = EncodingConfig(precision=precision, num_workers=3)
+        config = EncodingOptions(precision=precision, num_workers=3)
         clip = LazyClip(spec, device)
         made = frame_embeddings(
             store, clip, videos, tmp_path / "videos", FrameConfig(num_frames=4), encoding=config

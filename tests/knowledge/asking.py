@@ -6,9 +6,9 @@ import re
 import pandas as pd
 
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig
-from knowledge.llm.limits import LimitsConfig
-from knowledge.llm.sender import RetryConfig, SendConfig
+from knowledge.extraction.calls import AskingOptions
+from knowledge.llm.limits import LimitsOptions
+from knowledge.llm.sender import RetryOptions, SendOptions
 
 KEY = "sk-test-0123456789abcdef"
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]
@@ -25,9 +25,9 @@ def describe(body):
 
 
 def fast(workers=8, attempts=3, **changes):
-    retry = RetryConfig(attempts=attempts, pause_s=0.01)
-    send = SendConfig(limits=LimitsConfig(concurrency=workers), retry=retry, **changes)
-    return AskConfig(send=send)
+    retry = RetryOptions(attempts=attempts, pause_s=0.01)
+    send = SendOptions(limits=LimitsOptions(concurrency=workers), retry=retry, **changes)
+    return AskingOptions(send=send)
 
 
 def publish_classes(store, names=NAMES, group="all"):

@@ -26,13 +26,12 @@ from knowledge.embedding.engine.image_encoder import Precision, resolve_precisio
 from knowledge.embedding.engine.part import Part
 
 
-class EncodingConfig(Frozen):
-    """How videos are decoded and encoded."""
+class EncodingOptions(Frozen):
+    """How videos are decoded and encoded; of this only the resolved precision is in a key."""
 
     precision: Literal["auto"] | Precision = "auto"
     """Of CLIP on frames and on texts of files: bf16 is 4 times as fast where the hardware has it
-    and moves features by 1 %; auto takes it there, except for bundled models. It is part of the
-    artifact's key."""
+    and moves features by 1 %; auto takes it there, except for bundled models."""
     num_workers: int | None = Field(None, ge=1)
     """Processes that decode; one per usable core when None."""
     deadline_s: float = Field(300.0, gt=0)
@@ -40,7 +39,7 @@ class EncodingConfig(Frozen):
     separate_encoder: bool | None = None
     """Workers only decode, and one process encodes for them; when None only on a GPU."""
 
-    def resolved(self, clip: LazyClip) -> EncodingConfig:
+    def resolved(self, clip: LazyClip) -> EncodingOptions:
         """The settings that hold on this machine, none of them open.
 
         Raises:
@@ -51,7 +50,7 @@ class EncodingConfig(Frozen):
             raise ValueError(
                 f"separate_encoder=false needs the CPU, not {clip.device}; leave it out"
             )
-        return EncodingConfig(
+        return EncodingOptions(
             precision=resolve_precision(self.precision, clip.spec, clip.device),
             num_workers=self.num_workers or _num_cores(),
             deadline_s=self.deadline_s,

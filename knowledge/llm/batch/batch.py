@@ -45,7 +45,7 @@ _ROWS_PER_COMMIT = 500
 _DOWNLOADS = 3
 
 
-class BatchConfig(Frozen):
+class BatchOptions(Frozen):
     """How batches are sent and waited for."""
 
     poll_s: float = Field(30.0, gt=0)
@@ -63,7 +63,7 @@ class BatchConfig(Frozen):
 def send_batch(
     sender: Sender,
     requests: Sequence[ChatRequest],
-    config: BatchConfig,
+    config: BatchOptions,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Answer requests in batches, after those that the ledger holds open for the model.
@@ -118,7 +118,7 @@ class _Batches:
         self,
         sender: Sender,
         requests: Sequence[ChatRequest],
-        config: BatchConfig,
+        config: BatchOptions,
         progress: Callable[[int], None] | None,
     ) -> None:
         if not isinstance(sender.model, OpenAiChat):

@@ -11,7 +11,7 @@ from artifacts.tensors import read_tensor
 from knowledge.clip.model import LazyClip, encode_frames
 from knowledge.embedding import frames as frame_embedding
 from knowledge.embedding.class_texts import text_embeddings
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.part import CANARY, FrameConfig
 from knowledge.embedding.frames import FrameJob
 from knowledge.video.frames import read_frames, resize_and_crop
@@ -25,7 +25,7 @@ CONFIG = FrameConfig(num_frames=4)
 
 
 def settings(num_workers=2, **others):
-    return EncodingConfig(precision="fp32", num_workers=num_workers, **others)
+    return EncodingOptions(precision="fp32", num_workers=num_workers, **others)
 
 
 def frame_embeddings(store, clip, videos, root, config=CONFIG, progress=None, **others):
@@ -112,7 +112,7 @@ def test_precision_is_part_of_the_key(dataset, clip, tmp_path):
     _, spec, _, videos = dataset
     jobs = [
         FrameJob(Store(tmp_path), clip, videos, spec.videos, CONFIG, each.resolved(clip))
-        for each in (settings(), EncodingConfig(precision="bf16"), settings(7), EncodingConfig())
+        for each in (settings(), EncodingOptions(precision="bf16"), settings(7), EncodingOptions())
     ]
     fp32, bf16, more_workers, auto = [job.provenance.key for job in jobs]
     assert fp32 == more_workers != bf16

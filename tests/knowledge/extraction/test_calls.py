@@ -92,18 +92,18 @@ _CHILD = """
 import sys
 from pathlib import Path
 from artifacts.store import Store
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceQuestion
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
-from knowledge.llm.sender import SendConfig
+from knowledge.llm.limits import LimitsOptions
+from knowledge.llm.sender import SendOptions
 
 root, url = Path(sys.argv[1]), sys.argv[2]
 store = Store(root / "store")
 with Ledger(root / "ledger.sqlite") as ledger:
     model = OpenAiChat(url, "test-model")
-    config = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=4)))
+    config = AskingOptions(send=SendOptions(limits=LimitsOptions(concurrency=4)))
     ask(store, store.get("classes/demo"), CooccurrenceQuestion(), model, ledger, config=config)
 """
 

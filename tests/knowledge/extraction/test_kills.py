@@ -23,18 +23,18 @@ import pandas as pd
 from artifacts.provenance import canonical_json
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds import cooccurrence
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
-from knowledge.llm.sender import RetryConfig, SendConfig
+from knowledge.llm.limits import LimitsOptions
+from knowledge.llm.sender import RetryOptions, SendOptions
 from tests.llm_server import LlmServer
 
 NUM_KILLS = 200
 NUM_CLASSES, ROUNDS = 16, 15
 LONGEST_LIFE_S = 0.2
-SEND = SendConfig(limits=LimitsConfig(concurrency=8), retry=RetryConfig(pause_s=0.01))
+SEND = SendOptions(limits=LimitsOptions(concurrency=8), retry=RetryOptions(pause_s=0.01))
 CONFIG = cooccurrence.CooccurrenceConfig(rounds=ROUNDS, num=5)
 
 
@@ -63,7 +63,7 @@ def extract(root, model):
     listed = pd.DataFrame({"class_id": range(NUM_CLASSES), "name": names, "group": "all"})
     classes = register_classes(store, "demo", listed).artifact
     with Ledger(root / "ledger.sqlite") as ledger:
-        calls = ask(store, classes, CONFIG, model, ledger, config=AskConfig(send=SEND)).artifact
+        calls = ask(store, classes, CONFIG, model, ledger, config=AskingOptions(send=SEND)).artifact
     return calls, cooccurrence.build(store, classes, calls, CONFIG).artifact
 
 

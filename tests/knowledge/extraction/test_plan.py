@@ -8,16 +8,16 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.parse import check_coverage
 from knowledge.extraction.plan import plan
-from knowledge.llm.batch.batch import BatchConfig
+from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
-from knowledge.llm.sender import SendConfig
+from knowledge.llm.sender import SendOptions
 from tests.llm_server import LlmServer
 
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]
@@ -41,7 +41,7 @@ def world(tmp_path):
 
 def test_a_plan_sends_nothing_and_bounds_what_is_then_charged(world):
     store, classes, model, ledger, server = world
-    planned = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    planned = plan(store, classes, DescriptionConfig(), model, ledger, AskingOptions())
     assert server.num_requests == 0
     assert (planned.num_requests, planned.num_kept, planned.num_calls) == (8, 0, 8)
     assert 0 < planned.likely.tokens < planned.most.tokens
@@ -49,20 +49,20 @@ def test_a_plan_sends_nothing_and_bounds_what_is_then_charged(world):
     ask(store, classes, DescriptionConfig(), model, ledger)
     assert server.num_requests == planned.num_calls
     assert ledger.charged().tokens <= planned.most.tokens
-    again = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    again = plan(store, classes, DescriptionConfig(), model, ledger, AskingOptions())
     assert (again.num_kept, again.num_calls, again.most.tokens) == (8, 0, 0)
 
 
 def test_what_the_ledger_holds_is_not_planned_again(world):
     store, classes, model, ledger, server = world
-    first = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    first = plan(store, classes, DescriptionConfig(), model, ledger, AskingOptions())
     cap = first.most.tokens // 2
-    config = AskConfig(send=SendConfig.model_validate({"cap": {"max_tokens": cap}}))
+    config = AskingOptions(send=SendOptions.model_validate({"cap": {"max_tokens": cap}}))
     server.behave = lambda number, body: "no_usage"  # so every call stays charged in full
     with pytest.raises(Stopped):
         ask(store, classes, DescriptionConfig(), model, ledger, config=config)
     sent = server.num_requests
-    rest = plan(store, classes, DescriptionConfig(), model, ledger, AskConfig())
+    rest = plan(store, classes, DescriptionConfig(), model, ledger, AskingOptions())
     assert 0 < sent < 8
     assert (rest.num_kept, rest.num_calls) == (sent, 8 - sent)
     assert server.num_requests == sent
@@ -74,7 +74,7 @@ def test_a_class_list_without_a_question_is_told(world):
     classes = register_classes(store, "one", frame).artifact
     told = r"classes/one@\w+: its 1 classes lead to no cooccurrence question; give at least two"
     with pytest.raises(ValueError, match=told):
-        plan(store, classes, CooccurrenceConfig(), model, ledger, AskConfig())
+        plan(store, classes, CooccurrenceConfig(), model, ledger, AskingOptions())
     with pytest.raises(ValueError, match=told):
         ask(store, classes, CooccurrenceConfig(), model, ledger)
     assert server.num_requests == 0
@@ -113,8 +113,8 @@ def test_money_needs_a_price_and_batches_are_cheaper(world, tmp_path):
     price = {"prompt": 1, "completion": 4, "batch": 0.5}
     path = tmp_path / "prices.json"
     path.write_text(json.dumps({"version": "v", "prices": {"127.0.0.1": {"m": price}}}))
-    each = plan(store, classes, CooccurrenceConfig(), model, ledger, AskConfig(prices=path))
-    config = AskConfig(prices=path, batch=BatchConfig())
+    each = plan(store, classes, CooccurrenceConfig(), model, ledger, AskingOptions(prices=path))
+    config = AskingOptions(prices=path, batch=BatchOptions())
     batched = plan(store, classes, CooccurrenceConfig(), model, ledger, config)
     assert each.most.usd == pytest.approx(2 * batched.most.usd)
     assert each.num_calls == 40

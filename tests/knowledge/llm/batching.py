@@ -7,14 +7,14 @@ import pandas as pd
 
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.description import DescriptionConfig
-from knowledge.llm.batch.batch import BatchConfig
+from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Dialect
-from knowledge.llm.sender import RetryConfig, SendConfig
+from knowledge.llm.sender import RetryOptions, SendOptions
 
 NAMES = [f"action {letter}" for letter in "abcdefghij"]
 QUICK = {"poll_s": 0.01}
@@ -50,9 +50,9 @@ class World:
         key=None,
         **batch,
     ):
-        send = SendConfig(cap=cap or Cap(), retry=RetryConfig(attempts=1))
-        config = AskConfig(
-            send=send, prices=prices, batch=BatchConfig(**QUICK | batch) if is_batch else None
+        send = SendOptions(cap=cap or Cap(), retry=RetryOptions(attempts=1))
+        config = AskingOptions(
+            send=send, prices=prices, batch=BatchOptions(**QUICK | batch) if is_batch else None
         )
         model = OpenAiChat(self.server.url, "m", key, timeout_s=10)
         with self.ledger() as ledger:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.plan import plan
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.batch import batch as batch_module
-from knowledge.llm.batch.batch import BatchConfig
+from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import file as ledger_file
@@ -157,7 +157,12 @@ def test_a_plan_shows_what_is_in_a_batch_and_writes_nothing(batch_world, batch_s
     model = OpenAiChat(batch_server.url, "m")
     with Ledger(batch_world.path / "ledger.sqlite", read_only=True) as ledger:
         planned = plan(
-            batch_world.store, batch_world.classes, DescriptionConfig(), model, ledger, AskConfig()
+            batch_world.store,
+            batch_world.classes,
+            DescriptionConfig(),
+            model,
+            ledger,
+            AskingOptions(),
         )
     model.close()
     assert (planned.num_requests, planned.num_kept) == (10, 0)
@@ -218,7 +223,7 @@ def test_the_cap_admits_as_many_as_fit(batch_world, batch_server, one_by_one, tm
 
 
 def test_recorded_replies_need_no_batch(batch_world):
-    config = AskConfig(batch=BatchConfig(**QUICK))
+    config = AskingOptions(batch=BatchOptions(**QUICK))
     outcome = ask(
         batch_world.store,
         batch_world.classes,

@@ -20,7 +20,7 @@ from knowledge.llm.budget import (
 )
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
+from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import (
     ChatReply,
     ChatRequest,
@@ -30,7 +30,7 @@ from knowledge.llm.messages import (
     Sampling,
     Stopped,
 )
-from knowledge.llm.sender import RetryConfig, SendConfig, Sender
+from knowledge.llm.sender import RetryOptions, Sender, SendOptions
 from tests.llm_server import LlmServer
 
 PRICE = Price(prompt=2.0, completion=8.0, batch=0.5)
@@ -59,9 +59,9 @@ def at_most(body, text):
 
 
 def config(cap, attempts=1, concurrency=64):
-    return SendConfig(
-        limits=LimitsConfig(concurrency=concurrency),
-        retry=RetryConfig(attempts=attempts, pause_s=0.001),
+    return SendOptions(
+        limits=LimitsOptions(concurrency=concurrency),
+        retry=RetryOptions(attempts=attempts, pause_s=0.001),
         cap=cap,
     )
 

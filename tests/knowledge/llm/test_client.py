@@ -10,7 +10,7 @@ import pytest
 from knowledge.llm.client import OpenAiChat, retry_after_s
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatRequest, Dialect, LlmError, Message, Sampling
-from knowledge.llm.sender import RetryConfig, SendConfig, Sender
+from knowledge.llm.sender import RetryOptions, Sender, SendOptions
 from tests.llm_server import DRIBBLE_S, LlmServer
 
 KEY = "sk-test-0123456789abcdef"
@@ -342,7 +342,7 @@ def test_the_key_is_nowhere(server, client, tmp_path, behaviour):
     server.error_message = "x" * 190 + f" wrong key {KEY}"
     shown = repr(client) + str(client)
     with Ledger(tmp_path / "ledger") as ledger:
-        sender = Sender(client, ledger, SendConfig(retry=RetryConfig(attempts=1)))
+        sender = Sender(client, ledger, SendOptions(retry=RetryOptions(attempts=1)))
         try:
             shown += str(sender.answer(request()))
         except LlmError as error:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from knowledge.llm.limits import RECOVERY_CALLS, Limits, LimitsConfig, shared_limits
+from knowledge.llm.limits import RECOVERY_CALLS, Limits, LimitsOptions, shared_limits
 
 
 def use(limits, number, work=lambda: None, tokens=1.0, workers=16):
@@ -24,7 +24,7 @@ def use(limits, number, work=lambda: None, tokens=1.0, workers=16):
 
 
 def test_never_more_in_flight_than_allowed():
-    limits = Limits(LimitsConfig(concurrency=5))
+    limits = Limits(LimitsOptions(concurrency=5))
     lock, now, most = threading.Lock(), 0, 0
 
     def work():
@@ -41,28 +41,28 @@ def test_never_more_in_flight_than_allowed():
 
 
 def test_requests_per_minute():
-    given = use(Limits(LimitsConfig(concurrency=16, requests_per_minute=600)), 12)
+    given = use(Limits(LimitsOptions(concurrency=16, requests_per_minute=600)), 12)
     # 10 per second, at most one second's worth at once: the 12th needs 0.2 s at least.
     assert given[-1] - given[0] >= 0.15
-    given = use(Limits(LimitsConfig(concurrency=16, requests_per_minute=60)), 2)
+    given = use(Limits(LimitsOptions(concurrency=16, requests_per_minute=60)), 2)
     assert given[1] - given[0] >= 0.95
 
 
 def test_tokens_per_minute():
-    limits = Limits(LimitsConfig(concurrency=16, tokens_per_minute=60_000))  # 1,000 a second
+    limits = Limits(LimitsOptions(concurrency=16, tokens_per_minute=60_000))  # 1,000 a second
     given = use(limits, 4, tokens=500)
     assert given[2] - given[0] >= 0.45
     assert given[3] - given[0] >= 0.95
 
 
 def test_a_request_larger_than_a_seconds_tokens_is_paid_off_afterwards():
-    limits = Limits(LimitsConfig(concurrency=4, tokens_per_minute=60_000))
+    limits = Limits(LimitsOptions(concurrency=4, tokens_per_minute=60_000))
     given = use(limits, 2, tokens=1500)
     assert given[1] - given[0] >= 1.4
 
 
 def test_a_hold_off_is_shared_by_all():
-    limits = Limits(LimitsConfig(concurrency=8))
+    limits = Limits(LimitsOptions(concurrency=8))
     sent_at = time.monotonic()
     with limits.slot(1):
         limits.hold_off(0.4, sent_at)
@@ -70,7 +70,7 @@ def test_a_hold_off_is_shared_by_all():
 
 
 def test_throttled_together_counts_once_and_successes_bring_it_back():
-    limits = Limits(LimitsConfig(concurrency=8))
+    limits = Limits(LimitsOptions(concurrency=8))
     sent_at = time.monotonic()
     for _ in range(8):
         limits.hold_off(0, sent_at)
@@ -88,7 +88,7 @@ def test_throttled_together_counts_once_and_successes_bring_it_back():
 
 
 def test_failures_do_not_bring_it_back():
-    limits = Limits(LimitsConfig(concurrency=2))
+    limits = Limits(LimitsOptions(concurrency=2))
     limits.hold_off(0, time.monotonic())
     for _ in range(2 * RECOVERY_CALLS):
         with pytest.raises(OSError, match="broken"), limits.slot(1):
@@ -98,7 +98,7 @@ def test_failures_do_not_bring_it_back():
 
 
 def test_a_slot_that_is_ended_early_is_given_once():
-    limits = Limits(LimitsConfig(concurrency=1))
+    limits = Limits(LimitsOptions(concurrency=1))
     with limits.slot(1) as slot:
         slot.end()
         with limits.slot(1):
@@ -108,15 +108,15 @@ def test_a_slot_that_is_ended_early_is_given_once():
 
 
 def test_a_wait_ends_when_there_is_nothing_to_wait_for():
-    limits = Limits(LimitsConfig(concurrency=1))
+    limits = Limits(LimitsOptions(concurrency=1))
     limits.hold_off(3600, time.monotonic())
     with limits.slot(1, lambda: True):
         pass
 
 
 def test_one_object_per_endpoint_model_and_config():
-    config = LimitsConfig(concurrency=3)
+    config = LimitsOptions(concurrency=3)
     first = shared_limits("http://limits/v1", "m", config)
-    assert shared_limits("http://limits/v1", "m", LimitsConfig(concurrency=3)) is first
+    assert shared_limits("http://limits/v1", "m", LimitsOptions(concurrency=3)) is first
     assert shared_limits("http://limits/v1", "n", config) is not first
-    assert shared_limits("http://limits/v1", "m", LimitsConfig(concurrency=4)).allowed == 4
+    assert shared_limits("http://limits/v1", "m", LimitsOptions(concurrency=4)).allowed == 4

@@ -9,7 +9,7 @@ from artifacts.provenance import canonical_json
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
+from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import (
     ChatReply,
     ChatRequest,
@@ -19,7 +19,7 @@ from knowledge.llm.messages import (
     Sampling,
     Stopped,
 )
-from knowledge.llm.sender import RetryConfig, SendConfig, Sender, ladder
+from knowledge.llm.sender import RetryOptions, Sender, SendOptions, ladder
 from tests.llm_server import BEHAVIOURS, LlmServer
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -71,8 +71,8 @@ def ledger(tmp_path):
 
 
 def sender_of(model, ledger, attempts=3, cap=Cap(), max_wait_s=120.0, **limits):  # noqa: B008
-    retry = RetryConfig(attempts=attempts, pause_s=0.01, max_wait_s=max_wait_s)
-    return Sender(model, ledger, SendConfig(limits=LimitsConfig(**limits), retry=retry, cap=cap))
+    retry = RetryOptions(attempts=attempts, pause_s=0.01, max_wait_s=max_wait_s)
+    return Sender(model, ledger, SendOptions(limits=LimitsOptions(**limits), retry=retry, cap=cap))
 
 
 def send_all(sender, numbers, workers):

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from knowledge.mining.config import MiningConfig
-from knowledge.mining.export import ExportConfig, export
+from knowledge.mining.export import ExportOptions, export
 from knowledge.mining.job import mine
 from tests.knowledge.mining.world import rich_world
 
@@ -34,7 +34,7 @@ def expected(made, ranking="dataset_rank", n=4):
 
 
 def written(made, tmp_path, **config):
-    done = export(made.negatives, tmp_path / "out.parquet", ExportConfig(**config))
+    done = export(made.negatives, tmp_path / "out.parquet", ExportOptions(**config))
     table = pq.read_table(tmp_path / "out.parquet")
     assert (done.num_rows, list(done.columns)) == (table.num_rows, table.column_names)
     return done, table.to_pylist()
@@ -92,14 +92,14 @@ def test_lists_and_pairs_are_as_long_as_the_negatives(mined, tmp_path):
 def test_what_cannot_be_exported(mined, tmp_path):
     path = tmp_path / "out.parquet"
     with pytest.raises(ValueError, match="holds 4 negatives per video, 9 are asked for"):
-        export(mined.negatives, path, ExportConfig(num_negatives=9))
+        export(mined.negatives, path, ExportOptions(num_negatives=9))
     with pytest.raises(ValueError, match="is not a negatives artifact"):
-        export(mined.videos, path, ExportConfig())
+        export(mined.videos, path, ExportOptions())
     with pytest.raises(ValueError, match=r"let its name end in \.parquet"):
-        export(mined.negatives, tmp_path / "out.csv", ExportConfig())
+        export(mined.negatives, tmp_path / "out.csv", ExportOptions())
     config = MiningConfig(top_k=8, min_cosine=0.15)
     args = (mined.store, mined.videos, mined.frames, mined.texts, config)
     few = mine(*args).artifact
     with pytest.raises(ValueError, match=r"no video has 8 negatives.*give --num-negatives \d"):
-        export(few, path, ExportConfig(format="n-tuple"))
+        export(few, path, ExportOptions(format="n-tuple"))
     assert not path.exists()

@@ -14,7 +14,7 @@ from knowledge.clip.weights import ClipSpec
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import register_classes, register_videos
 from knowledge.embedding.class_texts import text_embeddings
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.embedding.templates import template_embeddings
 from knowledge.mining.config import MiningConfig
@@ -77,7 +77,7 @@ def world(tmp_path_factory):
     texts = text_embeddings(store, clip, classes).artifact
     config = FrameConfig(num_frames=2, short_side=48)
     frames = frame_embeddings(
-        store, clip, videos, root / "videos", config, encoding=EncodingConfig(precision="fp32")
+        store, clip, videos, root / "videos", config, encoding=EncodingOptions(precision="fp32")
     ).artifact
     negatives = mine(store, videos, frames, [texts], MiningConfig(top_k=2)).artifact
     templates = template_embeddings(store, clip, classes, TEMPLATES).artifact

@@ -12,7 +12,7 @@ import pytest
 from artifacts.store import Store
 from knowledge.clip.model import LazyClip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingConfig, close_idle
+from knowledge.embedding.engine.client import EncodingOptions, close_idle
 from knowledge.embedding.engine.part import CANARY, FrameConfig
 from knowledge.embedding.frames import FrameJob
 from tests.clip_weights import save_random_clip
@@ -25,7 +25,7 @@ GOOD = [f"{i}.mp4" for i in range(10)]
 
 
 def settings(**others):
-    return EncodingConfig(**{"precision": "fp32", "num_workers": 1} | others)
+    return EncodingOptions(**{"precision": "fp32", "num_workers": 1} | others)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -28,7 +28,7 @@ from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.engine import client as engine_client
 from knowledge.embedding.engine import engine
 from knowledge.embedding.engine.channel import Channel
-from knowledge.embedding.engine.client import EncodingConfig
+from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.image_encoder import ImageEncoder
 from knowledge.embedding.engine.part import FrameConfig
 from knowledge.mining.config import MiningConfig
@@ -44,7 +44,7 @@ LONGEST_LIFE = 0.6
 ORPHANS_MAY_LIVE_S = 20
 PR_SET_CHILD_SUBREAPER = 36
 FRAMES = FrameConfig(num_frames=4)
-ENCODING = EncodingConfig(precision="fp32", num_workers=2)
+ENCODING = EncodingOptions(precision="fp32", num_workers=2)
 
 
 def job(root, clip):

@@ -13,14 +13,14 @@ from artifacts.class_matrix import to_matrix
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.cooccurrence import CONFIG, CooccurrenceConfig, base_classes, build
 from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
-from knowledge.llm.sender import SendConfig
+from knowledge.llm.limits import LimitsOptions
+from knowledge.llm.sender import SendOptions
 from tests.class_rows import make_actions, publish_videos
 from tests.llm_server import LlmServer
 
@@ -228,7 +228,7 @@ def test_too_few_classes_answered_in_every_group(store, tmp_path):
         Ledger(tmp_path / "ledger") as ledger,
     ):
         model = OpenAiChat(server.url, "m")
-        one = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=1)))
+        one = AskingOptions(send=SendOptions(limits=LimitsOptions(concurrency=1)))
         calls = ask(store, classes, config, model, ledger, config=one).artifact
         model.close()
     wanted = r"usable replies for 3 of 4 classes, 75.0%, and 80.0% are wanted"
@@ -271,7 +271,7 @@ def test_from_an_endpoint(store, tmp_path):
     config = CooccurrenceConfig(rounds=5, num=2, keep=2, min_votes=4)
     with LlmServer(answer, behave) as server, Ledger(tmp_path / "ledger") as ledger:
         model = OpenAiChat(server.url, "m")
-        one = AskConfig(send=SendConfig(limits=LimitsConfig(concurrency=1)))
+        one = AskingOptions(send=SendOptions(limits=LimitsOptions(concurrency=1)))
         calls = ask(store, classes, config, model, ledger, config=one).artifact
         model.close()
     artifact = build(store, classes, calls, config).artifact

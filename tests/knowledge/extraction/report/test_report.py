@@ -15,7 +15,7 @@ from artifacts.store import Store
 from flows.cli import app
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskConfig, ask
+from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds import anatomy, cooccurrence, description
 from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
@@ -23,9 +23,9 @@ from knowledge.extraction.report.comparison import TOP
 from knowledge.extraction.report.report import knowledge_report
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsConfig
+from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import LlmError
-from knowledge.llm.sender import RetryConfig, SendConfig
+from knowledge.llm.sender import RetryOptions, SendOptions
 from tests.class_rows import publish_videos
 from tests.llm_server import LlmServer
 
@@ -121,8 +121,8 @@ def test_cost_of_an_endpoint(store, tmp_path, priced):
         Ledger(tmp_path / "ledger") as ledger,
     ):
         model = OpenAiChat(server.url, "m")
-        send = SendConfig(retry=RetryConfig(pause_s=0), limits=LimitsConfig(concurrency=1))
-        asking = AskConfig(send=send, prices=table)
+        send = SendOptions(retry=RetryOptions(pause_s=0), limits=LimitsOptions(concurrency=1))
+        asking = AskingOptions(send=send, prices=table)
         with pytest.raises(LlmError):
             ask(store, classes, config, model, ledger, config=asking)
         answers = ask(store, classes, config, model, ledger, config=asking).artifact
