@@ -141,7 +141,7 @@ class Draft:
             self.close()
 
     def close(self) -> None:
-        """Let another process go on with the draft."""
+        """Release the lock, so that another process can go on with the draft."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None

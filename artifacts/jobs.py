@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 class PartedJob(Protocol):
-    """An artifact whose parts do not depend on each other."""
+    """How to make an artifact whose Parquet parts do not depend on each other."""
 
     @property
     def store(self) -> Store:
@@ -34,7 +34,7 @@ class PartedJob(Protocol):
 
     @property
     def num_parts(self) -> int:
-        """Depends on the inputs alone."""
+        """Parts of the artifact; decided by the inputs alone, so that all processes agree."""
 
     def make(
         self, draft: Draft, part_numbers: Sequence[int], progress: Progress | None = None
@@ -72,7 +72,7 @@ def make_parts(
     Args:
         job: what to make.
         part_numbers: of the parts.
-        progress: called with (done, total) videos.
+        progress: told how much is done.
         alone: refuse other processes meanwhile.
 
     Raises:

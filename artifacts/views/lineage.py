@@ -1,4 +1,4 @@
-"""Looking at artifacts: rows, strongest co-occurring pairs, where an artifact comes from."""
+"""Where an artifact comes from: its inputs, theirs, and so on."""
 
 from __future__ import annotations
 

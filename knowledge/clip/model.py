@@ -1,4 +1,4 @@
-"""Frozen CLIP: which model, its identity, and texts or frames to unit rows.
+"""A frozen CLIP: loaded and identified, and its embeddings of texts and frames.
 
 Legend: N images, D embedding.
 """

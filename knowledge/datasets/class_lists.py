@@ -1,4 +1,4 @@
-"""Class lists of the datasets we know, and how class names are spelled, compared and split.
+"""The class lists that come with the package.
 
 The lists are CSV files (id, name, group) with the official ids and spellings.
 """

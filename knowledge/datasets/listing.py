@@ -1,4 +1,4 @@
-"""What a dataset reader returns, and how it becomes the `classes` and `videos` artifacts."""
+"""What a dataset reader is given, and what it returns: the classes and videos of a dataset."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ PART_ROWS = 16_384
 
 
 VIDEOS_PER_PROCESS = 200
-"""Probed in the time that it takes to start a process."""
+"""Videos probed in the time that it takes to start a process; fewer are not worth one."""
 
 
 _NUM_QUEUED = 1024

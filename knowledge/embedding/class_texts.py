@@ -1,4 +1,4 @@
-"""Class texts and corpora of texts to `text_embeddings`, with frozen CLIP.
+"""A dataset's class prompts and descriptions to `text_embeddings`, with frozen CLIP.
 
 Legend: M texts, D embedding.
 """
@@ -19,7 +19,7 @@ from artifacts.tensors import append_tensor
 from knowledge.clip.model import LazyClip, encode_texts
 
 PROMPT = "This is a video about {label}"
-"""Source: MGDM, section 2.4."""
+"""Text that stands for a class, as CLIP reads it. Source: MGDM, section 2.4."""
 
 
 def text_embeddings(
@@ -89,6 +89,6 @@ def _class_rows(
 
 
 def plain_schema() -> pa.Schema:
-    """The Arrow schema of `text_embeddings` but the vectors."""
+    """The Arrow schema of `text_embeddings` without the embeddings."""
     columns = [each for each in schema_of("text_embeddings").columns if not each.is_tensor]
     return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns])

@@ -1,4 +1,4 @@
-"""Texts of files as `text_embeddings`."""
+"""The texts of a file to `text_embeddings`, with frozen CLIP: candidates beyond the classes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from knowledge.embedding.engine.part import FrameConfig, Part, VideoRow
 
 MIN_VIDEOS_PER_PART, MAX_VIDEOS_PER_PART = 8, 64
 NUM_PARTS = 256
-"""Of all but small and large datasets. A crash costs at most one unfinished part per worker."""
+"""Parts of an artifact, unless they would hold fewer or more videos than the bounds above. A crash
+costs at most one unfinished part per worker."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FrameJob:
     root: Path
     frames: FrameConfig
     encoding: EncodingOptions
-    """Resolved for this machine."""
+    """As `EncodingOptions.resolved` gives them for this machine."""
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -1,4 +1,4 @@
-"""One question on its way: what is sent, what came back, what is still missing."""
+"""Asking the requests of a question until each has a valid reply or has been asked often enough."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MIN_FAILURES = 5
 
 
 class AskRun:
-    """One question on its way: what is sent, what came back, what is still missing."""
+    """All requests of one question: those sent, their replies, and those still open."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AskRun:
         self._chains: dict[tuple[int, str, int], list[tuple[ChatRequest, Attempt]]] = {}
 
     def start(self, wave: Sequence[ChatRequest]) -> None:
-        """`run` the first wave; again if all of it is rejected in a dialect once understood."""
+        """`run` the first wave; again in another dialect if the known one is rejected."""
         self._sender.settle(*wave)
         try:
             self.run(wave)
@@ -130,7 +130,7 @@ class AskRun:
 
     @contextmanager
     def telling_what_is_kept(self) -> Iterator[None]:
-        """Adds to a failure or stop what was reached and that nothing is lost."""
+        """Adds to an error how many requests are answered, and that none of them is lost."""
         try:
             yield
         except LlmError as error:

@@ -1,4 +1,4 @@
-"""The loop every knowledge kind shares: requests -> answers -> valid replies, drops counted.
+"""The job every knowledge kind shares: requests to an LLM, its replies as `llm_calls`.
 
 `ask` turns a question about a class list into the `llm_calls` artifact; `parse` reads the replies
 of one. A kind adds what it asks and what its rows are (`knowledge.extraction.kinds`).
@@ -181,7 +181,7 @@ class CallsOrigin:
 
     @cached_property
     def bodies(self) -> RequestBodies:
-        """Of the requests, as far as they were made."""
+        """Bodies of the requests, each made when it is first needed."""
         return RequestBodies(self.model.endpoint, self.model.model)
 
     @cached_property

@@ -24,7 +24,7 @@ from knowledge.llm.messages import ChatModel, ChatRequest
 from knowledge.llm.sender import Sender
 
 LIKELY_SHARE = 0.1
-"""Of the longest reply, where no reply to the question is known yet."""
+"""Length of a reply in the estimate, as a share of the longest, while no reply is known."""
 
 
 @dataclass(frozen=True)

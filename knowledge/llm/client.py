@@ -54,7 +54,7 @@ class NotSentError(LlmError):
 
     @property
     def may_be_billed(self) -> bool:
-        """No."""
+        """False: the endpoint never saw it."""
         return False
 
 

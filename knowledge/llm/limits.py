@@ -116,7 +116,7 @@ class Slot:
         self.end(succeeded=kind is None)
 
     def end(self, *, succeeded: bool = True) -> None:
-        """Give the room to the next, once: the reply is there, whatever is still done with it."""
+        """Let the next request be sent, once: the reply is there, recorded or not."""
         if self._is_held:
             self._is_held = False
             self._release(succeeded)

@@ -30,7 +30,7 @@ class Sampling(Frozen):
 
 
 class Dialect(Frozen):
-    """What of the protocol an endpoint understands; it decides the bytes of a request."""
+    """The variant of the protocol that an endpoint accepts; it decides a request's bytes."""
 
     response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
     """How the reply's form is asked for: enforced by schema, as any JSON, or by words alone."""

@@ -134,7 +134,7 @@ class Sender:
         return request.body(self.model.model, self.dialect)
 
     def key(self, request: ChatRequest) -> str:
-        """Identity of a request: endpoint, body and round."""
+        """Identity of a request: SHA-256 (hex) of endpoint, body and round."""
         return self._bodies.of(request, self.dialect).key
 
     def answered(self, request: ChatRequest) -> Attempt | None:

@@ -29,7 +29,7 @@ class MiningConfig(Frozen):
     """Nearest texts passed over, counted without those that are true of the video or may be: the
     classes, synonyms and co-occurring ones above."""
     max_rank: int | None = Field(None, ge=1)
-    """Last rank looked at, counted in the same way; the negatives are among ranks
+    """Last rank considered, counted in the same way; the negatives are among ranks
     skip_ranks + 1 to max_rank."""
     min_cosine: float | None = Field(None, ge=-1, le=1)
     max_cosine: float | None = Field(None, ge=-1, le=1)

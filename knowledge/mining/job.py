@@ -53,7 +53,7 @@ class MiningJob:
 
     store: Store
     videos: Artifact
-    """The videos and their classes."""
+    """`videos` artifact: the videos and their classes."""
     frames: Artifact
     """Frame embeddings of these videos."""
     texts: tuple[Artifact, ...]
@@ -110,7 +110,7 @@ class MiningJob:
 
     @cached_property
     def negative_filter(self) -> NegativeFilter:
-        """What decides about candidates."""
+        """Keeps or rejects candidates."""
         return NegativeFilter(self.corpus, self.config, _votes(self.cooccurrence, self.corpus))
 
     @cached_property

@@ -41,7 +41,7 @@ TEMPLATES: tuple[str, ...] = (
     "The man is {label}",
     "The woman is {label}",
 )
-"""First `PROMPT` of `class_texts`; from "a photo of action" on ActionCLIP's templates."""
+"""`PROMPT` of `class_texts` first; those from "a photo of action" on are ActionCLIP's."""
 
 PARAPHRASES: dict[str, tuple[str, ...]] = {
     "stand": (

@@ -70,7 +70,8 @@ MODEL_SEED = 0
 NUM_STEPS = 3000
 BATCH = 64
 TEXT_STEPS = 200
-"""Before them: two towers that start together from noise collapse into a point."""
+"""Steps that train the text tower alone, first of all: two towers that start together from noise
+collapse into a point."""
 TEXT_FROZEN = 100
 """First steps with images in which text tower and temperature stay as they are."""
 WARMUP = 50
@@ -88,7 +89,7 @@ BLUEPRINT_PATCH = 7
 MAX_SHIFT_PX = 6
 MAX_LOGIT_SCALE = 100.0
 NUM_THREADS = 2
-"""Of training; other numbers round differently."""
+"""Threads of training; another number rounds differently."""
 WORKERS = 2
 """Processes that render."""
 

@@ -1,4 +1,4 @@
-"""A cheap identity of a file."""
+"""A cheap identity of a video file, which changes with its content but not with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a video to take, and the frames as tensors.
+"""Chosen frames of a video as tensors: whole, or resized and cropped for a model.
 
 Legend: T frames, H x W pixels, C channels.
 """

@@ -66,7 +66,7 @@ def _num_cores() -> int:
 
 
 class EngineProcess:
-    """An engine that runs."""
+    """A running engine process, as its client sees it."""
 
     def __init__(self, spec: EngineSpec) -> None:
         """Start it; it loads its model while the caller goes on."""
@@ -89,7 +89,7 @@ class EngineProcess:
         Args:
             parts: taken as they are needed.
             pool: processes to use.
-            seen: called with a part's number and how many of its videos were looked at.
+            seen: called with a part's number and how many of its videos are done.
             made: called with a part and how many of its videos were decoded.
 
         Raises:

@@ -52,7 +52,7 @@ class EngineSpec(Frozen):
 
 
 class WorkerPoolSpec(Frozen):
-    """Which processes a job uses."""
+    """The processes that a job uses."""
 
     num_workers: int
     separate_encoder: bool
@@ -82,13 +82,13 @@ class _Slot:
 
 @dataclass
 class Engine:
-    """Hands parts to workers and knows what their deaths mean."""
+    """Hands parts to workers, replaces those that die, and gives up videos that kill them."""
 
     client: Channel
     encoder: ImageEncoder
     pool: WorkerPoolSpec | None = None
     workers: dict[int, _Worker] = field(default_factory=dict)
-    """By slot."""
+    """By slot, of which there are `num_workers`."""
     waiting: deque[Message] = field(default_factory=deque)
     deaths: Counter[tuple[int, int | None]] = field(default_factory=Counter)
     """By part and place of the video that was being decoded."""
@@ -200,7 +200,7 @@ class Engine:
         )
 
     def _close_inherited(self) -> None:
-        """Close what a forked process has no business with."""
+        """Close the sockets of the engine and of other workers that a forked process inherits."""
         self.client.close()
         for worker in self.workers.values():
             worker.channel.close()

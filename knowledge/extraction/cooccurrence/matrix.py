@@ -1,4 +1,4 @@
-"""The relation matrix: which partners of each class are selected, from votes or from counts."""
+"""The co-occurrence matrix: which partners of each class are selected, from votes or counts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Selection(Protocol):
 
 @dataclass(frozen=True)
 class Relation:
-    """The matrix and what each cell rests on, both (K, K) in id order."""
+    """The co-occurrence matrix and the source of each cell, both (K, K) in id order."""
 
     selected: Flags
     source: npt.NDArray[np.str_]

@@ -41,7 +41,7 @@ class NotDone(LlmError):  # noqa: N818
 
     @property
     def may_be_billed(self) -> bool:
-        """No."""
+        """False: the Batch API charges nothing for them."""
         return False
 
 
