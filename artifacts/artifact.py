@@ -21,7 +21,7 @@ class CorruptArtifactError(ValueError):
     """A stored file is not what its manifest says."""
 
 
-class Home(Protocol):
+class ReadableStore(Protocol):
     """The store an artifact is in, as far as the artifact and its readers need it."""
 
     drafts: Path
@@ -41,7 +41,7 @@ class Home(Protocol):
 class Artifact:
     """A published artifact; reading it verifies it."""
 
-    store: Home
+    store: ReadableStore
     manifest: Manifest
 
     @property

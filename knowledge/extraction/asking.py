@@ -129,7 +129,7 @@ class AskRun:
         }
 
     @contextmanager
-    def telling_what_is_kept(self) -> Iterator[None]:
+    def errors_with_progress(self) -> Iterator[None]:
         """Adds to an error how many requests are answered, and that none of them is lost."""
         try:
             yield

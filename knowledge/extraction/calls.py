@@ -113,7 +113,7 @@ def ask(
         ask_run = AskRun(
             question, sender, config.send.limits.concurrency, progress, len(requests), config.batch
         )
-        with ask_run.telling_what_is_kept():
+        with ask_run.errors_with_progress():
             first, *later = question.waves(requests)
             ask_run.start(first)
             for wave in later:

@@ -122,7 +122,7 @@ class BatchApi:
         """Id of the batch with that key, or None if the endpoint has none."""
         return self._use(lambda client: _find(client, batch_key))
 
-    def look(self, batch_id: str, batch_key: str) -> Batch | None:
+    def retrieve(self, batch_id: str, batch_key: str) -> Batch | None:
         """A batch as it is now; None if the endpoint neither knows its id nor lists its key."""
 
         def retrieve(client: openai.OpenAI) -> Batch:

@@ -251,7 +251,7 @@ class _Batches:
         """Look at each batch once; those that ended are ingested and leave `waiting`."""
         num_done = 0
         for batch_id, row in list(waiting.items()):
-            batch = self._api.look(batch_id, row.batch_key)
+            batch = self._api.retrieve(batch_id, row.batch_key)
             if batch is None:
                 self._lose(row, "the endpoint has it no more")
                 del waiting[batch_id]
