@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from artifacts.processes import import_environment
+
 START_TIMEOUT_S = 90.0
 """The very first start migrates the database, which takes up to half a minute."""
 
@@ -69,7 +71,7 @@ def prefect_server() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _leave)
     process = subprocess.Popen(
         command,
-        env={**os.environ, **_SERVER_SETTINGS},
+        env={**os.environ, **import_environment(), **_SERVER_SETTINGS},
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the command, which then stops the server
     )

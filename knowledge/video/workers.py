@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from artifacts.processes import import_environment_set
 from knowledge.video.decoding import VideoError
 
 DEADLINE_S = 300.0
@@ -152,6 +154,8 @@ class VideoWorkers(Generic[_Result]):
         context = multiprocessing.get_context("forkserver" if self._preload else "spawn")
         if self._preload:
             context.set_forkserver_preload([self._preload])
+            with import_environment_set():  # a fork server does not take over `sys.path`
+                forkserver.ensure_running()
         return ProcessPool(self._workers, initializer=be_worker, context=context)
 
     def _end(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
+from artifacts.processes import import_environment
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
@@ -162,16 +163,13 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> None:
         (directory / SPEC).write_text(spec.model_dump_json())
         log = stack.enter_context((directory / LOG).open("wb"))
         threads = max(1, (os.cpu_count() or 1) // spec.runtime.processes)
-        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
                 *("--nproc-per-node", str(spec.runtime.processes)),
                 *("-m", "training.launch.worker", str(directory), str(os.getpid())),
             ],
-            env={"OMP_NUM_THREADS": str(threads)}
-            | os.environ
-            | {"PYTHONPATH": os.pathsep.join(paths)},
+            env={"OMP_NUM_THREADS": str(threads)} | os.environ | import_environment(),
             start_new_session=True,
             stdout=log,
             stderr=log,

@@ -10,15 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Literal
 
 import open_clip
 from pydantic import Field
 
-import knowledge
 from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
+from artifacts.processes import import_environment
 from knowledge.clip.model import LazyClip
 from knowledge.embedding.engine.channel import Channel, Message
 from knowledge.embedding.engine.engine import EngineSpec, WorkerPoolSpec
@@ -157,13 +156,11 @@ def _and_then_none(parts: Iterable[Part]) -> Iterator[Part | None]:
 
 def _start(end: socket.socket) -> subprocess.Popen[bytes]:
     """A process that serves one end of a connection."""
-    root = str(Path(knowledge.__path__[0]).parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "knowledge.embedding.engine.engine", str(end.fileno())],
+        [sys.executable, "-m", "knowledge.embedding.engine.engine", str(end.fileno())],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        env=os.environ | import_environment() | {"OMP_NUM_THREADS": "1"},
     )
 
 

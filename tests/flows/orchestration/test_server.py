@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.strangers import run_among_strangers
+
 ROOT = Path(__file__).parents[3]
 TASKS = 300
 
@@ -123,3 +125,11 @@ def test_a_server_of_ones_own_keeps_its_heartbeats(prefect_home):
         text=True,
     )
     assert int(done.stdout) > 0
+
+
+def test_the_server_starts_where_other_packages_have_our_names(server, prefect_home, tmp_path):
+    code = CODE.replace("{tasks}", "3")
+    printed = run_among_strangers(
+        tmp_path, code, PREFECT_HOME=str(prefect_home), PREFECT_API_URL=""
+    )
+    assert printed.split()[-1] == "6"

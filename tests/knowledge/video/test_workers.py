@@ -12,6 +12,7 @@ import pytest
 from knowledge.video.decoding import VideoError
 from knowledge.video.workers import DIED, VideoWorkers
 from tests.knowledge.deadly import own_pid, read
+from tests.strangers import run_among_strangers
 
 
 def outcomes(count, names, known=None, **given):
@@ -110,3 +111,20 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     )
     assert ended.returncode == 1
     assert ended.stderr.strip().endswith('below `if __name__ == "__main__":`')
+
+
+FORKED = """
+from pathlib import Path
+from tests.knowledge.deadly import own_pid
+from knowledge.video.workers import VideoWorkers
+if __name__ == "__main__":
+    with VideoWorkers(1, own_pid, preload={preload}) as workers:
+        workers.result(workers.start(Path("good")))
+    print("read")
+"""
+
+
+@pytest.mark.parametrize("preload", ["None", "'knowledge.video.decoding'"])
+def test_workers_start_where_other_packages_have_our_names(tmp_path, preload):
+    printed = run_among_strangers(tmp_path, FORKED.replace("{preload}", preload))
+    assert printed == "read\n"

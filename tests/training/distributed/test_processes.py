@@ -14,10 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.strangers import directory_of_strangers
 from tests.training.distributed.two_processes import CASES
 from tests.training.runs import config_of
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
+from training.evaluation.evaluate import evaluate
 from training.launch import launch
 from training.launch.launch import train
 
@@ -129,6 +131,16 @@ def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):
     assert [row["step"] for row in made.artifact.read().to_pylist()] == [3, 6]
     assert {of for _, of in steps} == {6}
     assert not train(world.store, world.inputs(), config, "t").made
+
+
+def test_processes_start_where_other_packages_have_our_names(tmp_path, monkeypatch):
+    world = World(tmp_path / "store", splits={"train": 3, "val": 2, "test": 2})
+    two = RuntimeConfig(processes=2, device="cpu")
+    monkeypatch.chdir(directory_of_strangers(tmp_path / "strangers"))
+    config = config_of("optim.batch_size=9")
+    run = train(world.store, world.inputs(), config, "t", None, two).artifact
+    _, metrics = evaluate(world.store, run, world.inputs(), "test", runtime=two)
+    assert metrics.artifact.manifest.num_rows > 0
 
 
 def test_what_is_wrong_with_a_job_is_said_once(tmp_path):
