@@ -1,5 +1,6 @@
-"""Facts about artifacts for people and pages.
+"""Facts about artifacts: small typed rows whose numbers are numbers, for whoever shows them.
 
-Reading order: `rows`, then one module per thing looked at: `cooccurrence`, `negatives`, `metrics`,
-`lineage` (what an artifact was made from), `difference` (what changed between two).
+Reading order: `listing` (what is in a store), `rows` (of any artifact), then one module per thing
+looked at: `cooccurrence`, `negatives`, `metrics`, `lineage` (what an artifact was made from),
+`difference` (what changed between two).
 """

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow.compute as pc
 
 from artifacts.artifact import Artifact
-from artifacts.views.rows import as_text, class_names
+from artifacts.views.rows import class_names
 
 
-def strongest_pairs(artifact: Artifact, limit: int) -> list[dict[str, str]]:
-    """Co-occurring class pairs, the most voted for first, with names and both directions' votes.
+@dataclass(frozen=True)
+class ClassPair:
+    """A class, one that co-occurs with it, and what that rests on."""
+
+    class_id: int
+    other_id: int
+    class_name: str | None
+    """None, as `other_name`: the classes are unknown."""
+    other_name: str | None
+    votes: int
+    """Rounds that named the pair, of `rounds`."""
+    rounds: int
+    votes_back: int
+    """Votes of the pair the other way round."""
+    mean_position: float | None
+    """Mean place in the replies, 1 = first."""
+    count: int
+    """Training videos that hold both."""
+    source: str
+    selected: bool
+
+
+def strongest_pairs(artifact: Artifact, limit: int) -> list[ClassPair]:
+    """Pairs of two different classes, the most voted for first.
 
     Raises:
         ValueError: not a co-occurrence artifact.
@@ -30,19 +54,12 @@ def strongest_pairs(artifact: Artifact, limit: int) -> list[dict[str, str]]:
             row["other_id"],
         ),
     )
-    shown = []
-    for row in order[:limit]:
-        back = pairs.get((row["other_id"], row["class_id"]), {}).get("votes", 0)
-        shown.append(
-            {
-                "class": names.get(row["class_id"], str(row["class_id"])),
-                "co-occurs with": names.get(row["other_id"], str(row["other_id"])),
-                "votes": f"{row['votes']} of {row['rounds']}",
-                "votes back": str(back),
-                "place": as_text(row["mean_position"]),
-                "videos": str(row["count"]),
-                "source": row["source"],
-                "selected": "yes" if row["selected"] else "",
-            }
+    return [
+        ClassPair(
+            **row,
+            class_name=names.get(row["class_id"]),
+            other_name=names.get(row["other_id"]),
+            votes_back=pairs.get((row["other_id"], row["class_id"]), {}).get("votes", 0),
         )
-    return shown
+        for row in order[:limit]
+    ]

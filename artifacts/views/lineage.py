@@ -1,23 +1,33 @@
-"""Where an artifact comes from: its inputs, theirs, and so on."""
+"""What an artifact was made from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
 
 
-def lineage(
-    store: Store, artifact: Artifact, role: str = "", depth: int = 0
-) -> Iterator[tuple[int, str, str, Artifact | None]]:
-    """The artifact and everything it was made from.
+@dataclass(frozen=True)
+class LineageNode:
+    """An artifact in the tree of all that another was made from."""
 
-    Yields:
-        Depth, role in the artifact above, ref, and the artifact (None when it is not in the store
-        any more or was replaced by other content).
-    """
-    yield depth, role, str(artifact.ref), artifact
+    depth: int
+    """0: the artifact asked about; the node above is the last one of a smaller depth."""
+    role: str | None
+    """In the artifact above."""
+    artifact: str
+    """Its ref."""
+    num_rows: int | None
+    """None: it is not in the store any more, or was replaced by other content."""
+
+
+def lineage(
+    store: Store, artifact: Artifact, role: str | None = None, depth: int = 0
+) -> Iterator[LineageNode]:
+    """The artifact and everything it was made from, each followed by its own inputs."""
+    yield LineageNode(depth, role, str(artifact.ref), artifact.manifest.num_rows)
     for name, source in artifact.manifest.inputs.items():
         try:
             found: Artifact | None = store.get(source.ref)
@@ -28,4 +38,4 @@ def lineage(
         if found:
             yield from lineage(store, found, name, depth + 1)
         else:
-            yield depth + 1, name, source.ref, None
+            yield LineageNode(depth + 1, name, source.ref, None)

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from artifacts.artifact import Artifact
 
+METRICS = ("top1", "top5", "map")
 
-def accuracies(artifact: Artifact) -> list[dict[str, str]]:
-    """Top-1 and top-5, or mAP, of each protocol in per cent, and the number of videos.
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well one protocol did, in [0, 1]; a metric that it does not have is None."""
+
+    protocol: str
+    is_frozen: bool
+    """Frozen CLIP's, whatever was trained."""
+    top1: float | None
+    top5: float | None
+    map: float | None
+    """Mean over the classes of average precision."""
+    split: str
+    num_videos: int | None
+    """That the metrics are computed over."""
+
+
+def accuracies(artifact: Artifact) -> list[Accuracy]:
+    """One row per protocol, in the artifact's order.
 
     Raises:
         ValueError: not a metrics artifact.
     """
     if artifact.manifest.kind != "metrics":
         raise ValueError(f"{artifact.ref} is not a metrics artifact")
-    rows: dict[str, dict[str, str]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for row in artifact.read().to_pylist():
-        shown = rows.setdefault(row["protocol"], {"protocol": row["protocol"]})
-        shown["frozen"] = "yes" if row["protocol"].startswith("zero_shot") else ""
-        if row["metric"] in ("top1", "top5", "map"):
-            shown[row["metric"]] = f"{100 * row['value']:.1f}"
-            shown["videos"] = f"{row['num_videos']} of {row['split']}"
-    return list(rows.values())
+        found.setdefault(row["protocol"], []).append(row)
+    return [_accuracy(protocol, rows) for protocol, rows in found.items()]
+
+
+def _accuracy(protocol: str, rows: list[dict[str, Any]]) -> Accuracy:
+    known = {row["metric"]: row for row in rows if row["metric"] in METRICS}
+    return Accuracy(
+        protocol,
+        is_frozen=protocol.startswith("zero_shot"),
+        **{name: known[name]["value"] if name in known else None for name in METRICS},
+        split=rows[0]["split"],
+        num_videos=next((row["num_videos"] for row in known.values()), None),
+    )

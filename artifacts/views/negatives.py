@@ -2,70 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
 
 import pyarrow.compute as pc
 
 from artifacts.artifact import Artifact
 from artifacts.kinds import NEGATIVE_STATUS
-from artifacts.views.rows import as_cells, as_text
 
 HARDEST = 3
-"""Negatives shown of each video."""
+"""Negatives of each video in an overview."""
 
 
-def negatives_of(artifact: Artifact, video_id: str, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Candidate:
+    """A text that may be a hard negative of a video; the columns of the kind `negatives`."""
+
+    video_id: str
+    rank: int | None
+    """1 = hardest; None: not kept."""
+    dataset_rank: int | None
+    """1 = hardest of the dataset's own classes."""
+    text_id: str
+    class_id: int | None
+    name: str
+    cosine: float
+    margin: float
+    """Cosine of the video's own class minus this cosine."""
+    cooccurrence_votes: int | None
+    status: str
+    """Kept, or what rejected it."""
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many candidates ended the same way."""
+
+    status: str
+    num_candidates: int
+    share: float
+    """Of all candidates, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class VideoNegatives:
+    """A video, its own class and its hardest negatives."""
+
+    video_id: str
+    own_class: Candidate | None
+    hardest: tuple[Candidate, ...]
+    """By rank, at most `HARDEST`."""
+
+
+_COLUMNS = [field.name for field in fields(Candidate)]
+
+
+def negatives_of(artifact: Artifact, video_id: str, limit: int) -> list[Candidate]:
     """A video's candidates by falling cosine.
 
     Raises:
         ValueError: not a negatives artifact, or the video is not in it.
     """
     _require_negatives(artifact)
-    table = artifact.read()
+    table = artifact.read(_COLUMNS)
     table = table.filter(pc.equal(table["video_id"], video_id))
     if not table.num_rows:
         raise ValueError(f"{artifact.ref} has no video {video_id!r}")
-    columns = ["rank", "dataset_rank", "name", "cosine", "margin", "cooccurrence_votes"]
-    columns += ["status", "reason"]
-    return [as_cells(row) for row in table.select(columns).slice(0, limit).to_pylist()]
+    return [Candidate(**row) for row in table.slice(0, limit).to_pylist()]
 
 
-def candidates_by_status(artifact: Artifact) -> list[dict[str, str]]:
+def candidates_by_status(artifact: Artifact) -> list[StatusCount]:
     """How many candidates were kept and what rejected the others, in the order of the tests."""
     counts = artifact.manifest.report.get("candidates", {})
     total = sum(counts.values())
     return [
-        {
-            "status": status,
-            "candidates": str(counts[status]),
-            "%": f"{100 * counts[status] / total:.1f}",
-        }
+        StatusCount(status, counts[status], counts[status] / total)
         for status in NEGATIVE_STATUS
         if counts.get(status)
     ]
 
 
-def nearest_negatives(artifact: Artifact, limit: int) -> list[dict[str, str]]:
-    """The hardest negatives of the first videos, a line for each.
+def nearest_negatives(artifact: Artifact, limit: int) -> list[VideoNegatives]:
+    """The hardest negatives of the first videos.
 
     Raises:
         ValueError: not a negatives artifact.
     """
     _require_negatives(artifact)
-    lines: dict[str, dict[str, str]] = {}
-    for part in artifact.parts(["video_id", "rank", "name", "cosine", "status"]):
-        first = pc.unique(part["video_id"]).slice(0, limit - len(lines))
+    found: dict[str, list[Candidate]] = {}
+    for part in artifact.parts(_COLUMNS):
+        first = pc.unique(part["video_id"]).slice(0, limit - len(found))
         for row in part.filter(pc.is_in(part["video_id"], first)).to_pylist():
-            empty = {"video": row["video_id"], "own class": "", "hardest negatives": ""}
-            line = lines.setdefault(row["video_id"], empty)
-            text = f"{as_text(row['name'])} {row['cosine']:.3f}"
-            if row["status"] == "own_class":
-                line["own class"] = text
-            elif row["rank"] and row["rank"] <= HARDEST:
-                line["hardest negatives"] += ", " * (row["rank"] > 1) + text
-        if len(lines) == limit:
+            found.setdefault(row["video_id"], []).append(Candidate(**row))
+        if len(found) == limit:
             break
-    return list(lines.values())
+    return [
+        VideoNegatives(
+            video_id,
+            next((each for each in candidates if each.status == "own_class"), None),
+            tuple(each for each in candidates if each.rank and each.rank <= HARDEST),
+        )
+        for video_id, candidates in found.items()
+    ]
 
 
 def _require_negatives(artifact: Artifact) -> None:

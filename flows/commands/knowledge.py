@@ -10,6 +10,7 @@ from flows.commands.app import app, guarded, run_flow
 from flows.commands.build import knowledge_fields
 from flows.commands.options import (
     AskOptions,
+    JsonOption,
     KindSetOption,
     StoreOption,
     with_ask_options,
@@ -91,7 +92,7 @@ def report(
     truth: Annotated[
         str | None, typer.Option(help="videos/NAME, or a CSV file: class,other,count.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
     store: StoreOption = "store",
 ) -> None:
     """Judge extracted knowledge: coverage, agreement, cost, ground truth."""

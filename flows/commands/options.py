@@ -19,6 +19,9 @@ StoreOption = Annotated[
         "--store", envvar="ACTIONLORE_STORE", help="Directory or fsspec URL of artifacts."
     ),
 ]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+]
 VideosOption = Annotated[Path, typer.Option("--videos", help="Directory the videos are in.")]
 DatasetOption = Annotated[
     str,

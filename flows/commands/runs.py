@@ -12,6 +12,7 @@ from flows.commands.build import optional_clip_spec
 from flows.commands.options import (
     ClipWorkersOption,
     DeviceOption,
+    JsonOption,
     RecipeOption,
     RunArgument,
     RunClipOption,
@@ -174,13 +175,13 @@ def export(
 
 
 @app.command()
-def recipes() -> None:
+def recipes(as_json: JsonOption = False) -> None:
     """List the recipes with what they should reach."""
 
     def look() -> None:
         from flows.terminal import inspect
 
-        inspect.recipes()
+        inspect.recipes(as_json)
 
     guarded(look)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import app, guarded
-from flows.commands.options import StoreOption
+from flows.commands.options import JsonOption, StoreOption
 
 
 @app.command()
@@ -17,9 +17,23 @@ def inspect(
     other: Annotated[str | None, typer.Argument(help="The later ref, for compare.")] = None,
     video: Annotated[str | None, typer.Option(help="Video whose negatives are shown.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    as_json: JsonOption = False,
     store: StoreOption = "store",
 ) -> None:
-    """Look at artifacts: list, show, lineage, verify, compare."""
+    """Look at artifacts: list, show, lineage, verify, compare.
+
+    With --json one object. Numbers are numbers, shares in [0, 1], the unknown is null:
+
+    list: {"rows", "damaged"}; verify: {"rows"}
+
+    show, or a ref: {"artifact", "num_rows", "row", "config", "report", "rows"}
+
+    of negatives without --video also {"candidates"}
+
+    lineage: {"artifact", "rows"}
+
+    compare: {"before", "after", "settings", "changes"}
+    """
 
     def look() -> None:
         from flows.terminal import inspect
@@ -27,17 +41,17 @@ def inspect(
         if video is not None and what in ("list", "lineage", "verify", "compare"):
             raise ValueError(f"--video has no effect with inspect {what}")
         if "/" in what and ref is None:
-            inspect.show(store, what, video, limit)
+            inspect.show(store, what, video, limit, as_json)
         elif what == "compare" and ref and other:
-            inspect.compare(store, ref, other, limit)
+            inspect.compare(store, ref, other, limit, as_json)
         elif what == "list" and not other:
-            inspect.list_artifacts(store, ref)
+            inspect.list_artifacts(store, ref, as_json)
         elif what == "verify" and not other:
-            inspect.verify(store, ref)
+            inspect.verify(store, ref, as_json)
         elif what == "show" and ref and not other:
-            inspect.show(store, ref, video, limit)
+            inspect.show(store, ref, video, limit, as_json)
         elif what == "lineage" and ref and not other:
-            inspect.lineage(store, ref)
+            inspect.lineage(store, ref, as_json)
         else:
             raise ValueError(
                 f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF, "

@@ -11,9 +11,10 @@ from artifacts.artifact import Artifact
 from artifacts.store import Store
 from artifacts.views.metrics import accuracies
 from artifacts.views.negatives import negatives_of
-from artifacts.views.rows import markdown_table
 from flows.orchestration.report import Step
+from flows.terminal.cells import of_split, percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
+from training.evaluation.comparison import markdown_table
 from training.evaluation.pairs import pair_accuracy
 
 PARTNER_RANK = 3
@@ -87,10 +88,10 @@ def partner_found(negatives: Artifact) -> float:
 
 def _accuracies(metrics: Sequence[Artifact]) -> str:
     lines = {
-        ("frozen CLIP" if row["frozen"] else artifact.manifest.name, row["protocol"]): [
-            row["top1"],
-            row["top5"],
-            row["videos"],
+        ("frozen CLIP" if row.is_frozen else artifact.manifest.name, row.protocol): [
+            percent(row.top1),
+            percent(row.top5),
+            of_split(row),
         ]
         for artifact in metrics
         for row in accuracies(artifact)
@@ -115,5 +116,5 @@ def _pairs(predictions: Sequence[Artifact]) -> str:
 
 
 def _nearest(negatives: Artifact, video_id: str) -> str:
-    kept = [row for row in negatives_of(negatives, video_id, 8) if row["status"] == "kept"]
-    return ", ".join(f"{row['name']} ({row['cosine']})" for row in kept[:5])
+    kept = [row for row in negatives_of(negatives, video_id, 8) if row.status == "kept"]
+    return ", ".join(f"{row.name} ({row.cosine:.4g})" for row in kept[:5])

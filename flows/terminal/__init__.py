@@ -1,5 +1,6 @@
 """What a command prints.
 
-Reading order: `work` (artifacts made and found), `inspect`, `plan` and `knowledge_report` (an
-extraction before and after), `use_run` (a trained run on videos).
+Reading order: `work` (artifacts made and found), `inspect` with `cells` and `difference` (facts of
+`artifacts.views` as text), `plan` and `knowledge_report` (an extraction before and after),
+`use_run` (a trained run on videos).
 """

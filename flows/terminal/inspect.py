@@ -1,36 +1,55 @@
-"""What `actionlore inspect` and `actionlore recipes` print."""
+"""What `actionlore inspect` and `actionlore recipes` print: tables, or one JSON document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from artifacts.artifact import Artifact
 from artifacts.kinds import schema_of
 from artifacts.store import Store
 from artifacts.views import cooccurrence, difference, negatives, rows
 from artifacts.views.lineage import lineage as lineage_of
-from flows.orchestration.console import console
+from artifacts.views.listing import listed
+from flows.orchestration.console import console, print_json
+from flows.terminal import difference as difference_text
+from flows.terminal.cells import (
+    Cells,
+    as_cells,
+    candidate_cells,
+    nearest_cells,
+    pair_cells,
+    status_cells,
+)
+
+if TYPE_CHECKING:
+    from training.models.recipe import Recipe
 
 
-def list_artifacts(store: str, kind: str | None) -> None:
+def list_artifacts(store: str, kind: str | None, as_json: bool) -> None:
     """All artifacts, or those of a kind."""
     target = Store(store)
-    for error in target.damaged(kind):
-        console.print(str(error), style="red")
+    damaged = [str(error) for error in target.damaged(kind)]
+    found = [listed(artifact) for artifact in target.published(kind)]
+    if as_json:
+        print_json({"rows": found, "damaged": damaged})
+        return
+    for error in damaged:
+        console.print(error, style="red")
     table = Table("artifact", "rows", "created", box=None, pad_edge=False)
-    for artifact in target.published(kind):
-        manifest = artifact.manifest
-        table.add_row(str(artifact.ref), str(manifest.num_rows), manifest.created[:19])
+    for each in found:
+        table.add_row(each.artifact, str(each.num_rows), each.created[:19])
     if not table.row_count:
         console.print(f"store {store} holds no artifacts" + (f" of kind {kind}" if kind else ""))
     else:
         console.print(table)
 
 
-def show(store: str, ref: str, video: str | None, limit: int) -> None:
+def show(store: str, ref: str, video: str | None, limit: int, as_json: bool) -> None:
     """An artifact's facts and what matters of its rows.
 
     Of co-occurrence these are the strongest pairs, of negatives the number of candidates by status
@@ -38,46 +57,70 @@ def show(store: str, ref: str, video: str | None, limit: int) -> None:
     """
     artifact = Store(store).get(ref)
     manifest = artifact.manifest
+    found, tables = _shown(artifact, video, limit)
+    if as_json:
+        about = {"num_rows": manifest.num_rows, "row": schema_of(manifest.kind).row}
+        made = {"config": manifest.config, "report": manifest.report}
+        print_json({"artifact": str(artifact.ref), **about, **made, **found})
+        return
     console.print(f"{artifact.ref}: {manifest.num_rows} rows, each {schema_of(manifest.kind).row}")
     console.print(f"config {manifest.config}", style="dim")
     console.print(f"report {manifest.report}", style="dim")
+    for table in tables:
+        _print_rows(table)
+
+
+def _shown(
+    artifact: Artifact, video: str | None, limit: int
+) -> tuple[dict[str, Any], list[list[Cells]]]:
+    """What is shown of an artifact: facts by name, and the same as tables."""
     if video is not None:
-        _print_rows(negatives.negatives_of(artifact, video, limit))
-    elif manifest.kind == "negatives":
-        _print_rows(negatives.candidates_by_status(artifact))
-        _print_rows(negatives.nearest_negatives(artifact, limit))
-    elif manifest.kind == "cooccurrence":
-        _print_rows(cooccurrence.strongest_pairs(artifact, limit))
-    else:
-        _print_rows(rows.rows(artifact, limit))
+        candidates = negatives.negatives_of(artifact, video, limit)
+        return {"rows": candidates}, [list(map(candidate_cells, candidates))]
+    if artifact.manifest.kind == "negatives":
+        counts = negatives.candidates_by_status(artifact)
+        nearest = negatives.nearest_negatives(artifact, limit)
+        tables = [list(map(status_cells, counts)), list(map(nearest_cells, nearest))]
+        return {"candidates": counts, "rows": nearest}, tables
+    if artifact.manifest.kind == "cooccurrence":
+        pairs = cooccurrence.strongest_pairs(artifact, limit)
+        return {"rows": pairs}, [list(map(pair_cells, pairs))]
+    first = rows.rows(artifact, limit)
+    return {"rows": first}, [list(map(as_cells, first))]
 
 
-def compare(store: str, before: str, after: str, limit: int) -> None:
+def compare(store: str, before: str, after: str, limit: int, as_json: bool) -> None:
     """What changed between two artifacts of one kind."""
     target = Store(store)
-    artifacts = target.get(before), target.get(after)
-    found = difference.compare(*artifacts, limit)
-    console.print(f"{artifacts[0].ref} -> {artifacts[1].ref}")
-    for what, fact in found.facts.items():
+    found = difference.compare(target.get(before), target.get(after), limit)
+    if as_json:
+        print_json(vars(found))
+        return
+    console.print(f"{found.before} -> {found.after}")
+    for what, fact in difference_text.lines(found).items():
         console.print(f"{what}: {fact}", markup=False)
-    for title, changed in found.tables.items():
+    for title, changed in difference_text.tables(found).items():
         console.print(f"\n{title}", style="bold")
         _print_rows(changed)
 
 
-def lineage(store: str, ref: str) -> None:
+def lineage(store: str, ref: str, as_json: bool) -> None:
     """The tree of everything an artifact was made from."""
     target = Store(store)
+    nodes = list(lineage_of(target, target.get(ref)))
+    if as_json:
+        print_json({"artifact": nodes[0].artifact, "rows": nodes})
+        return
     branches: list[Tree] = []
-    for depth, role, name, artifact in lineage_of(target, target.get(ref)):
-        size = f"{artifact.manifest.num_rows} rows" if artifact else "not in this store"
-        label = f"{role + ': ' if role else ''}{name} ({size})"
-        del branches[depth:]
+    for node in nodes:
+        size = "not in this store" if node.num_rows is None else f"{node.num_rows} rows"
+        label = f"{node.role + ': ' if node.role else ''}{node.artifact} ({size})"
+        del branches[node.depth :]
         branches.append(branches[-1].add(label) if branches else Tree(label))
     console.print(branches[0])
 
 
-def verify(store: str, ref: str | None) -> None:
+def verify(store: str, ref: str | None, as_json: bool) -> None:
     """Read one artifact, or all, against manifest and schema.
 
     Raises:
@@ -89,17 +132,23 @@ def verify(store: str, ref: str | None) -> None:
     artifacts = [target.get(ref)] if ref else target.published()
     for artifact in artifacts:
         artifact.verify()
-    console.print(f"{len(artifacts)} artifacts are what their manifests say")
+    if as_json:
+        print_json({"rows": [listed(artifact) for artifact in artifacts]})
+    else:
+        console.print(f"{len(artifacts)} artifacts are what their manifests say")
 
 
-def recipes() -> None:
+def recipes(as_json: bool) -> None:
     """Every recipe with its dataset, the accuracy it should reach and what it needs."""
     from training.models.recipe import needs
     from training.models.registry import recipe, recipe_names
 
+    known = {name: recipe(name) for name in recipe_names()}
+    if as_json:
+        print_json({"rows": [_recipe_facts(each) for each in known.values()]})
+        return
     table = Table("recipe", "dataset", "CLIP", "top-1", "top-5", "about", box=None, pad_edge=False)
-    for name in recipe_names():
-        each = recipe(name)
+    for name, each in known.items():
         expected = [
             "" if value is None else f"{100 * value:.1f} %"
             for value in (each.expected_top1, each.expected_top5)
@@ -111,7 +160,13 @@ def recipes() -> None:
     console.print(table)
 
 
-def _print_rows(lines: Sequence[dict[str, str]]) -> None:
+def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
+    expected = ("expected_top1", "expected_top5", "expected_map")
+    facts = ("name", "dataset", "split", "clip", *expected, "hours", "about")
+    return {name: getattr(recipe, name) for name in facts}
+
+
+def _print_rows(lines: Sequence[Cells]) -> None:
     if not lines:
         console.print("no rows")
         return

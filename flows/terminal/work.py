@@ -12,6 +12,7 @@ from artifacts.store import Store
 from artifacts.views.metrics import accuracies
 from flows.orchestration.console import console
 from flows.orchestration.report import Step
+from flows.terminal.cells import of_split, percent
 
 NOTES_LENGTH = 150
 COUNTED = {
@@ -34,8 +35,8 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     seen = set()
     for artifact in metrics:
         for row in accuracies(artifact):
-            run = "frozen CLIP" if row["frozen"] else artifact.manifest.name
-            cells = [row.get(name, "") for name in ("protocol", "top1", "top5", "map", "videos")]
+            run = "frozen CLIP" if row.is_frozen else artifact.manifest.name
+            cells = [row.protocol, *map(percent, (row.top1, row.top5, row.map)), of_split(row)]
             if (run, *cells) not in seen:
                 seen.add((run, *cells))
                 table.add_row(run, *cells)

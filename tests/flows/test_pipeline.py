@@ -102,9 +102,9 @@ def test_a_changed_setting_only_trains_anew(first, spec):
 
 def test_lineage_leads_from_the_checkpoint_to_the_raw_replies(first):
     store = Store(first[0])
-    lines = list(lineage(store, store.get("training_run/tiny-mgdm_small")))
-    assert all(artifact is not None for *_, artifact in lines)
-    refs = [ref for _, _, ref, _ in lines]
+    nodes = list(lineage(store, store.get("training_run/tiny-mgdm_small")))
+    assert all(node.num_rows is not None for node in nodes)
+    refs = [node.artifact for node in nodes]
     calls = [ref for ref in refs if ref.startswith("llm_calls/tiny-description")]
     assert calls
     replies = store.get(calls[0]).read(["reply", "status"]).to_pylist()

@@ -13,7 +13,6 @@ from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance
 from artifacts.store import Store
-from artifacts.views.rows import markdown_table
 from training.evaluation.pairs import Pair, mean_pair_accuracy
 
 Runs = Mapping[str, Sequence[Artifact]]
@@ -98,6 +97,12 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
         lines.append(line(variant.replace("_", " "), variant, protocol, known))
     return markdown_table(["", *titles, *(f"paper, {title}" for title in papers)], lines)
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown, without a final line end."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _own_protocol(protocols: Iterable[str]) -> str:
