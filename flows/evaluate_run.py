@@ -13,7 +13,7 @@ from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
@@ -45,7 +45,7 @@ class EvaluateSpec(Frozen):
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[Step]:
+def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[JobReport]:
     """Score the run: `predictions` and `metrics`; first texts that the dataset lacks."""
     target = Store(store)
     run = target.get(f"training_run/{spec.run}")
@@ -58,7 +58,7 @@ def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[Step]:
         made += evaluate_job(
             target, run, inputs, split, name, advance, spec.runtime, views=spec.views
         )
-    return [step(outcome) for outcome in made]
+    return [job_report(outcome) for outcome in made]
 
 
 def _inputs(
@@ -76,6 +76,6 @@ def _inputs(
 
 
 @flow(name="evaluate")
-def evaluate(store: str, spec: EvaluateSpec) -> list[Step]:
+def evaluate(store: str, spec: EvaluateSpec) -> list[JobReport]:
     """Score a run: `predictions` and `metrics`."""
     return evaluate_run_task(store, spec)

@@ -20,7 +20,7 @@ from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import classes_of
 from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.question import Question, read_action_classes
@@ -130,7 +130,7 @@ def resumable(work: Callable[Given, Made]) -> Callable[Given, Made]:
 
 
 @task(cache_policy=NO_CACHE)
-def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
+def ask_task(store: str, spec: ExtractSpec, kind: str) -> JobReport | None:
     """Ask one kind's questions about every class: `llm_calls`; None where it has no question."""
     target = Store(store)
     classes = classes_of(target, spec.classes)
@@ -140,12 +140,16 @@ def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
         with progress(f"asking for {kind}") as advance:
             if spec.llm is None:
                 names = classes.read(["name"])["name"].to_pylist()
-                return step(ask(target, classes, question, RecordedReplies(names), None, advance))
+                return job_report(
+                    ask(target, classes, question, RecordedReplies(names), None, advance)
+                )
             llm = spec.llm
             api_key = os.environ.get(API_KEY, "").strip()
             model = OpenAiChat(llm.base_url, llm.model, api_key, llm.timeout_s, llm.deadline_s)
             with closing(model), Ledger(_ledger_path(target, spec)) as ledger:
-                return step(ask(target, classes, question, model, ledger, advance, spec.asking))
+                return job_report(
+                    ask(target, classes, question, model, ledger, advance, spec.asking)
+                )
     except ValueError:
         if _has_requests(classes, question):
             raise
@@ -154,7 +158,7 @@ def ask_task(store: str, spec: ExtractSpec, kind: str) -> Step | None:
 
 
 @task(cache_policy=NO_CACHE)
-def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> Step | None:
+def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> JobReport | None:
     """Replies to knowledge; None where nothing was recorded about these classes."""
     target = Store(store)
     classes = classes_of(target, spec.classes)
@@ -174,12 +178,12 @@ def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> Step | N
         min_coverage=spec.least_coverage,
         videos=_videos(target, spec, config),
     )
-    return step(outcome)
+    return job_report(outcome)
 
 
 @flow(name="extract")
 @resumable
-def extract(store: str, spec: ExtractSpec) -> list[Step]:
+def extract(store: str, spec: ExtractSpec) -> list[JobReport]:
     """Extract knowledge: per kind `llm_calls` (raw replies) and the artifact made from them.
 
     A kind that fails or stops does not keep the others from being asked; its problem is raised at
@@ -189,14 +193,14 @@ def extract(store: str, spec: ExtractSpec) -> list[Step]:
         ValueError: a kind that cannot be asked for or built.
         RuntimeError: an endpoint that gave no usable answer, or a halt (`Stopped`).
     """
-    steps: list[Step] = []
+    reports: list[JobReport] = []
     problems: dict[str, Exception] = {}
     for kind in spec.kinds:
         try:
             if calls := ask_task(store, spec, kind):
-                steps.append(calls)
+                reports.append(calls)
                 if built := build_task(store, spec, kind, calls.ref):
-                    steps.append(built)
+                    reports.append(built)
         except (ValueError, OSError, RuntimeError) as problem:
             problems[kind] = problem
             if _was_interrupted(problem):
@@ -206,10 +210,10 @@ def extract(store: str, spec: ExtractSpec) -> list[Step]:
         for kind, other in problems.items():
             if str(other) != str(first):
                 console.print(f"{kind}: {' '.join(str(other).split())}", markup=False)
-        for each in steps:
+        for each in reports:
             console.print(f"kept {each.ref}", markup=False)
         raise first
-    return steps
+    return reports
 
 
 def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | None:

@@ -18,7 +18,7 @@ from artifacts.jobs import Progress, make_parts
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import classes_of, newest_of
 from flows.orchestration.runners import RunnerSpec, Workers, run_job
 from knowledge.clip.model import LazyClip
@@ -84,7 +84,7 @@ def check_corpus_texts(corpus: tuple[str, ...], texts: CorpusConfig) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
+def embed_texts_task(store: str, spec: MineSpec) -> list[JobReport]:
     """Embed the dataset's class texts and those of each further corpus."""
     target = Store(store)
     clip = LazyClip(spec.clip, spec.device)
@@ -100,7 +100,7 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[Step]:
         elif name != own.manifest.name:
             listed = classes_of(target, name)
             made.append(text_embeddings(target, clip, listed, None, spec.template))
-    return [step(outcome) for outcome in made]
+    return [job_report(outcome) for outcome in made]
 
 
 @task(cache_policy=NO_CACHE)
@@ -124,11 +124,11 @@ def mine_task(
 
 
 @flow(name="mine")
-def mine(store: str, spec: MineSpec) -> list[Step]:
+def mine(store: str, spec: MineSpec) -> list[JobReport]:
     """Mine hard negatives: `text_embeddings`, `frame_embeddings` and `negatives` of the dataset.
 
-    With `runner.shard`, what other shards have yet to make is printed and left out; the last step
-    is the `negatives` only when they are made.
+    With `runner.shard`, what other shards have yet to make is printed and left out; the last
+    report is of the `negatives` only when they are made.
     """
     store, spec = _on_workers(store, spec)
     given = {"store": store, "spec": spec}
@@ -149,7 +149,7 @@ def mine(store: str, spec: MineSpec) -> list[Step]:
     return [*texts, frames, *([negatives] if negatives else [])]
 
 
-def _order(store: str, spec: MineSpec, frames: str, texts: list[Step]) -> MiningOrder:
+def _order(store: str, spec: MineSpec, frames: str, texts: list[JobReport]) -> MiningOrder:
     target = Store(store)
     found = _knowledge(target, "cooccurrence", spec, _own_classes(target, spec))
     return MiningOrder(
@@ -184,7 +184,7 @@ def _frame_job(store: str, spec: MineSpec) -> FrameJob:
     return FrameJob(target, clip, videos, spec.videos, spec.frames, spec.encoding.resolved(clip))
 
 
-def _texts(store: str, spec: MineSpec) -> list[Step] | None:
+def _texts(store: str, spec: MineSpec) -> list[JobReport] | None:
     """The text embeddings; None if another shard is making them, which is printed."""
     try:
         return embed_texts_task(store, spec)

@@ -14,7 +14,7 @@ from artifacts.store import Store
 from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, name_of
+from flows.orchestration.report import JobReport, name_of
 from flows.orchestration.resolve import classes_of
 from flows.orchestration.runners import RunnerSpec
 from flows.register_dataset import register
@@ -89,7 +89,7 @@ def check_split_task(store: str, videos: str, split: str | None) -> str:
 
 @flow(name="pipeline")
 @resumable
-def pipeline(store: str, spec: PipelineSpec) -> list[Step]:
+def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
     """Run the chain; every link names its inputs by key, so nothing stale slips in."""
     training = TrainSpec(
         dataset=spec.dataset.artifact_name,

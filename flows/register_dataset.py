@@ -8,14 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from knowledge.video.workers import DEADLINE_S
 
 
 @task(cache_policy=NO_CACHE)
-def register_task(store: str, dataset: DatasetSpec, deadline_s: float) -> list[Step]:
+def register_task(store: str, dataset: DatasetSpec, deadline_s: float) -> list[JobReport]:
     """List the dataset, probe its videos, publish both artifacts."""
     target = Store(store)
     listing = read_listing(dataset)
@@ -26,10 +26,10 @@ def register_task(store: str, dataset: DatasetSpec, deadline_s: float) -> list[S
         videos = register_videos(
             target, dataset, listing, classes.artifact, advance, prints, deadline_s=deadline_s
         )
-    return [step(classes), step(videos)]
+    return [job_report(classes), job_report(videos)]
 
 
 @flow(name="register")
-def register(store: str, dataset: DatasetSpec, deadline_s: float = DEADLINE_S) -> list[Step]:
+def register(store: str, dataset: DatasetSpec, deadline_s: float = DEADLINE_S) -> list[JobReport]:
     """Register a dataset: `classes/NAME` and `videos/NAME`."""
     return register_task(store, dataset, deadline_s)

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import newest_of
 from knowledge.clip.model import LazyClip
 from knowledge.clip.weights import ClipSpec
@@ -37,7 +37,7 @@ class FeaturesSpec(Frozen):
 
 
 @task(cache_policy=NO_CACHE)
-def register_features_task(store: str, spec: FeaturesSpec) -> list[Step]:
+def register_features_task(store: str, spec: FeaturesSpec) -> list[JobReport]:
     """Publish `frame_embeddings` and `text_embeddings`."""
     target = Store(store)
     videos = target.get(f"videos/{spec.dataset}")
@@ -58,22 +58,22 @@ def register_features_task(store: str, spec: FeaturesSpec) -> list[Step]:
         descriptions = newest_of(target, "descriptions", classes.manifest.name, classes=classes)
         texts = text_embeddings(target, lazy, classes, descriptions)
     frames = register_features(target, videos, spec.features, identity)
-    return [step(texts), step(frames)]
+    return [job_report(texts), job_report(frames)]
 
 
 @task(cache_policy=NO_CACHE)
-def mine_features_task(store: str, spec: FeaturesSpec, texts: str, frames: str) -> Step:
+def mine_features_task(store: str, spec: FeaturesSpec, texts: str, frames: str) -> JobReport:
     """Rank each video's hard negatives, as `mine` does."""
     target = Store(store)
     videos = target.get(f"videos/{spec.dataset}")
     classes = target.get(videos.manifest.inputs["classes"].ref)
     votes = newest_of(target, "cooccurrence", classes.manifest.name, classes=classes)
     corpora = [target.get(texts)]
-    return step(mine_job(target, videos, target.get(frames), corpora, spec.mining, votes))
+    return job_report(mine_job(target, videos, target.get(frames), corpora, spec.mining, votes))
 
 
 @flow(name="register-features")
-def register_features_flow(store: str, spec: FeaturesSpec) -> list[Step]:
+def register_features_flow(store: str, spec: FeaturesSpec) -> list[JobReport]:
     """Register features: `text_embeddings`, `frame_embeddings` and `negatives` to train on."""
     texts, frames = register_features_task(store, spec)
     return [texts, frames, mine_features_task(store, spec, texts.ref, frames.ref)]

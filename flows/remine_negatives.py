@@ -13,7 +13,7 @@ from artifacts.jobs import make_all
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import newest_of
 from knowledge.clip.weights import ClipSpec
 from knowledge.mining.config import MiningConfig
@@ -38,7 +38,7 @@ class RemineSpec(Frozen):
 
 
 @task(cache_policy=NO_CACHE)
-def reembed_task(store: str, spec: RemineSpec) -> list[Step]:
+def reembed_task(store: str, spec: RemineSpec) -> list[JobReport]:
     """Embed texts and videos with the run: `text_embeddings`, then `frame_embeddings`."""
     target = Store(store)
     run = target.get(spec.run)
@@ -51,11 +51,11 @@ def reembed_task(store: str, spec: RemineSpec) -> list[Step]:
             advance,
             spec.device,
         )
-    return [step(outcome) for outcome in (*texts, frames)]
+    return [job_report(outcome) for outcome in (*texts, frames)]
 
 
 @task(cache_policy=NO_CACHE)
-def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> Step:
+def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> JobReport:
     """Rank each video's hard negatives."""
     target = Store(store)
     videos = target.get(f"videos/{spec.dataset}")
@@ -63,11 +63,11 @@ def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> 
     cooccurrence = newest_of(target, "cooccurrence", classes.manifest.name, classes=classes)
     corpora = tuple(target.get(ref) for ref in texts)
     given = (target, videos, target.get(frames), corpora, spec.mining, cooccurrence, spec.device)
-    return step(make_all(MiningJob(*given)))
+    return job_report(make_all(MiningJob(*given)))
 
 
 @flow(name="remine")
-def remine(store: str, spec: RemineSpec) -> list[Step]:
+def remine(store: str, spec: RemineSpec) -> list[JobReport]:
     """Mine hard negatives with a trained run in place of frozen CLIP."""
     *texts, frames = reembed_task(store, spec)
     negatives = remine_task(store, spec, frames.ref, [each.ref for each in texts])

@@ -14,7 +14,7 @@ from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.train_inputs import train_inputs
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import override_stages
@@ -87,7 +87,7 @@ class TrainSpec(Frozen):
 
 
 @task(cache_policy=NO_CACHE)
-def complete_texts_task(store: str, spec: TrainSpec) -> list[Step]:
+def complete_texts_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Embed texts that the recipe needs and mining did not: `text_embeddings`."""
     target = Store(store)
     made = {
@@ -95,14 +95,14 @@ def complete_texts_task(store: str, spec: TrainSpec) -> list[Step]:
         for config in spec.stages
         for outcome in _inputs(target, spec, config)[1]
     }
-    return [step(outcome) for outcome in made.values()]
+    return [job_report(outcome) for outcome in made.values()]
 
 
 @task(cache_policy=NO_CACHE)
-def train_task(store: str, spec: TrainSpec) -> list[Step]:
+def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train: a `training_run`, or several where a recipe has stages."""
     target, stages = Store(store), spec.stages
-    start, made = _start(target, spec), list[Step]()
+    start, made = _start(target, spec), list[JobReport]()
     for number, config in enumerate(stages, start=1):
         inputs = replace(_inputs(target, spec, config)[0], start=start)
         scored_split(inputs.videos, spec.split)  # before the time is spent
@@ -111,12 +111,12 @@ def train_task(store: str, spec: TrainSpec) -> list[Step]:
         with progress("training steps" if last else f"training steps of stage {number}") as advance:
             outcome = train_job(target, inputs, config, name, advance, spec.runtime)
         start = outcome.artifact
-        made.append(step(outcome))
+        made.append(job_report(outcome))
     return made
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
+def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[JobReport]:
     """Score the run: `predictions` and `metrics`."""
     target = Store(store)
     inputs, _ = _inputs(target, spec, spec.config)
@@ -125,11 +125,11 @@ def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[Step]:
         outcomes = evaluate(
             target, target.get(run), inputs, split, progress=advance, runtime=spec.runtime
         )
-    return [step(outcome) for outcome in outcomes]
+    return [job_report(outcome) for outcome in outcomes]
 
 
 @flow(name="train")
-def train(store: str, spec: TrainSpec) -> list[Step]:
+def train(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train and score a model: `training_run`, `predictions`, `metrics`; first texts it lacks."""
     texts = complete_texts_task(store, spec)
     runs = train_task(store, spec)

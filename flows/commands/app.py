@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 RESUMABLE = 75
 """Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""
@@ -27,7 +27,9 @@ app = typer.Typer(
 )
 
 
-def run_flow(flow: Callable[[], Sequence[Step]], store: str, wanted: str | None = None) -> None:
+def run_flow(
+    flow: Callable[[], Sequence[JobReport]], store: str, wanted: str | None = None
+) -> None:
     """Run a flow with a server of its own and print what it made.
 
     Args:
@@ -41,11 +43,11 @@ def run_flow(flow: Callable[[], Sequence[Step]], store: str, wanted: str | None 
         from flows.orchestration.server import prefect_server
 
         with prefect_server():
-            from flows.terminal.work import show_steps
+            from flows.terminal.work import show_reports
 
-            steps = flow()
-            show_steps(steps, store)
-        if wanted and not any(each.kind == wanted for each in steps):
+            reports = flow()
+            show_reports(reports, store)
+        if wanted and not any(each.kind == wanted for each in reports):
             sys.exit(RESUMABLE)
 
     guarded(run)

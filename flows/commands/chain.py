@@ -51,7 +51,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 
 @app.command()
@@ -88,7 +88,7 @@ def pipeline(
 ) -> None:
     """Everything: register, extract, mine, train, score."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.pipeline import PipelineSpec, TrainedKnowledgeSpec, pipeline
 
         knowledge = knowledge_fields(asked, kind_settings, "--kind-set")

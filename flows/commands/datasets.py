@@ -24,7 +24,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 
 @app.command()
@@ -41,7 +41,7 @@ def register(
 ) -> None:
     """List a dataset and probe its videos."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.register_dataset import register
 
         spec = dataset_spec(dataset, videos, labels, lists, classes, split_number, name)
@@ -76,7 +76,7 @@ def register_features(
 ) -> None:
     """Take features you already have instead of embedding videos, and mine with them."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.register_features import FeaturesSpec, register_features_flow
 
         spec = FeaturesSpec(

@@ -18,7 +18,7 @@ from flows.commands.options import (
 
 if TYPE_CHECKING:
     from flows.extract_knowledge import ExtractSpec
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 
 @app.command()
@@ -44,7 +44,7 @@ def extract(
 
         show_plan(store, spec())
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.extract_knowledge import extract
 
         return extract(store, spec())

@@ -37,7 +37,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 
 @app.command()
@@ -74,7 +74,7 @@ def mine(
 ) -> None:
     """Embed videos and class texts with frozen CLIP, or a trained run, and rank hard negatives."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         given = {
             "dataset": dataset,
             "videos": videos,

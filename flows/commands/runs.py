@@ -23,7 +23,7 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.orchestration.report import Step
+    from flows.orchestration.report import JobReport
 
 
 @app.command()
@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train a recipe on mined artifacts and score it. A stopped run goes on where it was."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.train_model import TrainSpec, train
         from training.config.runtime import RuntimeConfig
         from training.data.inputs import needs_clip
@@ -112,7 +112,7 @@ def evaluate(
 ) -> None:
     """Score a trained run: on its dataset, or zero-shot on another one."""
 
-    def flow() -> list[Step]:
+    def flow() -> list[JobReport]:
         from flows.evaluate_run import EvaluateSpec, evaluate
         from training.config.runtime import RuntimeConfig
 

@@ -11,7 +11,7 @@ from flows.demos.demo_report import report
 from flows.demos.stickworld import mined_world
 from flows.orchestration.console import console
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, name_of
+from flows.orchestration.report import JobReport, name_of
 from flows.terminal.work import show_work
 from flows.train_model import TrainSpec, train
 from knowledge.stickworld.generate import StickworldConfig
@@ -30,9 +30,9 @@ def demo(directory: Path) -> None:
             `report.md` below it.
     """
     store = str(directory / "artifacts")
-    steps = demo_flow(store, directory / "videos")
-    show_work(steps)
-    text = report(Store(store), steps)
+    reports = demo_flow(store, directory / "videos")
+    show_work(reports)
+    text = report(Store(store), reports)
     path = directory / "report.md"
     path.write_text(text, encoding="utf-8")
     console.print()
@@ -41,11 +41,11 @@ def demo(directory: Path) -> None:
 
 
 @flow(name="demo")
-def demo_flow(store: str, videos: Path) -> list[Step]:
+def demo_flow(store: str, videos: Path) -> list[JobReport]:
     """The demo world up to its hard negatives, then training with and without them."""
-    steps = mined_world(store, videos, WORLD)
-    negatives = name_of(steps[-1])
+    reports = mined_world(store, videos, WORLD)
+    negatives = name_of(reports[-1])
     for recipe in RECIPES:
         spec = TrainSpec(dataset=negatives, recipe=recipe, runtime=RuntimeConfig(device="cpu"))
-        steps += train(store, spec)
-    return steps
+        reports += train(store, spec)
+    return reports

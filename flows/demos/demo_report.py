@@ -11,7 +11,7 @@ from artifacts.artifact import Artifact
 from artifacts.store import Store
 from artifacts.views.metrics import accuracies
 from artifacts.views.negatives import negatives_of
-from flows.orchestration.report import Step
+from flows.orchestration.report import JobReport
 from flows.terminal.cells import of_split, percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
 from training.evaluation.comparison import markdown_table
@@ -21,15 +21,15 @@ PARTNER_RANK = 3
 """How far down a video's hard negatives its partner class is looked for."""
 
 
-def report(store: Store, steps: Sequence[Step]) -> str:
+def report(store: Store, reports: Sequence[JobReport]) -> str:
     """The report of a finished demo.
 
     Args:
         store: holds the artifacts.
-        steps: jobs of the demo; negatives, metrics and predictions are read.
+        reports: jobs of the demo; negatives, metrics and predictions are read.
     """
     made: dict[str, list[Artifact]] = {}
-    for each in steps:
+    for each in reports:
         made.setdefault(each.kind, []).append(store.get(each.ref))
     negatives = made["negatives"][0]
     video_ids = list(dict.fromkeys(negatives.read(["video_id"])["video_id"].to_pylist()))

@@ -21,9 +21,9 @@ from flows.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
-from flows.orchestration.report import Step, name_of, step
+from flows.orchestration.report import JobReport, job_report, name_of
 from flows.register_dataset import register
-from flows.terminal.work import show_steps
+from flows.terminal.work import show_reports
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import write_part
@@ -79,9 +79,9 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
         num_seeds=num_seeds,
         at_once=os.cpu_count() or 1,
     )
-    steps = reproduce_flow(store, spec)
-    show_steps(steps, store)
-    comparisons = [Store(store).get(each.ref) for each in steps if each.kind == "comparison"]
+    reports = reproduce_flow(store, spec)
+    show_reports(reports, store)
+    comparisons = [Store(store).get(each.ref) for each in reports if each.kind == "comparison"]
     text = "\n\n".join(markdown(each, _expected(paper)) for each in comparisons)
     path = directory / f"{paper}.md"
     path.write_text(text + "\n", encoding="utf-8")
@@ -114,36 +114,36 @@ def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str])
 
 
 @flow(name="reproduce")
-def reproduce_flow(store: str, spec: ReproduceSpec) -> list[Step]:
+def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     """Every variant with every seed on the demo world; the comparisons come last.
 
     Raises:
         ValueError: settings that cannot be, or after which variants are no longer apart.
     """
     check_settings(spec.paper, spec.variants, spec.settings)
-    steps = mined_world(store, spec.videos, spec.world)
-    seeds, world = range(spec.num_seeds), name_of(steps[-1])
+    reports = mined_world(store, spec.videos, spec.world)
+    seeds, world = range(spec.num_seeds), name_of(reports[-1])
     runs = [_run(spec, world, each, seed) for seed in seeds for each in spec.variants]
     on_base, novel = [], ""
     if spec.zero_shot:
-        base, novel = (_part(store, spec, steps[0].ref, is_base) for is_base in (True, False))
+        base, novel = (_part(store, spec, reports[0].ref, is_base) for is_base in (True, False))
         on_base = [_run(spec, base, spec.zero_shot, seed, "-base") for seed in seeds]
     trained = _all_trained(store, [*runs, *on_base], spec.at_once)
     metrics: dict[str, list[str]] = defaultdict(list)
     for run, made in zip(runs, trained, strict=False):
         metrics[run.recipe.removeprefix(f"{spec.paper}_stickworld_")].append(made[-1].ref)
-    steps += [each for made in trained for each in made]
+    reports += [each for made in trained for each in made]
     comparisons = [compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason())]
     if spec.zero_shot:
         scored = [
             evaluate(store, EvaluateSpec(run=_trained_run(made), data=novel, runtime=_CPU))
             for made in trained[len(runs) :]
         ]
-        steps += [each for made in scored for each in made]
+        reports += [each for made in scored for each in made]
         unseen = {f"{spec.zero_shot}_of_other_classes": [made[-1].ref for made in scored]}
         name = f"stickworld-{spec.paper}-zero-shot"
         comparisons.append(compare_task(store, name, unseen, {}))
-    return [*steps, *comparisons]
+    return [*reports, *comparisons]
 
 
 _CPU = RuntimeConfig(device="cpu")
@@ -171,13 +171,13 @@ def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
     return name_of(mined[-1])
 
 
-def _all_trained(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[Step]]:
-    """Train and score all runs; the steps of each."""
+def _all_trained(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[JobReport]]:
+    """Train and score all runs; the reports of each."""
     with (
         ProcessPoolTaskRunner(max_workers=min(at_once, len(runs)), initializer=_alone) as runner,
         progress("training runs") as advance,
     ):
-        futures: list[PrefectFuture[list[Step]]] = [
+        futures: list[PrefectFuture[list[JobReport]]] = [
             runner.submit(train_alone_task, {"store": store, "spec": run}) for run in runs
         ]
         try:
@@ -198,7 +198,7 @@ def _alone() -> None:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{spec.name}")
-def train_alone_task(store: str, spec: TrainSpec) -> list[Step]:
+def train_alone_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train and score a run; the tasks of the flow `train`."""
     return train.fn(store, spec)
 
@@ -206,14 +206,14 @@ def train_alone_task(store: str, spec: TrainSpec) -> list[Step]:
 @task(cache_policy=NO_CACHE)
 def compare_task(
     store: str, name: str, made: dict[str, list[str]], pairs: dict[str, list[tuple[int, int]]]
-) -> Step:
+) -> JobReport:
     """Mean and standard deviation over the seeds: `comparison`."""
     target = Store(store)
     runs = {variant: [target.get(ref) for ref in refs] for variant, refs in made.items()}
-    return step(compare(target, name, runs, pairs))
+    return job_report(compare(target, name, runs, pairs))
 
 
-def _trained_run(made: Sequence[Step]) -> str:
+def _trained_run(made: Sequence[JobReport]) -> str:
     return next(name_of(each) for each in made if each.kind == "training_run")
 
 

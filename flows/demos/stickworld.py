@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.extract_knowledge import ExtractSpec, extract
 from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import progress
-from flows.orchestration.report import Step, name_of
+from flows.orchestration.report import JobReport, name_of
 from flows.register_dataset import register
 from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.datasets.listing import DatasetSpec
@@ -20,7 +20,7 @@ from knowledge.stickworld.generate import StickworldConfig, generate
 WORLD_CLIP = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
 
 
-def mined_world(store: str, videos: Path, world: StickworldConfig) -> list[Step]:
+def mined_world(store: str, videos: Path, world: StickworldConfig) -> list[JobReport]:
     """Render, register, extract from the recorded replies, and mine; the negatives come last."""
     generate_task(videos, world)
     classes, clips = register(store, DatasetSpec(dataset="stickworld", videos=videos))

@@ -8,8 +8,8 @@ from artifacts.artifact import Outcome
 from artifacts.frozen import Frozen
 
 
-class Step(Frozen):
-    """One finished job."""
+class JobReport(Frozen):
+    """What a finished job made or found."""
 
     ref: str
     num_rows: int
@@ -25,11 +25,11 @@ class Step(Frozen):
         return self.ref.split("/")[0]
 
 
-def step(outcome: Outcome) -> Step:
-    """Summary of a job's outcome; the artifact itself stays in the store."""
+def job_report(outcome: Outcome) -> JobReport:
+    """Report of a job's outcome; the artifact itself stays in the store."""
     manifest = outcome.artifact.manifest
     notes = {name: _plain(value) for name, value in manifest.report.items()}
-    return Step(
+    return JobReport(
         ref=str(outcome.artifact.ref),
         made=outcome.made,
         num_rows=manifest.num_rows,
@@ -38,7 +38,7 @@ def step(outcome: Outcome) -> Step:
     )
 
 
-def name_of(made: Step) -> str:
+def name_of(made: JobReport) -> str:
     """NAME@KEY of an artifact."""
     return made.ref.split("/", 1)[1]
 

@@ -28,7 +28,7 @@ from artifacts.frozen import Frozen
 from artifacts.jobs import PartedJob, missing_parts, publish
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
-from flows.orchestration.report import Step, step
+from flows.orchestration.report import JobReport, job_report
 
 MAX_SHARDS = 500
 """Task runs per job; Prefect's server stays quick with some hundreds."""
@@ -172,7 +172,7 @@ def run_job(
     shard_task: Task[..., dict[str, int]],
     what: str,
     **arguments: Any,
-) -> Step | None:
+) -> JobReport | None:
     """Make an artifact, each shard as a task run `shard_task(part_numbers=..., **arguments)`.
 
     Returns:
@@ -180,13 +180,13 @@ def run_job(
         which is printed.
     """
     if found := job.store.find(job.provenance):
-        return step(Outcome(found, made=False))
+        return job_report(Outcome(found, made=False))
     started = time.monotonic()
     shards = [{**arguments, "part_numbers": each} for each in workers.spec.shards(job.num_parts)]
     try:
         work = workers.run(shard_task, shards, what)
         if outcome := publish(job, work, time.monotonic() - started):
-            return step(outcome)
+            return job_report(outcome)
         missing = missing_parts(job)
     except HeldError as error:
         if not workers.spec.shard:

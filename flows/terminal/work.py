@@ -1,4 +1,4 @@
-"""What a task hands on and shows: a ref and the work done, never data."""
+"""What the jobs of a command made and found, the work it took, and accuracies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from artifacts.artifact import Artifact
 from artifacts.store import Store
 from artifacts.views.metrics import accuracies
 from flows.orchestration.console import console
-from flows.orchestration.report import Step
+from flows.orchestration.report import JobReport
 from flows.terminal.cells import of_split, percent
 
 NOTES_LENGTH = 150
@@ -43,16 +43,16 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     console.print(table)
 
 
-def show_steps(steps: Sequence[Step], store: str) -> None:
+def show_reports(reports: Sequence[JobReport], store: str) -> None:
     """Print the artifacts with their reports, the total work, and accuracies if there are any."""
-    show_work(steps)
-    show_accuracies([Store(store).get(each.ref) for each in steps if each.kind == "metrics"])
+    show_work(reports)
+    show_accuracies([Store(store).get(each.ref) for each in reports if each.kind == "metrics"])
 
 
-def show_work(steps: Sequence[Step]) -> None:
+def show_work(reports: Sequence[JobReport]) -> None:
     """Print the artifacts with their reports and the total work."""
     total = Counter[str]()
-    for each in steps:
+    for each in reports:
         total.update(each.work)
         state = "[green]made [/green]" if each.made else "[dim]found[/dim]"
         console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
@@ -60,5 +60,5 @@ def show_work(steps: Sequence[Step]) -> None:
         console.print(f"      {notes[:NOTES_LENGTH]}", style="dim", markup=False)
     line = ", ".join(f"{total[name]} {words}" for name, words in COUNTED.items())
     console.print(f"Work done: {line}.")
-    if steps and not any(each.made for each in steps):
+    if reports and not any(each.made for each in reports):
         console.print("Every artifact was found by its key: nothing had to be done.")

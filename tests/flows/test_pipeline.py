@@ -37,13 +37,13 @@ def first(spec, tmp_path_factory):
     return store, pipeline(store, spec)
 
 
-def total(steps, what):
-    return sum(each.work.get(what, 0) for each in steps)
+def total(reports, what):
+    return sum(each.work.get(what, 0) for each in reports)
 
 
 def test_the_first_run_makes_everything(first):
-    store, steps = first
-    kinds = [each.ref.split("/")[0] for each in steps]
+    store, reports = first
+    kinds = [each.ref.split("/")[0] for each in reports]
     assert kinds == [
         "classes",
         "videos",
@@ -58,9 +58,9 @@ def test_the_first_run_makes_everything(first):
         "predictions",
         "metrics",
     ]
-    assert all(each.made for each in steps)
-    assert total(steps, "frames_encoded") == 12 * 4
-    assert total(steps, "epochs") == 2
+    assert all(each.made for each in reports)
+    assert total(reports, "frames_encoded") == 12 * 4
+    assert total(reports, "epochs") == 2
     for artifact in Store(store).published():
         artifact.verify()
 
@@ -79,13 +79,13 @@ def test_every_video_is_mined_or_listed_with_a_reason(first):
 
 def test_a_second_run_does_nothing_and_says_so(first, spec, capsys):
     from flows.pipeline import pipeline
-    from flows.terminal.work import show_steps
+    from flows.terminal.work import show_reports
 
     store, before = first
-    steps = pipeline(store, spec)
-    assert [each.ref for each in steps] == [each.ref for each in before]
-    assert not any(each.made or each.work for each in steps)
-    show_steps(steps, store)
+    reports = pipeline(store, spec)
+    assert [each.ref for each in reports] == [each.ref for each in before]
+    assert not any(each.made or each.work for each in reports)
+    show_reports(reports, store)
     printed = capsys.readouterr().out
     assert "0 LLM calls, 0 videos decoded, 0 frames encoded, 0 texts encoded" in printed
     assert "found by its key: nothing had to be done" in printed
@@ -95,8 +95,8 @@ def test_a_changed_setting_only_trains_anew(first, spec):
     from flows.pipeline import pipeline
 
     changed = spec.model_copy(update={"settings": (*SETTINGS, "seed=1")})
-    steps = pipeline(first[0], changed)
-    made = [each.ref.split("/")[0] for each in steps if each.made]
+    reports = pipeline(first[0], changed)
+    made = [each.ref.split("/")[0] for each in reports if each.made]
     assert made == ["training_run", "predictions", "metrics"]
 
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from artifacts.artifact import Artifact
-from artifacts.class_matrix import to_matrix
 from artifacts.frozen import Frozen
+from artifacts.views.class_matrix import to_matrix
 from knowledge.extraction.question import ActionClass
 from knowledge.extraction.report.ground_truth import Flags, Reals, Truth
 

@@ -37,9 +37,9 @@ def test_two_runs_in_two_directories_agree_to_the_last_key(reproduced, tmp_path)
 
     from flows.demos.stickworld import mined_world
 
-    store, steps = reproduced
+    store, reports = reproduced
     again = flow(mined_world)(str(tmp_path / "artifacts"), tmp_path / "videos", WORLD)
-    assert [each.ref for each in again] == [each.ref for each in steps][: len(again)]
+    assert [each.ref for each in again] == [each.ref for each in reports][: len(again)]
     assert all(each.made for each in again)
     for each in again:
         both = [Store(root).get(each.ref) for root in (store, tmp_path / "artifacts")]
@@ -82,14 +82,14 @@ def test_settings_are_refused_before_anything_is_rendered(tmp_path):
 
 
 def test_every_variant_is_compared_over_all_seeds(reproduced):
-    store, steps = reproduced
-    rows = Store(store).get(steps[-1].ref).read().to_pylist()
+    store, reports = reproduced
+    rows = Store(store).get(reports[-1].ref).read().to_pylist()
     found = {(row["variant"], row["protocol"], row["metric"]): row["values"] for row in rows}
     assert all(len(values) == 2 for values in found.values())
     for variant in ("k0", "k3"):
         for metric in ("top1", "top5", "time_pairs", "posture_pairs"):
             assert (variant, "mgdm/all", metric) in found
-    runs = [each.ref for each in steps if each.kind == "training_run"]
+    runs = [each.ref for each in reports if each.kind == "training_run"]
     assert len(set(runs)) == 4
     frozen = [found[v, "zero_shot/prompt", "top1"] for v in ("k0", "k3")]
     assert frozen[0] == frozen[1]
@@ -110,7 +110,7 @@ def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys)
         num_seeds=1,
     )
     store = Store(root)
-    *steps, seen, unseen = reproduce_flow(str(root), spec)
+    *reports, seen, unseen = reproduce_flow(str(root), spec)
     table = markdown(store.get(seen.ref), {"shots1": {"ucf101": 0.5, "hmdb51": None}})
     assert table.splitlines()[0].endswith("| paper, ucf101 | paper, hmdb51 |")
     assert table.splitlines()[-1].startswith("| shots1 |")
@@ -134,7 +134,7 @@ def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys)
     ]
     assert not names[0] & names[1]
     assert [len(each) for each in names] == [27, 9]
-    show_accuracies([store.get(each.ref) for each in steps if each.kind == "metrics"])
+    show_accuracies([store.get(each.ref) for each in reports if each.kind == "metrics"])
     frozen = [line for line in capsys.readouterr().out.splitlines() if "zero_shot/prompt" in line]
     assert sorted(line.split()[-3] for line in frozen) == ["27", "36", "9"]
 

@@ -30,7 +30,7 @@ def root(tmp_path_factory):
 
 
 def mined(store, root, **runner):
-    """Steps of `mine` with the bundled model, which workers need not be told of."""
+    """Reports of `mine` with the bundled model, which workers need not be told of."""
     from flows.mine_negatives import MineSpec, mine
     from flows.register_dataset import register
     from knowledge.datasets.listing import DatasetSpec
@@ -170,12 +170,12 @@ def test_a_shard_goes_on_while_another_makes_the_texts(
     made = Store(tmp_path / "other").get("text_embeddings/tiny").manifest
     key = Provenance(**{name: getattr(made, name) for name in Provenance.model_fields})
     held = Store(tmp_path / "store").draft(key)
-    steps = mined(tmp_path / "store", root, shard=(1, 1))
-    assert [step.kind for step in steps] == ["frame_embeddings"]
+    reports = mined(tmp_path / "store", root, shard=(1, 1))
+    assert [each.kind for each in reports] == ["frame_embeddings"]
     assert "another process is making text_embeddings/tiny@" in capsys.readouterr().out
     held.close()
-    steps = mined(tmp_path / "store", root, shard=(1, 1))
-    assert [step.made for step in steps] == [True, False, True]
+    reports = mined(tmp_path / "store", root, shard=(1, 1))
+    assert [each.made for each in reports] == [True, False, True]
     assert hashes(tmp_path / "store") == whole
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from artifacts.class_matrix import to_matrix
 from artifacts.store import Store
+from artifacts.views.class_matrix import to_matrix
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskingOptions, ask

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from artifacts.class_matrix import to_matrix
+from artifacts.views.class_matrix import to_matrix
 
 
 def to_pairs(ids, values):
