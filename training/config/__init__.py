@@ -1,5 +1,6 @@
 """What decides a run; nothing here needs torch.
 
-Reading order: `run` (all of it), `settings` (the base), `method`, `data`, `optim`, `evaluation`,
-`runtime` (how it is carried out), `overrides` (changes and messages).
+Reading order: `run` (all of it), `method` (what a method's config answers), `data`, `optim`,
+`evaluation`, `runtime` (how it is carried out), `losses` and `negatives` (parts of methods'
+configs), `settings` (types, messages), `overrides` (changes).
 """

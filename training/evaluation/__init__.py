@@ -1,5 +1,6 @@
 """What a trained model is worth.
 
-Reading order: `evaluate` (predictions and metrics), `scoring` (probabilities), `metrics`, `pairs`,
-`comparison` (several seeds of several variants).
+Reading order: `evaluate` (predictions and metrics), `scoring` (probabilities), `task` and `tasks`
+(what is predicted, found by name), `metrics`, `validation` (chooses an epoch), `pairs` (of classes
+that look alike), `comparison` (several seeds of several variants).
 """

@@ -1,4 +1,4 @@
 """Parts that models share.
 
-Reading order: `attention`, `losses`.
+Reading order: `attention`, `losses`, `logit_scale`.
 """
