@@ -96,6 +96,19 @@ def test_evaluation_is_deterministic_and_gives_probabilities(inputs, model):
 
 
 @every_model
+def test_a_clip_has_an_embedding_of_its_own(inputs, model):
+    run = begun(inputs, model)
+    method, batch = run.state.method.eval(), next(batches(run))
+    with torch.no_grad():
+        whole_BD = method.embed_clips(method.features(batch.clips))
+        alone_BD = method.embed_clips(method.features(batch.clips[2:3]))
+    assert whole_BD.shape == (8, batch.clips.shape[-1])
+    assert whole_BD.dtype == torch.float32
+    assert torch.allclose(alone_BD, whole_BD[2:3], atol=1e-5), "clips see each other"
+    assert not torch.allclose(whole_BD[2], whole_BD[3])
+
+
+@every_model
 def test_order_of_the_batch_does_not_matter(inputs, model):
     run = in_float64(begun(inputs, model))
     method, batch = run.state.method.eval(), doubled(next(batches(run)))

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from training.data.order import Order, Shuffled
+from training.layers.losses import full_precision
 from training.models import weights
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ class Parts:
     """CLIP's image tower, where clips are pictures."""
     texts: TextTower | None = None
     """CLIP's text tower, where that is trained."""
+
+
+def mean_of_unit_frames(features_BTD: torch.Tensor) -> torch.Tensor:
+    """Clips (B, D) as frozen CLIP compares them, not normalised."""
+    return F.normalize(full_precision(features_BTD), dim=-1).mean(dim=1)
 
 
 class Method(nn.Module, abc.ABC):
@@ -120,6 +127,16 @@ class Method(nn.Module, abc.ABC):
     @abc.abstractmethod
     def primary(self) -> str:
         """The protocol of validation during training."""
+
+    def embed_clips(self, features: torch.Tensor) -> torch.Tensor:
+        """Clips (B, D) for comparing them with each other, without any text; not normalised.
+
+        Here `mean_of_unit_frames`.
+
+        Args:
+            features: what `features` gives.
+        """
+        return mean_of_unit_frames(features)
 
     @property
     def device(self) -> torch.device:

@@ -155,6 +155,10 @@ class ActionClip(TrainedMethod):
 
         return {"actionclip": classify}
 
+    def embed_clips(self, features: torch.Tensor) -> torch.Tensor:
+        """What the head makes of the frames."""
+        return full_precision(self.head(features))
+
     def _probabilities(self, logits_BK: torch.Tensor) -> torch.Tensor:
         if self.logit_bias is not None:
             return torch.sigmoid(logits_BK + self.logit_bias)

@@ -219,6 +219,10 @@ class Mgdm(TrainedMethod):
         logits_BKR = self._logits(frames_BTD, texts.guides_KD, texts.embeddings_KD[:, None])
         return logits_BKR[..., 0]
 
+    def embed_clips(self, features: torch.Tensor) -> torch.Tensor:
+        """The mean of the frames with temporal context, which no text guides here."""
+        return self._compared(full_precision(self.represent(features))).mean(dim=1)
+
     def embed_videos(self, clips: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
         """Each video under the guidance of its own class (eq. 15-16), or its mean frame without."""
         frames_BTD = full_precision(self.represent(self.features(clips)))
@@ -226,15 +230,19 @@ class Mgdm(TrainedMethod):
 
     def guided(self, frames_BTD: torch.Tensor, guides_BD: torch.Tensor) -> torch.Tensor:
         """(B, D): each video under one text, of frames after the video representer."""
-        att = self.config.att
-        if self.config.no_video_representer or att.normalize:
-            frames_BTD = F.normalize(frames_BTD, dim=-1)
+        att, frames_BTD = self.config.att, self._compared(frames_BTD)
         if self.config.no_video_representer:
             return frames_BTD.mean(dim=1)
         if att.normalize:
             guides_BD = F.normalize(guides_BD, dim=-1)
         logits_BT = torch.einsum("btd,bd->bt", frames_BTD, guides_BD) / att.temperature
         return torch.einsum("bt,btd->bd", logits_BT.softmax(dim=1), frames_BTD)
+
+    def _compared(self, frames_BTD: torch.Tensor) -> torch.Tensor:
+        """Frames of the length with which they enter a video: unit rows where the config says."""
+        if self.config.no_video_representer or self.config.att.normalize:
+            return F.normalize(frames_BTD, dim=-1)
+        return frames_BTD
 
     def embed_texts(self, features_KD: torch.Tensor) -> torch.Tensor:
         """What the discriminator makes of texts in the config's inference context."""

@@ -282,6 +282,21 @@ def test_inference_equals_the_equations_at_k_0():
             torch.testing.assert_close(logits[:, c], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["model.att.normalize=false"],
+        ["model.no_video_representer=true", "model.video_blocks=6"],
+    ],
+)
+def test_a_clip_alone_is_the_mean_of_the_frames_that_guidance_would_weight(settings):
+    model = build(config_of(*settings), 8, 3)
+    clips, no_guide = torch.randn(4, 3, 8).double(), torch.zeros(4, 8).double()
+    expected = model.guided(model.represent(clips), no_guide)
+    torch.testing.assert_close(model.embed_clips(clips), expected, rtol=0, atol=1e-12)
+
+
 def test_nearest_classes_start_with_the_class_itself():
     classes = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [1, 0]])
     assert nearest_classes(classes, 2).tolist() == [[0, 3, 1], [1, 0, 3], [2, 1, 0], [3, 0, 1]]
