@@ -232,6 +232,19 @@ _ALL = (
         command="actionlore mine",
     ),
     Schema(
+        "episodes",
+        1,
+        "a slot of a few-shot episode",
+        (
+            _int("episode", "from 0", minimum=0),
+            _text("role", "shown with its class, or asked about", allowed=("support", "query")),
+            _CLASS_ID,
+            _VIDEO_ID,
+        ),
+        unique=(("episode", "role", "video_id"),),
+        command="actionlore few-shot",
+    ),
+    Schema(
         "training_run",
         2,
         "an epoch",
