@@ -1,5 +1,6 @@
-"""Parts of transformers written out over lists of vectors, to compare the real ones with."""
+"""Definitions written out over lists of vectors, one by one, to compare the real ones with."""
 
+import numpy as np
 import torch
 
 
@@ -39,3 +40,22 @@ def clip_block(tokens, block, causal=False):
     hidden = [linear(block.mlp.c_fc, norm(x, block.ln_2)) for x in tokens]
     gated = [y * (1 + torch.erf(y / 2**0.5)) / 2 for y in hidden]
     return [x + linear(block.mlp.c_proj, y) for x, y in zip(tokens, gated, strict=True)]
+
+
+def nearest_class_mean_hits(embeddings, support, query):
+    """Which queries are nearest to the mean of their own class, one at a time, in numpy."""
+
+    def cosine(a, b):
+        return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+    hits = np.zeros(query.shape, bool)
+    for e, (shown, asked) in enumerate(zip(support, query, strict=True)):
+        means = []
+        for videos in shown:
+            units = [embeddings[v] / np.linalg.norm(embeddings[v]) for v in videos]
+            means.append(sum(units) / len(units))
+        for way, videos in enumerate(asked):
+            for q, video in enumerate(videos):
+                cosines = [cosine(embeddings[video], mean) for mean in means]
+                hits[e, way, q] = cosines.index(max(cosines)) == way
+    return hits

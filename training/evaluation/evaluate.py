@@ -33,6 +33,7 @@ from training.evaluation.task import task_of
 from training.evaluation.tasks.single_label import NUM_TOP
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device, restore
+from training.models.method import Classifier, Method
 
 
 def evaluate(
@@ -81,7 +82,11 @@ def evaluate(
         return Outcome(found, made=False), _measure(store, name, split, found, config)
     group = current_group(torch.device(runtime.device) if runtime.device else default_device())
     classes = read_class_list(inputs, config)
-    passes = _passes(inputs, config, saved, split, classes, group.device, runtime.workers)
+    passes = read_passes(
+        *(inputs, config, saved, split, classes, group.device, runtime.workers),
+        own=lambda method: method.protocols(classes),
+        frozen=_zero_shot(classes, group.device),
+    )
     rows = _score(passes, classes, config, group, progress)
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
     chosen_on = config.eval.select == split and same_videos
@@ -152,7 +157,7 @@ def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint,
     return saved, config
 
 
-def _passes(
+def read_passes(
     inputs: TrainInputs,
     config: RunConfig,
     saved: checkpoint.Checkpoint,
@@ -160,7 +165,26 @@ def _passes(
     classes: ClassList,
     device: torch.device,
     workers: int,
+    own: Callable[[Method], dict[str, Classifier]],
+    frozen: dict[str, Classifier],
 ) -> list[Pass]:
+    """The run's model and its source of clips; a source of its own for frozen CLIP where needed.
+
+    Args:
+        inputs: must have passed `check_inputs`.
+        config: of the run.
+        saved: its weights.
+        split: of the videos.
+        classes: of the inputs.
+        device: where the model goes.
+        workers: processes that decode videos; 0: threads of this one.
+        own: protocols of the model, by name.
+        frozen: protocols on frozen CLIP's features; left out where the run's image tower was
+            trained and there are no cached frames.
+
+    Raises:
+        ValueError: a split without videos, or more unusable ones than the config allows.
+    """
     cached = CachedClips(inputs.frames) if inputs.frames is not None else None
     from_videos = config.data.features == "videos"
     videos = read_videos(inputs, config, split, None if from_videos else cached)
@@ -169,16 +193,21 @@ def _passes(
     restore(method, saved)
     method.eval()
     with torch.no_grad():
-        protocols = method.protocols(classes)
-    frozen = {"zero_shot/prompt": zero_shot_classifier(classes.prompts_KD, device)}
-    if classes.descriptions_KD is not None:
-        frozen["zero_shot/description"] = zero_shot_classifier(classes.descriptions_KD, device)
+        protocols = own(method)
     if method.zero_shot_features:
         return [Pass(method, source, videos, protocols | frozen)]
     passes = [Pass(method, source, videos, protocols)]
     if cached is not None:
         passes.append(Pass(None, cached, read_videos(inputs, config, split, cached), frozen))
     return passes
+
+
+def _zero_shot(classes: ClassList, device: torch.device) -> dict[str, Classifier]:
+    """Frozen CLIP's protocols."""
+    frozen = {"zero_shot/prompt": zero_shot_classifier(classes.prompts_KD, device)}
+    if classes.descriptions_KD is not None:
+        frozen["zero_shot/description"] = zero_shot_classifier(classes.descriptions_KD, device)
+    return frozen
 
 
 def _score(

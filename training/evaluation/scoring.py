@@ -20,8 +20,7 @@ from training.data.order import Ints, chunks
 from training.data.sources import ClipSource
 from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
-from training.layers.losses import full_precision
-from training.models.method import Classifier, Method
+from training.models.method import Classifier, Method, mean_of_unit_frames
 
 ZERO_SHOT_SCALE = 100.0
 """Factor on cosines in zero-shot probabilities, CLIP's own."""
@@ -96,7 +95,7 @@ def scored(
     index = [np.zeros(0, np.int64)]
     order: dict[str, list[torch.Tensor]] = {name: [] for name in each.classifiers}
     best: dict[str, list[torch.Tensor]] = {name: [] for name in each.classifiers}
-    for index_B, probabilities in _probabilities(each, mine, batch_size, group.device):
+    for index_B, probabilities in outputs(each, mine, batch_size, group.device):
         index.append(index_B)
         for name, found_BK in probabilities.items():
             best_BK, order_BK = found_BK.sort(dim=1, descending=True, stable=True)
@@ -120,12 +119,18 @@ def scored(
 
 
 @torch.no_grad()
-def _probabilities(
+def outputs(
     each: Pass, mine: Ints, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Ints, dict[str, torch.Tensor]]]:
-    """Index (B,) of videos and their class probabilities (B, K) on the CPU, by protocol.
+    """Index (B,) of videos and what the classifiers give for them on the CPU, by protocol.
 
-    Of several views of a video the probabilities are averaged, never the logits.
+    Of several views of a video the probabilities (B, K) are averaged, never the logits.
+
+    Args:
+        each: what to read, and what to make of it.
+        mine: index of the videos.
+        batch_size: videos per forward pass.
+        device: where the method is.
     """
     for index_B, clips in each.source.stream(each.videos, chunks(mine, batch_size), None):
         is_features = clips.dtype != torch.uint8
@@ -144,8 +149,7 @@ def _probabilities(
 def zero_shot(features_BTD: torch.Tensor, texts_KD: torch.Tensor) -> torch.Tensor:
     """Frozen CLIP's logits (B, K): 100 cos(mean of unit frames, text), as mining measures it."""
     with torch.autocast(features_BTD.device.type, enabled=False):
-        features_BTD = full_precision(features_BTD)
-        video_BD = F.normalize(F.normalize(features_BTD, dim=-1).mean(dim=1), dim=-1)
+        video_BD = F.normalize(mean_of_unit_frames(features_BTD), dim=-1)
         return ZERO_SHOT_SCALE * video_BD @ F.normalize(texts_KD, dim=-1).T
 
 

@@ -9,12 +9,15 @@ from knowledge.embedding.templates import template_embeddings
 from tests.clip_weights import save_random_clip
 from tests.training.world import LOGIT_SCALE, World
 from tests.video_files import write_video
+from training.config.episodes import EpisodesConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.class_list import read_class_list, read_templates
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
+from training.evaluation.episodes import draw_episodes
 from training.evaluation.evaluate import evaluate
+from training.evaluation.few_shot import evaluate_few_shot
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 from training.models.actionclip.config import ActionClipConfig
@@ -258,6 +261,15 @@ def test_regimes_train_what_they_say_and_are_scored(films, regime):
     frozen = not {"visual", "time"} & expected and "shift" not in regime
     assert predictions.artifact.manifest.report["protocols"][0] == "actionclip"
     assert (predictions.work["videos_scored"] == 3) == frozen, "else frozen CLIP has its own pass"
+    few = EpisodesConfig(split="train", ways=3, num_episodes=5)
+    episodes = draw_episodes(world.store, inputs.videos, few).artifact
+    metrics = evaluate_few_shot(world.store, run.artifact, inputs, episodes)
+    assert [protocol.split("/")[1] for protocol, metric in values(metrics) if metric == "ci95"] == [
+        "actionclip",
+        "frozen_clip",
+    ]
+    assert metrics.work["videos_decoded"] == 6
+    assert metrics.work["videos_scored"] == (6 if frozen else 12)
 
 
 def test_what_towers_start_from_depends_on_init_and_seed(films):
