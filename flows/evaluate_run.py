@@ -18,7 +18,6 @@ from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import parse
-from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.data.inputs import TrainInputs, needs_clip
 from training.inference.prediction import own_inputs
@@ -49,8 +48,8 @@ def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[JobReport]:
     """Score the run: `predictions` and `metrics`; first texts that the dataset lacks."""
     target = Store(store)
     run = target.get(f"training_run/{spec.run}")
-    config = parse(run.manifest.config)
-    inputs, made = _inputs(target, run, config, spec)
+    device = spec.runtime.device or "cpu"
+    inputs, made = scoring_inputs(target, run, spec.data, spec.clip, spec.videos, device)
     split = scored_split(inputs.videos, spec.split)
     other = f"-on-{spec.data.split('@')[0]}" if spec.data else ""
     name = f"{run.manifest.name}{other}-{split}"
@@ -61,18 +60,36 @@ def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[JobReport]:
     return [job_report(outcome) for outcome in made]
 
 
-def _inputs(
-    store: Store, run: Artifact, config: RunConfig, spec: EvaluateSpec
+def scoring_inputs(
+    store: Store,
+    run: Artifact,
+    data: str | None,
+    clip: ClipSpec | None,
+    videos: Path | None,
+    device: str,
 ) -> tuple[TrainInputs, list[Outcome]]:
-    if spec.clip and not (needs_clip(config) or spec.data):
+    """What scoring a run reads, and what had to be embedded for it.
+
+    Args:
+        store: where to look, and to publish texts.
+        run: the `training_run`.
+        data: dataset; the run's own when None.
+        clip: the run's CLIP; the bundled one if it is that when None.
+        videos: directory of the videos.
+        device: where texts are embedded.
+
+    Raises:
+        ValueError: nothing of that name, or an option without effect.
+    """
+    config = parse(run.manifest.config)
+    if clip and not (needs_clip(config) or data):
         raise ValueError(f"--clip has no effect: {run.ref} takes the embeddings that are mined")
-    if spec.videos and config.data.features == "cached":
+    if videos and config.data.features == "cached":
         raise ValueError(f"--videos has no effect: {run.ref} takes the embeddings that are mined")
-    if spec.data:
-        device = spec.runtime.device or "cpu"
-        return train_inputs(store, spec.data, config, spec.clip, spec.videos, device, False)
+    if data:
+        return train_inputs(store, data, config, clip, videos, device, False)
     inputs = own_inputs(store, run)
-    return replace(inputs, clip=spec.clip or bundled_clip(inputs.texts), root=spec.videos), []
+    return replace(inputs, clip=clip or bundled_clip(inputs.texts), root=videos), []
 
 
 @flow(name="evaluate")

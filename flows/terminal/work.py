@@ -9,10 +9,12 @@ from rich.table import Table
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
+from artifacts.views.few_shot import is_few_shot
 from artifacts.views.metrics import accuracies
 from flows.orchestration.console import console
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import of_split, percent
+from flows.terminal.few_shot import show_few_shot
 
 NOTES_LENGTH = 150
 COUNTED = {
@@ -46,7 +48,9 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
 def show_reports(reports: Sequence[JobReport], store: str) -> None:
     """Print the artifacts with their reports, the total work, and accuracies if there are any."""
     show_work(reports)
-    show_accuracies([Store(store).get(each.ref) for each in reports if each.kind == "metrics"])
+    metrics = [Store(store).get(each.ref) for each in reports if each.kind == "metrics"]
+    show_accuracies([each for each in metrics if not is_few_shot(each)])
+    show_few_shot([each for each in metrics if is_few_shot(each)])
 
 
 def show_work(reports: Sequence[JobReport]) -> None:

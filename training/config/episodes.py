@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.config.settings import PositiveInt, Settings
+from artifacts.frozen import Frozen
+from training.config.settings import PositiveInt
 
 
-class EpisodesConfig(Settings):
+class EpisodesConfig(Frozen):
     """N-way K-shot episodes of a split; the defaults are the protocol of the few-shot papers."""
 
     split: Literal["train", "val", "test"] = "test"

@@ -7,6 +7,7 @@ Legend: N videos, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa

@@ -1,0 +1,70 @@
+"""Flow `few-shot`: draw episodes from a dataset's split, and score a published run on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from artifacts.artifact import Artifact, Outcome
+from artifacts.frozen import Frozen
+from artifacts.store import Store
+from flows.evaluate_run import scoring_inputs
+from flows.orchestration.console import progress
+from flows.orchestration.flow import flow
+from flows.orchestration.report import JobReport, job_report
+from knowledge.clip.weights import ClipSpec
+from training.config.episodes import EpisodesConfig
+from training.config.runtime import RuntimeConfig
+from training.data.inputs import TrainInputs
+from training.evaluation.episodes import draw_episodes
+from training.evaluation.few_shot import evaluate_few_shot
+
+
+class FewShotSpec(Frozen):
+    """Which run to score on which episodes."""
+
+    run: str
+    """NAME (the newest) or NAME@KEY of a `training_run`."""
+    data: str | None = None
+    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
+    episodes: EpisodesConfig = EpisodesConfig()
+    videos: Path | None = None
+    """Directory the videos are in, for a run that takes videos."""
+    clip: ClipSpec | None = None
+    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
+    that."""
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@task(cache_policy=NO_CACHE)
+def draw_episodes_task(store: str, spec: FewShotSpec) -> list[JobReport]:
+    """Draw `episodes`; first texts that the dataset lacks."""
+    target = Store(store)
+    _, inputs, made = _inputs(target, spec)
+    drawn = draw_episodes(target, inputs.videos, spec.episodes)
+    return [job_report(outcome) for outcome in (*made, drawn)]
+
+
+@task(cache_policy=NO_CACHE)
+def few_shot_task(store: str, spec: FewShotSpec, episodes: str) -> JobReport:
+    """Score the run on the episodes: `metrics`."""
+    target = Store(store)
+    run, inputs, _ = _inputs(target, spec)
+    with progress("embedding videos") as advance:
+        given = (target, run, inputs, target.get(episodes))
+        return job_report(evaluate_few_shot(*given, progress=advance, runtime=spec.runtime))
+
+
+@flow(name="few-shot")
+def few_shot(store: str, spec: FewShotSpec) -> list[JobReport]:
+    """Score a run with few videos per class: `episodes`, `metrics`."""
+    made = draw_episodes_task(store, spec)
+    return [*made, few_shot_task(store, spec, made[-1].ref)]
+
+
+def _inputs(store: Store, spec: FewShotSpec) -> tuple[Artifact, TrainInputs, list[Outcome]]:
+    run = store.get(f"training_run/{spec.run}")
+    device = spec.runtime.device or "cpu"
+    return run, *scoring_inputs(store, run, spec.data, spec.clip, spec.videos, device)
