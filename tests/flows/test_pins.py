@@ -29,7 +29,7 @@ from training.evaluation.comparison import compare
 from training.models.registry import recipe, recipe_names
 
 PINS = Path(__file__).with_name("pins.json")
-EXACT = ("classes", "videos", "llm_calls", "cooccurrence", "descriptions", "anatomy")
+EXACT = ("classes", "videos", "llm_calls", "cooccurrence", "descriptions", "anatomy", "episodes")
 """Kinds whose bytes do not depend on a CPU's arithmetic."""
 BYTES_DEPEND_ON = ("av", "pyarrow")
 """Libraries that may write the same content as other bytes."""
@@ -74,6 +74,8 @@ def make(root):
     actionlore("train", *tiny, "--set", "seed=1")
     frozen = ("--recipe", "actionclip_stickworld_text_frozen")
     actionlore("train", "--dataset", "tiny", *frozen, *ACTIONCLIP)
+    few = ("--split", "train", "--ways", "3", "--episodes", "50")
+    actionlore("few-shot", "again", *few)
     store = Store(root / "store")
     runs = [store.get(f"metrics/{name}-test") for name in ("tiny-mgdm_small", "again")]
     compare(store, "seeds", {"k2": runs}, {"pair": [(0, 1)]})
