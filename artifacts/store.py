@@ -216,29 +216,34 @@ class Store:
             git_commit=_git_commit(),
             report=report,
         )
-        existing = self.find(provenance)
+        existing, moved = self.find(provenance), False
         if existing is None:
             with replacing(draft.directory / MANIFEST) as path:
                 path.write_bytes(manifest.model_dump_json(indent=1).encode())
-            existing = self._move(draft, manifest)
+            existing, moved = self._move(draft, manifest)
         if existing.manifest.content_hash != manifest.content_hash:
             raise ValueError(
                 f"{manifest.ref} exists with other content "
                 f"({existing.manifest.content_hash[:12]}, now {manifest.content_hash[:12]}); "
                 f"it is kept as it is, the new one is in {draft.directory}"
             )
-        shutil.rmtree(draft.directory, ignore_errors=True)
+        if not moved:  # else another process may have a draft in a directory of this name by now
+            shutil.rmtree(draft.directory, ignore_errors=True)
         return existing
 
-    def _move(self, draft: Draft, manifest: Manifest) -> Artifact:
-        """Publish and return what is there now. Object stores: one writer per key at a time."""
-        target = self.directory(manifest.ref)
+    def _move(self, draft: Draft, manifest: Manifest) -> tuple[Artifact, bool]:
+        """Publish and return what is there now, and whether the draft became it.
+
+        Object stores: one writer per key at a time.
+        """
+        target, moved = self.directory(manifest.ref), False
         if self.is_local:
             parent = Path(target).parent
             parent.mkdir(parents=True, exist_ok=True)
             if not (Path(target) / MANIFEST).exists():
                 shutil.rmtree(target, ignore_errors=True)  # left by a crash; nobody can read it
                 draft.directory.rename(target)
+                moved = True
                 for left_over in Path(target).glob(".*"):  # the lock, checkpoints, broken writes
                     left_over.unlink(missing_ok=True)
             fsync(parent)
@@ -249,7 +254,7 @@ class Store:
             self.fs.put_file(str(draft.directory / MANIFEST), f"{target}/{MANIFEST}")
         published = self._load(manifest.ref)
         assert published is not None
-        return published
+        return published, moved
 
 
 def _entry(path: Path) -> FileEntry:

@@ -243,6 +243,23 @@ def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path, mo
     assert second.publish().read().equals(metrics_table())
 
 
+class Overtaken(Store):
+    """Another process begins the same artifact the moment this one has moved its draft away."""
+
+    def _move(self, draft, manifest):
+        published = super()._move(draft, manifest)
+        self.other = Store(self.root).draft(draft.provenance)
+        return published
+
+
+def test_publication_spares_a_draft_begun_meanwhile(tmp_path):
+    store = Overtaken(tmp_path / "store")
+    made = store.publish(provenance(), metrics_table())
+    store.other.write(metrics_table())
+    assert store.other.publish().ref == made.ref
+    assert not list(store.drafts.iterdir())
+
+
 def test_what_a_killed_write_left_is_not_published(tmp_path):
     store = Store(tmp_path)
     draft = store.draft(provenance())
