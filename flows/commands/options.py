@@ -27,8 +27,8 @@ DatasetOption = Annotated[
     str,
     typer.Option(
         "--dataset",
-        help="Reader of the dataset: few_shot_lists, folder, hmdb51, kinetics, mini_kinetics200, "
-        "ssv2, stickworld, ucf101.",
+        help="Reader of the dataset: few_shot_lists, folder, hmdb51, kinetics, lists, "
+        "mini_kinetics200, ssv2, stickworld, ucf101.",
     ),
 ]
 LabelsOption = Annotated[

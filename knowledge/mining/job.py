@@ -240,7 +240,8 @@ class MiningJob:
     def _nothing(self) -> ValueError:
         return ValueError(
             f"{self.videos.ref}: no usable video in split {', '.join(self.config.splits)}; "
-            f"see `actionlore inspect show {self.videos.ref}`"
+            f'see `actionlore inspect show {self.videos.ref}`; `--filter splits=["test"]` mines '
+            "for other splits"
         )
 
 

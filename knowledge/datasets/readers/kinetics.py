@@ -4,30 +4,29 @@
   version's files, or one file. Videos are found by name anywhere below `--videos`, so flat, class
   and split directories all do: `ID_000012_000022.mp4` (times in s), or `ID.mp4` for an id that
   is listed once. Class ids follow the names' alphabetical order, or `--classes`.
-* List files (`--list`, one per split): lines `path label_id [label_id ...]`, read from the right
-  because names may hold spaces; `--labels` (`id,name`) or `--classes` says what the ids mean.
+* List files (`--list`, one per split), as `knowledge.datasets.readers.lists` reads them.
 
 Videos that were never downloaded stay rows with status `missing`.
-Source: https://github.com/cvdfoundation/kinetics-dataset; list files of X-CLIP, ViFi-CLIP, BIKE.
+Source: https://github.com/cvdfoundation/kinetics-dataset.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
 from knowledge.datasets.listing import (
-    SPLITS,
     DatasetSpec,
     ListedVideo,
     Listing,
     alphabetical_ids,
     class_table,
 )
+from knowledge.datasets.readers import lists
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels", "lists", "classes")
@@ -68,7 +67,7 @@ def read(spec: DatasetSpec) -> Listing:
         ValueError: a file is missing or malformed, or a label is unknown.
     """
     if spec.lists:
-        return _from_lists(spec)
+        return lists.read(spec)
     if spec.labels and spec.labels.endswith(".csv"):
         paths = [spec.labels]
     else:
@@ -158,37 +157,3 @@ def clips_listing(
         "YouTube videos in several splits": len(splits) - len(times_listed),
     }
     return Listing(classes, videos, files.hashes, counts)
-
-
-def _from_lists(spec: DatasetSpec) -> Listing:
-    if bool(spec.labels) == bool(spec.classes):
-        raise ValueError(
-            "dataset 'kinetics' with --list needs --labels LABELS.csv (id,name) or --classes, not "
-            "both: they say what the label ids mean"
-        )
-    files = ListFiles()
-    classes = files.classes(spec.labels or spec.classes or "")
-    known = {int(each) for each in classes["class_id"]}
-    videos = [
-        video
-        for split, path in spec.lists.items()
-        for video in _read_list(files, split, path, known)
-    ]
-    return Listing(classes, videos, files.hashes)
-
-
-def _read_list(files: ListFiles, split: str, path: str, known: set[int]) -> Iterator[ListedVideo]:
-    if split not in SPLITS:
-        raise ValueError(
-            f"--list {split}={path}: split {split!r} is not one of {', '.join(SPLITS)}"
-        )
-    for where, line in files.lines(path):
-        rest, labels = line, set[int]()
-        while len(words := rest.rsplit(None, 1)) == 2 and words[1].isdecimal():
-            rest = words[0]
-            labels.add(int(words[1]))
-        if not labels:
-            raise ValueError(f"{where}: {line!r} does not end in a label id")
-        if unknown := sorted(labels - known):
-            raise ValueError(f"{where}: label {unknown[0]} is not in the label CSV")
-        yield ListedVideo(rest, split, tuple(sorted(labels)))
