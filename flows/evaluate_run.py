@@ -35,6 +35,9 @@ class EvaluateSpec(Frozen):
     """Split to score; test, val or train, whichever exists first, when None."""
     views: str | None = None
     """Clips x crops, such as 4x3; the run's own when None."""
+    wise_ft: tuple[float, ...] | None = None
+    """WiSE-FT: shares of the trained weights, in [0, 1], the rest being frozen CLIP's; each is
+    scored beside the run. When None, 0.5 on other classes than the run's own."""
     videos: Path | None = None
     """Directory the videos are in, for a run that takes videos."""
     clip: ClipSpec | None = None
@@ -55,7 +58,7 @@ def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[JobReport]:
     name = f"{run.manifest.name}{other}-{split}"
     with progress(f"scoring {split} videos") as advance:
         made += evaluate_job(
-            target, run, inputs, split, name, advance, spec.runtime, views=spec.views
+            target, run, inputs, split, name, advance, spec.runtime, spec.views, spec.wise_ft
         )
     return [job_report(outcome) for outcome in made]
 

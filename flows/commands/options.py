@@ -180,6 +180,14 @@ CoverageOption = Annotated[
 RecipeOption = Annotated[str, typer.Option(help="Named recipe, see `actionlore recipes`.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipe.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to score.")]
+WiseFtOption = Annotated[
+    list[float],
+    typer.Option(
+        "--wise-ft",
+        help="ALPHA in [0, 1]: score alpha of the trained and 1 - alpha of CLIP's own weights too; "
+        "if omitted, 0.5 on other classes than the run's own. Repeatable.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 TopKOption = Annotated[int | None, typer.Option(help="Negatives kept per video; 16 if omitted.")]
 PrecisionOption = Annotated[

@@ -20,6 +20,7 @@ from flows.commands.options import (
     SetOption,
     SplitOption,
     StoreOption,
+    WiseFtOption,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def evaluate(
     views: Annotated[
         str | None, typer.Option(help="Clips x crops of a video, e.g. 4x3; the run's if omitted.")
     ] = None,
+    wise_ft: WiseFtOption = [],  # noqa: B006
     videos: Annotated[Path | None, typer.Option(help="For a run that takes videos.")] = None,
     clip: RunClipOption = None,
     clip_weights: RunWeightsOption = None,
@@ -121,6 +123,7 @@ def evaluate(
             data=data,
             split=split,
             views=views,
+            wise_ft=tuple(wise_ft) or None,
             videos=videos,
             clip=optional_clip_spec(clip, clip_weights),
             runtime=RuntimeConfig(device=device, processes=processes, workers=workers),

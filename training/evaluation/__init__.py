@@ -1,7 +1,7 @@
 """What a trained model is worth.
 
 Reading order: `evaluate` (predictions and metrics), `scoring` (probabilities), `task` and `tasks`
-(what is predicted, found by name), `metrics`, `validation` (chooses an epoch), `few_shot` and
-`episodes` (few-shot accuracy), `pairs` (of classes that look alike), `comparison` (several seeds of
-several variants).
+(what is predicted, found by name), `metrics`, `validation` (chooses an epoch), `wise_ft` (weights
+between CLIP's and the trained ones), `few_shot` and `episodes` (few-shot accuracy), `pairs` (of
+classes that look alike), `comparison` (several seeds of several variants).
 """

@@ -7,7 +7,7 @@ Legend: N videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,14 @@ from training.distributed.group import Group, current_group
 from training.evaluation.scoring import Pass, check_readable, scored, zero_shot_classifier
 from training.evaluation.task import task_of
 from training.evaluation.tasks.single_label import NUM_TOP
+from training.evaluation.wise_ft import (
+    Alphas,
+    alphas_of,
+    clip_weights,
+    interpolated,
+    protocol_at,
+    trained_towers,
+)
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device, restore
 from training.models.method import Classifier, Method
@@ -46,6 +54,7 @@ def evaluate(
     progress: Progress | None = None,
     runtime: RuntimeConfig | None = None,
     views: str | None = None,
+    wise_ft: Alphas = None,
 ) -> tuple[Outcome, Outcome]:
     """Score a split with a trained model and, for comparison, with frozen CLIP.
 
@@ -54,8 +63,9 @@ def evaluate(
     is counted. Where the image tower was trained, zero-shot needs `inputs.frames`. Metrics: `top1`
     and `top5`, or those of `multilabel_metrics` where videos have several classes; and
     `unreadable`, the share of the split's videos that could not be scored. The dataset may be
-    another than the run's, the CLIP model may not. Under torchrun all processes call this with the
-    same arguments.
+    another than the run's, the CLIP model may not. With WiSE-FT every protocol of the model appears
+    once more for each alpha, as `PROTOCOL@ALPHA` (see `training.evaluation.wise_ft`). Under
+    torchrun all processes call this with the same arguments.
 
     Args:
         store: where to look and publish.
@@ -66,19 +76,23 @@ def evaluate(
         progress: called with videos scored and in total, over all passes.
         runtime: device and processes; not part of the key.
         views: clips x crops such as `4x3` instead of the run's `eval.views`.
+        wise_ft: shares alpha of the trained weights in [0, 1]; none when empty. When None, 0.5 for
+            a run that trained weights of CLIP and is scored on other classes than its own.
 
     Returns:
         `predictions` and `metrics`.
 
     Raises:
-        ValueError: a split without videos, inputs that do not belong together or to the run, or
-            more unreadable videos than the run's config allows.
+        ValueError: a split without videos, inputs that do not belong together or to the run, an
+            alpha outside [0, 1] or without effect, or more unreadable videos than the run's config
+            allows.
     """
     runtime = runtime or RuntimeConfig()
     saved, config = load_run(run, inputs)
     config = _seen_in(config, views)
+    alphas = alphas_of(wise_ft, run, inputs, config, saved)
     name = name or f"{run.manifest.name}-{split}"
-    origin = _provenance(run, inputs, config, split, name)
+    origin = _provenance(run, inputs, config, split, name, alphas)
     if found := store.find(origin):
         return Outcome(found, made=False), _measure(store, name, split, found, config)
     group = current_group(torch.device(runtime.device) if runtime.device else default_device())
@@ -87,12 +101,14 @@ def evaluate(
         *(inputs, config, saved, split, classes, group.device, runtime.workers),
         own=lambda method: method.protocols(classes),
         frozen=_zero_shot(classes, group.device),
+        alphas=alphas,
     )
     rows = _score(passes, classes, config, group, progress)
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
     chosen_on = config.eval.select == split and same_videos
     counts = _counts(passes, classes, group, chosen_on)
-    decoded = sum(sum(group.all_counts(each.source.num_decoded)) for each in passes)
+    sources = {id(each.source): each.source for each in passes}.values()
+    decoded = sum(sum(group.all_counts(each.num_decoded)) for each in sources)
     if group.is_first:
         table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
         store.publish(origin, table, counts)
@@ -115,14 +131,17 @@ def is_scored(
     split: str,
     name: str | None = None,
     views: str | None = None,
+    wise_ft: Alphas = None,
 ) -> bool:
     """Whether `evaluate` would find its predictions.
 
     Raises:
         ValueError: as for `evaluate`.
     """
-    config = _seen_in(load_run(run, inputs)[1], views)
-    return store.find(_provenance(run, inputs, config, split, name)) is not None
+    saved, config = load_run(run, inputs)
+    config = _seen_in(config, views)
+    alphas = alphas_of(wise_ft, run, inputs, config, saved)
+    return store.find(_provenance(run, inputs, config, split, name, alphas)) is not None
 
 
 def _seen_in(config: RunConfig, views: str | None) -> RunConfig:
@@ -130,12 +149,18 @@ def _seen_in(config: RunConfig, views: str | None) -> RunConfig:
 
 
 def _provenance(
-    run: Artifact, inputs: TrainInputs, config: RunConfig, split: str, name: str | None
+    run: Artifact,
+    inputs: TrainInputs,
+    config: RunConfig,
+    split: str,
+    name: str | None,
+    alphas: Sequence[float],
 ) -> Provenance:
     return Provenance(
         kind="predictions",
         name=name or f"{run.manifest.name}-{split}",
-        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views},
+        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views}
+        | ({"wise_ft": list(alphas)} if alphas else {}),
         inputs=_used(run, inputs, config),
     )
 
@@ -168,6 +193,7 @@ def read_passes(
     workers: int,
     own: Callable[[Method], dict[str, Classifier]],
     frozen: dict[str, Classifier],
+    alphas: Sequence[float] = (),
 ) -> list[Pass]:
     """The run's model and its source of clips; a source of its own for frozen CLIP where needed.
 
@@ -182,6 +208,7 @@ def read_passes(
         own: protocols of the model, by name.
         frozen: protocols on frozen CLIP's features; left out where the run's image tower was
             trained and there are no cached frames.
+        alphas: of WiSE-FT; the protocols of the model come once more for each.
 
     Raises:
         ValueError: a split without videos, or more unusable ones than the config allows.
@@ -191,13 +218,23 @@ def read_passes(
     videos = read_videos(inputs, config, split, None if from_videos else cached)
     frames = None if from_videos else cached
     method, source = assemble(inputs, config, classes, frames, device, workers)
+    towers = trained_towers(config, saved) if alphas else frozenset()
+    started = clip_weights(method, towers)
     restore(method, saved)
     method.eval()
     with torch.no_grad():
         protocols = own(method)
+        apart: list[Pass] = []
+        for alpha in alphas:
+            between = interpolated(method, started, alpha)
+            found = {protocol_at(name, alpha): each for name, each in own(between).items()}
+            if "image" in towers:
+                apart.append(Pass(between, source, videos, found))
+            else:
+                protocols |= found
     if method.zero_shot_features:
         return [Pass(method, source, videos, protocols | frozen)]
-    passes = [Pass(method, source, videos, protocols)]
+    passes = [Pass(method, source, videos, protocols), *apart]
     if cached is not None:
         passes.append(Pass(None, cached, read_videos(inputs, config, split, cached), frozen))
     return passes

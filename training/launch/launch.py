@@ -31,6 +31,7 @@ from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
 from training.distributed.group import started_by_torchrun
 from training.evaluation import evaluate as evaluation
+from training.evaluation.wise_ft import Alphas
 from training.loop import trainer
 
 SPEC, PROGRESS, FAILURE, LOG = "spec.json", "progress.json", "failure.txt", "log.txt"
@@ -88,6 +89,7 @@ class LaunchSpec(Frozen):
     """For scoring, ref of the `training_run`."""
     split: str = "test"
     views: str | None = None
+    wise_ft: tuple[float, ...] | None = None
 
 
 def train(
@@ -125,6 +127,7 @@ def evaluate(
     progress: Progress | None = None,
     runtime: RuntimeConfig | None = None,
     views: str | None = None,
+    wise_ft: Alphas = None,
 ) -> tuple[Outcome, Outcome]:
     """`training.evaluation.evaluate.evaluate`, on as many processes as `runtime` says.
 
@@ -135,7 +138,7 @@ def evaluate(
     given = (store, trained, inputs, split, name)
     if runtime.processes > 1 and not started_by_torchrun():
         alone = runtime.model_copy(update={"processes": 1})
-        if not evaluation.is_scored(*given, views):
+        if not evaluation.is_scored(*given, views, wise_ft):
             spec = LaunchSpec(
                 store=_url(store),
                 inputs=InputRefs.of(inputs),
@@ -144,12 +147,13 @@ def evaluate(
                 run=str(trained.ref),
                 split=split,
                 views=views,
+                wise_ft=None if wise_ft is None else tuple(wise_ft),
             )
             run(spec, progress)
-            predictions, metrics = evaluation.evaluate(*given, None, alone, views)
+            predictions, metrics = evaluation.evaluate(*given, None, alone, views, wise_ft)
             return replace(predictions, made=True), metrics
         runtime = alone
-    return evaluation.evaluate(*given, progress, runtime, views)
+    return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
 
 
 def run(spec: LaunchSpec, progress: Progress | None = None) -> None:

@@ -62,6 +62,7 @@ def work(spec: LaunchSpec, directory: Path) -> None:
                 progress,
                 runtime,
                 spec.views,
+                spec.wise_ft,
             )
 
 
