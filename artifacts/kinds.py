@@ -309,7 +309,7 @@ _ALL = (
             Column("values", pa.list_(pa.float64()), "value of each seed"),
         ),
         unique=(("variant", "protocol", "metric"),),
-        command="actionlore reproduce",
+        command="actionlore summarise",
     ),
 )
 

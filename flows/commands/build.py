@@ -45,6 +45,23 @@ def dataset_spec(
     )
 
 
+def variants(items: list[str], option: str) -> dict[str, tuple[str, ...]]:
+    """Refs by variant, from VARIANT=REF[,REF...]."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in items:
+        variant, _, refs = item.partition("=")
+        members = tuple(ref.strip() for ref in refs.split(","))
+        if not variant or not all(members):
+            raise ValueError(f"{option} {item!r}: write VARIANT=METRICS[,METRICS...]")
+        if variant in found:
+            raise ValueError(
+                f"{option} {item!r}: {variant} is given twice; put all of its metrics into one, "
+                "separated by commas"
+            )
+        found[variant] = members
+    return found
+
+
 def clip_spec(arch: str, weights: str) -> ClipSpec:
     """A `ClipSpec`."""
     from knowledge.clip.weights import ClipSpec

@@ -188,6 +188,19 @@ WiseFtOption = Annotated[
         "if omitted, 0.5 on other classes than the run's own. Repeatable.",
     ),
 ]
+_METRICS = "VARIANT=METRICS[,METRICS...], NAME or NAME@KEY of `metrics`"
+VariantsOption = Annotated[
+    list[str],
+    typer.Option("--of", help=f"{_METRICS}, one per split, draw or seed. Repeatable."),
+]
+BaseOption = Annotated[
+    list[str],
+    typer.Option("--base", help=f"{_METRICS}, on the base classes runs were trained on."),
+]
+NovelOption = Annotated[
+    list[str],
+    typer.Option("--novel", help="The same on novel classes, as many and in the same order."),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 TopKOption = Annotated[int | None, typer.Option(help="Negatives kept per video; 16 if omitted.")]
 PrecisionOption = Annotated[

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.commands.app import app, guarded, run_flow
-from flows.commands.build import optional_clip_spec
+from flows.commands.build import optional_clip_spec, variants
 from flows.commands.options import (
+    BaseOption,
     ClipWorkersOption,
     DeviceOption,
     JsonOption,
+    NovelOption,
     RecipeOption,
     RunArgument,
     RunClipOption,
@@ -20,6 +22,7 @@ from flows.commands.options import (
     SetOption,
     SplitOption,
     StoreOption,
+    VariantsOption,
     WiseFtOption,
 )
 
@@ -131,6 +134,40 @@ def evaluate(
         return evaluate(store, spec)
 
     run_flow(flow, store)
+
+
+@app.command()
+def summarise(
+    name: Annotated[str, typer.Argument(help="Name of the table.")],
+    of: VariantsOption = [],  # noqa: B006
+    base: BaseOption = [],  # noqa: B006
+    novel: NovelOption = [],  # noqa: B006
+    store: StoreOption = "store",
+) -> None:
+    """Mean and deviation over splits, draws or seeds; or base and novel classes."""
+    made: list[JobReport] = []
+
+    def flow() -> list[JobReport]:
+        from flows.summarise import SummariseSpec, summarise
+
+        spec = SummariseSpec(
+            name=name,
+            of=variants(of, "--of"),
+            base=variants(base, "--base"),
+            novel=variants(novel, "--novel"),
+        )
+        made.extend(summarise(store, spec))
+        return made
+
+    def show() -> None:
+        from artifacts.store import Store
+        from training.evaluation.comparison import markdown
+
+        for each in made:
+            typer.echo(f"\n{markdown(Store(store).get(each.ref), {})}")
+
+    run_flow(flow, store)
+    guarded(show)
 
 
 @app.command()

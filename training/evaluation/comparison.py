@@ -1,10 +1,10 @@
-"""Several seeds of several variants as one table: mean and standard deviation per metric."""
+"""Several seeds, splits or draws of several variants as one table: mean and deviation."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from artifacts.store import Store
 from training.evaluation.pairs import Pair, mean_pair_accuracy
 
 Runs = Mapping[str, Sequence[Artifact]]
-"""`metrics` artifacts of each variant, one per seed."""
+"""`metrics` artifacts of each variant, one per seed, split or draw."""
 
 Expected = Mapping[str, Mapping[str, float | None]]
 """Per variant the paper's top-1 by column title, in [0, 1]."""
@@ -33,11 +33,10 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
             of each group becomes a metric of that name.
 
     Raises:
-        ValueError: no variant, or variants with different numbers of seeds.
+        ValueError: no variant, variants with different numbers of runs, an artifact of another kind
+            or given twice, or a protocol that one run of a variant has and another lacks.
     """
-    counts = {variant: len(metrics) for variant, metrics in runs.items()}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise ValueError(f"every variant needs the same number of seeds, at least one: {counts}")
+    counts = check_runs(runs)
     provenance = Provenance(
         kind="comparison",
         name=name,
@@ -46,19 +45,103 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
             "num_seeds": next(iter(counts.values())),
             "pairs": {group: [list(pair) for pair in members] for group, members in pairs.items()},
         },
-        inputs={
-            f"{variant}_{seed}": InputRef(
-                ref=str(metrics.ref), content_hash=metrics.manifest.content_hash
-            )
-            for variant, members in runs.items()
-            for seed, metrics in enumerate(members)
-        },
+        inputs=inputs_by_variant(runs),
     )
     if found := store.find(provenance):
         return Outcome(found, made=False)
-    rows = [row for variant, members in runs.items() for row in _rows(variant, members, pairs)]
+    values = {variant: _values(variant, members, pairs) for variant, members in runs.items()}
+    return publish(store, provenance, values, counts)
+
+
+def check_runs(runs: Runs) -> dict[str, int]:
+    """The number of runs by variant, the same for all.
+
+    Raises:
+        ValueError: as for `compare`, but for the protocols.
+    """
+    counts = {variant: len(metrics) for variant, metrics in runs.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise ValueError(f"every variant needs the same number of seeds, at least one: {counts}")
+    for variant, members in runs.items():
+        for i, metrics in enumerate(members):
+            if metrics.manifest.kind != "metrics":
+                raise ValueError(f"{variant}: {metrics.ref} is no metrics artifact; give metrics")
+            if metrics.ref in [other.ref for other in members[:i]]:
+                raise ValueError(f"{variant}: {metrics.ref} is given twice; leave one out")
+    return counts
+
+
+def inputs_by_variant(runs: Runs, part: str = "") -> dict[str, InputRef]:
+    """Provenance inputs of all runs, as VARIANT_[PART_]NUMBER."""
+    return {
+        f"{variant}_{part}{number}": InputRef(
+            ref=str(metrics.ref), content_hash=metrics.manifest.content_hash
+        )
+        for variant, members in runs.items()
+        for number, metrics in enumerate(members)
+    }
+
+
+def publish(
+    store: Store,
+    provenance: Provenance,
+    values: Mapping[str, Mapping[tuple[str, str], Sequence[float]]],
+    report: Mapping[str, Any],
+) -> Outcome:
+    """Publish mean and sample standard deviation.
+
+    Args:
+        store: where to.
+        provenance: of the `comparison`.
+        values: by variant, then by protocol and metric; one per run.
+        report: of the artifact.
+    """
+    rows = [
+        {
+            "variant": variant,
+            "protocol": protocol,
+            "metric": metric,
+            "mean": statistics.fmean(each),
+            "std": statistics.stdev(each) if len(each) > 1 else 0.0,
+            "values": each,
+        }
+        for variant, found in values.items()
+        for (protocol, metric), each in found.items()
+    ]
     table = pa.Table.from_pylist(rows, schema=schema_of("comparison").arrow())
-    return Outcome(store.publish(provenance, table, counts), made=True)
+    return Outcome(store.publish(provenance, table, dict(report)), made=True)
+
+
+def values_of(variant: str, members: Sequence[Artifact]) -> dict[tuple[str, str], list[float]]:
+    """Values by protocol and metric, one per run in the order given.
+
+    Raises:
+        ValueError: a run lacks a protocol or metric that another one has.
+    """
+    found = [
+        {(row["protocol"], row["metric"]): row["value"] for row in metrics.read().to_pylist()}
+        for metrics in members
+    ]
+    for key in dict.fromkeys(key for each in found for key in each):
+        lacking = [m.ref for m, each in zip(members, found, strict=True) if key not in each]
+        if lacking:
+            having = next(m.ref for m, each in zip(members, found, strict=True) if key in each)
+            raise ValueError(
+                f"{variant}: {lacking[0]} has no {' '.join(key)}, which {having} has; evaluate all "
+                "of them in the same way"
+            )
+    return {key: [each[key] for each in found] for key in found[0]}
+
+
+def _values(
+    variant: str, members: Sequence[Artifact], pairs: Mapping[str, Sequence[Pair]]
+) -> dict[tuple[str, str], list[float]]:
+    values = values_of(variant, members)
+    for metrics in members if pairs else ():
+        predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
+        for key, share in mean_pair_accuracy(predictions, pairs).items():
+            values.setdefault(key, []).append(share)
+    return values
 
 
 def markdown(comparison: Artifact, expected: Expected) -> str:
@@ -69,33 +152,32 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
         expected: shown beside.
 
     Returns:
-        One line per variant and, first, frozen CLIP. Of several inference contexts it is that of
-        the paper: all classes together.
+        First frozen CLIP, once where it is the same for all variants; then a line per variant, and
+        one for each WiSE-FT of it. Of several inference contexts it is that of the paper: all
+        classes together.
     """
-    found = {
-        (row["variant"], row["protocol"], row["metric"]): row
-        for row in comparison.read().to_pylist()
-    }
-    variants = list(dict.fromkeys(variant for variant, _, _ in found))
-    metrics = [m for m in dict.fromkeys(metric for _, _, metric in found) if m != "unreadable"]
+    found: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    for row in comparison.read().to_pylist():
+        found[row["variant"], row["protocol"]][row["metric"]] = row
+    metrics = list(dict.fromkeys(metric for row in found.values() for metric in row))
+    metrics = [metric for metric in metrics if metric != "unreadable"]
     papers = list(next(iter(expected.values()), {}))
 
-    def line(title: str, variant: str, protocol: str, known: list[str]) -> list[str]:
-        return [title, *(_cell(found[variant, protocol, metric]) for metric in metrics), *known]
+    def cells(variant: str, protocol: str) -> tuple[str, ...]:
+        row = found[variant, protocol]
+        return tuple(_cell(row[metric]) if metric in row else "" for metric in metrics)
 
-    titles = [f"{metric.replace('top', 'top-').replace('_', ' ')} %" for metric in metrics]
-    lines = []
-    for protocol in dict.fromkeys(protocol for _, protocol, _ in found):
-        if protocol.startswith("zero_shot"):
-            title = protocol.replace("zero_shot/", "frozen CLIP, ")
-            lines.append(line(title, variants[0], protocol, [""] * len(papers)))
-    for variant in variants:
-        protocol = _own_protocol(
-            each for of, each, metric in found if (of, metric) == (variant, metrics[0])
-        )
+    lines = [[title, *shown, *[""] * len(papers)] for title, shown in _frozen(list(found), cells)]
+    for variant in dict.fromkeys(variant for variant, _ in found):
+        own = _own_protocol({each: len(row) for (of, each), row in found.items() if of == variant})
         values = expected.get(variant, {})
         known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
-        lines.append(line(variant.replace("_", " "), variant, protocol, known))
+        title = variant.replace("_", " ")
+        lines.append([title, *cells(variant, own), *known])
+        for protocol in [p for of, p in found if of == variant and p.startswith(f"{own}@")]:
+            title_at = f"{title}, WiSE-FT {protocol.removeprefix(f'{own}@')}"
+            lines.append([title_at, *cells(variant, protocol), *[""] * len(papers)])
+    titles = [f"{metric.replace('top', 'top-').replace('_', ' ')} %" for metric in metrics]
     return markdown_table(["", *titles, *(f"paper, {title}" for title in papers)], lines)
 
 
@@ -105,35 +187,34 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _own_protocol(protocols: Iterable[str]) -> str:
-    """That of the model; of several inference contexts the one with all classes."""
-    own = sorted({each for each in protocols if not each.startswith("zero_shot")})
-    return next((each for each in own if each.endswith("/all")), own[0])
+def _frozen(
+    found: Sequence[tuple[str, str]], cells: Callable[[str, str], tuple[str, ...]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Title and cells of frozen CLIP; with the variants where they differ, as with other videos."""
+    lines = []
+    for protocol in dict.fromkeys(protocol for _, protocol in found):
+        if not protocol.startswith("zero_shot"):
+            continue
+        by_cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for variant in (variant for variant, each in found if each == protocol):
+            by_cells[cells(variant, protocol)].append(variant.replace("_", " "))
+        title = protocol.replace("zero_shot/", "frozen CLIP, ")
+        for shown, variants in by_cells.items():
+            whose = f" ({', '.join(variants)})" if len(by_cells) > 1 else ""
+            lines.append((title + whose, shown))
+    return lines
 
 
-def _rows(
-    variant: str, members: Sequence[Artifact], pairs: Mapping[str, Sequence[Pair]]
-) -> list[dict[str, object]]:
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for metrics in members:
-        for row in metrics.read().to_pylist():
-            values[row["protocol"], row["metric"]].append(row["value"])
-        predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
-        for (protocol, group), share in mean_pair_accuracy(predictions, pairs).items():
-            values[protocol, group].append(share)
-    return [
-        {
-            "variant": variant,
-            "protocol": protocol,
-            "metric": metric,
-            "mean": statistics.fmean(each),
-            "std": statistics.stdev(each) if len(each) > 1 else 0.0,
-            "values": each,
-        }
-        for (protocol, metric), each in values.items()
-    ]
+def _own_protocol(num_metrics: Mapping[str, int]) -> str:
+    """That of the model as trained; of several inference contexts the one with all classes.
+
+    Args:
+        num_metrics: by protocol; of class pairs there are some of every context.
+    """
+    own = [each for each in num_metrics if not each.startswith("zero_shot") and "@" not in each]
+    return min(own, key=lambda each: (-num_metrics[each], not each.endswith("/all"), each))
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: Mapping[str, Any]) -> str:
     spread = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else ""
     return f"{100 * row['mean']:.1f}{spread}"

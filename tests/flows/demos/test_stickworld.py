@@ -120,6 +120,7 @@ def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys)
     assert titles[2:] == [
         "frozen CLIP, prompt",
         "meanp of other classes",
+        "meanp of other classes, WiSE-FT 0.5",
     ]
     runs = {each.manifest.name: each for each in store.published("training_run")}
     trained = store.get(

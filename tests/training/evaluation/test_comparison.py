@@ -1,4 +1,4 @@
-"""Several seeds of several variants become one table of means and standard deviations."""
+"""Several seeds, splits or draws of several variants become one table of means and deviations."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +7,7 @@ import pytest
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
+from training.evaluation.base_to_novel import compare_base_to_novel
 from training.evaluation.comparison import compare, markdown
 from training.evaluation.pairs import pair_accuracy
 from training.models.mgdm.recipes import TABLE
@@ -99,6 +100,108 @@ def test_variants_need_equally_many_seeds(runs):
     store, members = runs
     with pytest.raises(ValueError, match="same number of seeds"):
         compare(store, "x", members | {"k0": members["k0"][:1]}, PAIRS)
+
+
+def test_only_metrics_are_compared_each_once(runs):
+    store, members = runs
+    predictions = store.get(members["k0"][0].manifest.inputs["predictions"].ref)
+    with pytest.raises(ValueError, match=r"k0: predictions/x@\w+ is no metrics artifact"):
+        compare(store, "y", {"k0": [predictions]}, {})
+    with pytest.raises(ValueError, match=r"k0: metrics/x@\w+ is given twice"):
+        compare(store, "y", {"k0": [members["k0"][0]] * 2}, {})
+
+
+def test_a_protocol_that_one_run_lacks_is_named(runs):
+    store, members = runs
+    mixed = {"both": [members["k0"][0], members["no_discriminator"][0]]}
+    with pytest.raises(
+        ValueError, match=r"both: metrics/x@\w+ has no mgdm/all top1, which metrics"
+    ):
+        compare(store, "y", mixed, {})
+
+
+def scores(store, seed, **values):
+    """`metrics` of a run of its own with these top-1, by protocol with _ for / and AT for @."""
+    rows = [
+        {
+            "split": "test",
+            "protocol": protocol.replace("zero_shot_", "zero_shot/").replace("AT", "@"),
+            "metric": "top1",
+            "value": value,
+            "num_videos": 8,
+        }
+        for protocol, value in values.items()
+    ]
+    config = {"seed": seed}
+    run = published(store, "training_run", [], {"run": seed.split()[0]})
+    inputs = inputs_of(run=run)
+    predictions = published(store, "predictions", [], config, inputs)
+    return published(store, "metrics", rows, config, inputs_of(predictions=predictions))
+
+
+def test_weights_between_stand_below_and_frozen_clip_apart_where_videos_differ(tmp_path):
+    store = Store(tmp_path)
+    runs = {
+        "ucf": [scores(store, "u", clip=0.5, clipATp25=0.75, zero_shot_prompt=0.25)],
+        "hmdb": [scores(store, "h", clip=0.5, zero_shot_prompt=0.125)],
+        "twice_hmdb": [scores(store, "i", clip=0.0, zero_shot_prompt=0.125)],
+    }
+    text = markdown(compare(store, "x", runs, {}).artifact, {"ucf": {"paper": 0.5}})
+    assert text.splitlines() == [
+        "|  | top-1 % | paper, paper |",
+        "| --- | --- | --- |",
+        "| frozen CLIP, prompt (ucf) | 25.0 |  |",
+        "| frozen CLIP, prompt (hmdb, twice hmdb) | 12.5 |  |",
+        "| ucf | 50.0 | 50.0 |",
+        "| ucf, WiSE-FT p25 | 75.0 |  |",
+        "| hmdb | 50.0 |  |",
+        "| twice hmdb | 0.0 |  |",
+    ]
+
+
+def test_harmonic_means_are_those_of_the_pairs(tmp_path):
+    store = Store(tmp_path)
+    both = {"zero_shot_prompt": 0.5}
+    base = [scores(store, f"{i} base", clip=v, **both) for i, v in enumerate([0.75, 0.5, 0.0])]
+    novel = [
+        scores(store, f"{i} novel", clip=v, clipAT05=0.5, **both)
+        for i, v in enumerate([0.25, 0.5, 0.0])
+    ]
+    outcome = compare_base_to_novel(store, "x", {"a": base}, {"a": novel})
+    rows = {(row["protocol"], row["metric"]): row for row in outcome.artifact.read().to_pylist()}
+    assert rows["clip", "base_top1"]["values"] == [0.75, 0.5, 0.0]
+    assert rows["clip", "novel_top1"]["values"] == [0.25, 0.5, 0.0]
+    assert rows["clip", "harmonic_mean"]["values"] == pytest.approx([0.375, 0.5, 0.0])
+    assert rows["clip", "harmonic_mean"]["mean"] == pytest.approx(0.875 / 3)
+    assert rows["clip", "harmonic_mean"]["std"] == pytest.approx(np.std([0.375, 0.5, 0], ddof=1))
+    assert {protocol for protocol, _ in rows} == {"clip", "zero_shot/prompt"}
+    report = outcome.artifact.manifest.report
+    assert report["protocols_of_one_part"] == {"a": "clip@05"}
+    assert not compare_base_to_novel(store, "x", {"a": base}, {"a": novel}).made
+    assert markdown(outcome.artifact, {}).splitlines() == [
+        "|  | base top-1 % | novel top-1 % | harmonic mean % |",
+        "| --- | --- | --- | --- |",
+        "| frozen CLIP, prompt | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 |",
+        "| a | 41.7 ± 38.2 | 25.0 ± 25.0 | 29.2 ± 26.0 |",
+    ]
+
+
+def test_base_and_novel_are_pairs(tmp_path):
+    store = Store(tmp_path)
+    base = [scores(store, f"{i} base", clip=0.5) for i in range(2)]
+    novel = [scores(store, f"{i} novel", clip=0.5) for i in range(2)]
+    other = [scores(store, "0 other", map=0.5), scores(store, "1 other", map=0.5)]
+    for given, message in (
+        ({"a": novel[:1]}, "a has 2 metrics of base classes and 1 of novel ones"),
+        ({"b": novel}, "a is given for one of base and novel only"),
+        (
+            {"a": novel[::-1]},
+            r"a: metrics/x@\w+ and metrics/x@\w+ are a pair and of different runs",
+        ),
+        ({"a": other}, "a: base has top1 of clip, novel of map; give metrics of the same"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare_base_to_novel(store, "x", {"a": base}, given)
 
 
 def test_every_variant_has_a_recipe_on_each_dataset():

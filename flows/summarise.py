@@ -1,0 +1,58 @@
+"""Flow `summarise`: scores of several splits, draws or seeds as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from artifacts.artifact import Artifact
+from artifacts.frozen import Frozen
+from artifacts.store import Store
+from flows.orchestration.flow import flow
+from flows.orchestration.report import JobReport, job_report
+from training.evaluation.base_to_novel import compare_base_to_novel
+from training.evaluation.comparison import compare
+
+Refs = dict[str, tuple[str, ...]]
+"""By variant, NAME (the newest) or NAME@KEY of `metrics`, one per split, draw or seed."""
+
+
+class SummariseSpec(Frozen):
+    """What to put into the table: `of`, or `base` and `novel`."""
+
+    name: str
+    """Name of the `comparison`."""
+    of: Refs = {}
+    base: Refs = {}
+    """Scores on base classes of runs that were trained on them."""
+    novel: Refs = {}
+    """Those of the same runs, in the same order, on novel classes."""
+
+
+@task(cache_policy=NO_CACHE)
+def summarise_task(store: str, spec: SummariseSpec) -> JobReport:
+    """Mean and standard deviation: `comparison`."""
+    target = Store(store)
+    if bool(spec.of) == bool(spec.base or spec.novel):
+        raise ValueError(
+            "give --of VARIANT=METRICS, or --base and --novel, which make a table each"
+        )
+    if spec.of:
+        return job_report(compare(target, spec.name, _metrics(target, spec.of), {}))
+    base, novel = (_metrics(target, each) for each in (spec.base, spec.novel))
+    return job_report(compare_base_to_novel(target, spec.name, base, novel))
+
+
+def _metrics(store: Store, refs: Mapping[str, tuple[str, ...]]) -> dict[str, list[Artifact]]:
+    return {
+        variant: [store.get(ref if "/" in ref else f"metrics/{ref}") for ref in members]
+        for variant, members in refs.items()
+    }
+
+
+@flow(name="summarise")
+def summarise(store: str, spec: SummariseSpec) -> list[JobReport]:
+    """Put scores into one table: `comparison`."""
+    return [summarise_task(store, spec)]

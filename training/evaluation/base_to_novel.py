@@ -1,0 +1,110 @@
+"""From base classes to novel ones: what a run keeps and what it can do beyond its training.
+
+A run is trained on base classes and scored on both parts, each against its own class list. Source:
+Zhou et al., "Conditional prompt learning for vision-language models", CVPR 2022; for videos Rasheed
+et al., "Fine-tuned CLIP models are efficient video learners", CVPR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from artifacts.artifact import Artifact, Outcome
+from artifacts.provenance import Provenance
+from artifacts.store import Store
+from training.evaluation.comparison import (
+    Runs,
+    check_runs,
+    inputs_by_variant,
+    publish,
+    values_of,
+)
+
+
+def harmonic_mean(base: float, novel: float) -> float:
+    """2 bn / (b + n); 0 where both are 0."""
+    return 2 * base * novel / (base + novel) if base + novel else 0.0
+
+
+def compare_base_to_novel(store: Store, name: str, base: Runs, novel: Runs) -> Outcome:
+    """Publish `base_top1`, `novel_top1` and `harmonic_mean` of every variant and protocol.
+
+    The harmonic mean is that of each pair; mean and deviation are over the pairs. A protocol that
+    only one part has, such as WiSE-FT on novel classes, is left out and named in the report.
+
+    Args:
+        store: where to look and publish.
+        name: of the `comparison`.
+        base: metrics on base classes by variant.
+        novel: those on novel classes, in the same order.
+
+    Raises:
+        ValueError: other variants or numbers on one side, a pair of different runs, no protocol in
+            common, or as for `training.evaluation.comparison.compare`.
+    """
+    counts = _check_parts(base, novel)
+    provenance = Provenance(
+        kind="comparison",
+        name=name,
+        config={
+            "variants": list(base),
+            "num_seeds": next(iter(counts.values())),
+            "parts": ["base", "novel"],
+        },
+        inputs=inputs_by_variant(base, "base_") | inputs_by_variant(novel, "novel_"),
+    )
+    if found := store.find(provenance):
+        return Outcome(found, made=False)
+    values: dict[str, dict[tuple[str, str], list[float]]] = {}
+    alone: dict[str, str] = {}
+    for variant in base:
+        parts = [_top1(variant, each[variant]) for each in (base, novel)]
+        common = [protocol for protocol in parts[0] if protocol in parts[1]]
+        if not common:
+            raise ValueError(
+                f"{variant}: base has top1 of {', '.join(parts[0]) or 'no protocol'}, novel of "
+                f"{', '.join(parts[1]) or 'no protocol'}; give metrics of the same single-label run"
+            )
+        if rest := [each for each in (*parts[0], *parts[1]) if each not in common]:
+            alone[variant] = ", ".join(rest)
+        values[variant] = {}
+        for protocol in common:
+            pairs = list(zip(parts[0][protocol], parts[1][protocol], strict=True))
+            values[variant] |= {
+                (protocol, "base_top1"): [b for b, _ in pairs],
+                (protocol, "novel_top1"): [n for _, n in pairs],
+                (protocol, "harmonic_mean"): [harmonic_mean(b, n) for b, n in pairs],
+            }
+    return publish(store, provenance, values, counts | {"protocols_of_one_part": alone})
+
+
+def _check_parts(base: Runs, novel: Runs) -> dict[str, int]:
+    if set(base) != set(novel):
+        odd = sorted(set(base) ^ set(novel))[0]
+        raise ValueError(f"{odd} is given for one of base and novel only; give both")
+    counts = check_runs(base)
+    for variant, number in check_runs(novel).items():
+        if number != counts[variant]:
+            raise ValueError(
+                f"{variant} has {counts[variant]} metrics of base classes and {number} of novel "
+                "ones; they are paired in order, give equally many"
+            )
+    for variant in base:
+        for one, other in zip(base[variant], novel[variant], strict=True):
+            if _run_of(one) != _run_of(other):
+                raise ValueError(
+                    f"{variant}: {one.ref} and {other.ref} are a pair and of different runs; give "
+                    "base and novel in the same order"
+                )
+    return counts
+
+
+def _run_of(metrics: Artifact) -> str:
+    """Ref of the run that was scored."""
+    predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
+    return predictions.manifest.inputs["run"].ref
+
+
+def _top1(variant: str, members: Sequence[Artifact]) -> dict[str, list[float]]:
+    values = values_of(variant, members)
+    return {protocol: each for (protocol, metric), each in values.items() if metric == "top1"}
