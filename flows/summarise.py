@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
 
 from artifacts.artifact import Artifact
 from artifacts.frozen import Frozen
@@ -24,10 +25,10 @@ class SummariseSpec(Frozen):
 
     name: str
     """Name of the `comparison`."""
-    of: Refs = {}
-    base: Refs = {}
+    of: Refs = Field(default_factory=dict)
+    base: Refs = Field(default_factory=dict)
     """Scores on base classes of runs that were trained on them."""
-    novel: Refs = {}
+    novel: Refs = Field(default_factory=dict)
     """Those of the same runs, in the same order, on novel classes."""
 
 

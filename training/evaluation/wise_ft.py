@@ -2,7 +2,7 @@
 
 Training on one list of classes costs accuracy on others. Halfway between both sets of weights a
 model keeps most of what CLIP knew and most of what it learnt. Source: Wortsman et al., "Robust
-fine-tuning of zero-shot models", CVPR 2022, equation 2. Their head is CLIP's own, so alpha = 0 is
+fine-tuning of zero-shot models", CVPR 2022. Their head is CLIP's own, so alpha = 0 is
 zero-shot CLIP. Here everything that is not CLIP's stays as it was trained (a transformer over
 frames, the logit scale), so that alpha = 0 is frozen CLIP under a trained head.
 """
