@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from knowledge.clip.model import LazyClip, load_clip
-from knowledge.clip.weights import ClipSpec
+from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.embedding.templates import template_embeddings
 from tests.clip_weights import save_random_clip
 from tests.training.world import World
 from tests.video_files import write_video
 from training.config.overrides import override
 from training.config.run import RunConfig
+from training.config.runtime import RuntimeConfig
 from training.data.class_list import read_class_list
 from training.data.run_data import read_videos
 from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate, is_scored
 from training.evaluation.scoring import Pass, scored
 from training.evaluation.wise_ft import clip_weights, interpolated, protocol_at, trained_towers
+from training.launch import launch
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 from training.models.actionclip.config import ActionClipConfig
@@ -193,6 +195,20 @@ def test_texts_alone_need_no_second_look_at_the_videos(films, trained):
     predictions, _ = evaluate(other.store, run, others, "test")
     assert protocols_of(predictions)[:2] == ["actionclip", "actionclip@0.5"]
     assert predictions.work == {"videos_scored": 8, "videos_decoded": 8}
+
+
+def test_processes_are_told(tmp_path):
+    spec = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
+    clip = LazyClip(spec)
+    world = World(tmp_path, dim=clip.clip.dim, clip=clip.identity, splits={"train": 2, "test": 2})
+    inputs = world.inputs(clip=spec, negatives=None, corpora=())
+    settings = ["data.num_frames=4", "optim.epochs=1", "optim.warmup_epochs=0", "eval.every=0"]
+    config = override(RunConfig(model=ActionClipConfig()), [*settings, *MEAN, TEXT])
+    run = train(world.store, inputs, config, "toy").artifact
+    given = (world.store, run, inputs, "test", None, None)
+    shared = launch.evaluate(*given, RuntimeConfig(processes=2, device="cpu"), wise_ft=[0.25])
+    assert protocols_of(shared[0])[:2] == ["actionclip", "actionclip@0.25"]
+    assert not evaluate(*given, wise_ft=[0.25])[0].made
 
 
 @pytest.mark.parametrize("regime", UNTRAINED)
