@@ -9,15 +9,8 @@ from safetensors import safe_open
 from knowledge.clip.model import encode_texts, load_clip
 from knowledge.clip.weights import MODELS, ClipSpec
 from knowledge.pretraining.captions import captions
-from knowledge.pretraining.pretrain import (
-    DATA_SEED,
-    NAME,
-    NUM_STEPS,
-    build,
-    encode_cut_text,
-    pretraining_plans,
-    tokenise,
-)
+from knowledge.pretraining.pretrain import NAME, NUM_STEPS, build, encode_cut_text, tokenise
+from knowledge.pretraining.stills import DATA_SEED, pretraining_plans
 from knowledge.pretraining.zero_shot import HELD_OUT_SEED, held_out, zero_shot
 from knowledge.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
 from knowledge.stickworld.drawing.render import RENDERER_VERSION
