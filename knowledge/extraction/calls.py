@@ -29,8 +29,9 @@ from knowledge.extraction.question import Question, read_action_classes
 from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies
-from knowledge.llm.sender import Sender, SendOptions, ladder
+from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies, ladder
+from knowledge.llm.options import SendOptions
+from knowledge.llm.sender import Sender
 
 _LOG = logging.getLogger(__name__)
 _RICHEST = Dialect()

@@ -2,6 +2,6 @@
 
 Reading order: `messages` (request, reply, the protocol of a model), `client` (any OpenAI-compatible
 endpoint) with `connections`, `ledger` (one durable row per attempt), `budget` and `limits` (what
-may be sent, and how fast), `sender` (one request to an answer, through all of these), `batch` (many
-at once).
+may be sent, and how fast), `options` (the settings of all that), `sender` (one request to an
+answer, through all of these), `batch` (many at once).
 """

@@ -118,6 +118,12 @@ def longest_reply(body: Mapping[str, Any]) -> int | None:
     return int(limit) if limit is not None else None
 
 
+def likely_tokens(body: Mapping[str, Any]) -> float:
+    """Tokens of a request and the longest reply to it, by the usual length of a token."""
+    prompt = sum(len(message["content"]) for message in body["messages"]) / CHARACTERS_PER_TOKEN
+    return prompt + (longest_reply(body) or 0)
+
+
 def actual(
     outcome: ChatReply | LlmError, most: Charge, price: Price | None, *, batch: bool = False
 ) -> Charge:

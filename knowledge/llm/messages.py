@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -78,6 +78,18 @@ class ChatRequest(Frozen):
                 "schema": self.reply_schema,
             }
         return body
+
+
+def ladder(request: ChatRequest) -> Iterator[Dialect]:
+    """Dialects in which a request differs, richest first."""
+    seen = []
+    for limit in ("max_completion_tokens", "max_tokens"):
+        for form in ("json_schema", "json_object", "text"):
+            dialect = Dialect.model_validate({"response_format": form, "limit": limit})
+            body = request.body("", dialect)
+            if body not in seen:
+                seen.append(body)
+                yield dialect
 
 
 def request_key(endpoint: str, body: Mapping[str, Any], round_number: int) -> str:

@@ -16,16 +16,13 @@ from itertools import islice
 from typing import Any
 
 import tenacity
-from pydantic import Field
 
-from artifacts.frozen import Frozen
 from knowledge.llm.budget import (
-    CHARACTERS_PER_TOKEN,
     Budget,
-    Cap,
     Charge,
     Price,
     actual,
+    likely_tokens,
     longest_reply,
     worst_case,
 )
@@ -39,7 +36,9 @@ from knowledge.llm.messages import (
     LlmError,
     RequestBodies,
     Stopped,
+    ladder,
 )
+from knowledge.llm.options import SendOptions
 
 _LOG = logging.getLogger(__name__)
 _REJECTED = (400, 415, 422, 501)
@@ -50,28 +49,6 @@ _MAX_PROBES = 3
 """Requests with which a dialect is looked for."""
 _UNREADABLE_ATTEMPTS = 2
 """Billed answers to a request, over all runs, that cannot be read, before it counts as answered."""
-
-
-class RetryOptions(Frozen):
-    """When a request is repeated after an error that may pass."""
-
-    attempts: int = Field(5, ge=1)
-    """At a request, in one run."""
-    pause_s: float = Field(2.0, ge=0)
-    """Longest pause after the first; it doubles after each further one and is drawn below that."""
-    max_pause_s: float = Field(60.0, ge=0)
-    """Longest such pause."""
-    max_wait_s: float = Field(120.0, ge=0)
-    """Longest wait an endpoint may ask for (Retry-After), and longest time it may answer 429
-    without saying how long; beyond it the run stops, resumably."""
-
-
-class SendOptions(Frozen):
-    """How an endpoint is asked."""
-
-    limits: LimitsOptions = LimitsOptions()
-    retry: RetryOptions = RetryOptions()
-    cap: Cap = Cap()
 
 
 class Sender:
@@ -279,7 +256,7 @@ class Sender:
     def _attempt(self, request: ChatRequest) -> Attempt:
         body = self.body(request)
         with (
-            self._limits.slot(_likely_tokens(body), lambda: self._stopped is not None) as slot,
+            self._limits.slot(likely_tokens(body), lambda: self._stopped is not None) as slot,
             self._room(body) as most,
         ):
             attempt = self._begin(request, most)
@@ -401,25 +378,8 @@ class Sender:
             time.sleep(min(left, 0.2))
 
 
-def ladder(request: ChatRequest) -> Iterator[Dialect]:
-    """Dialects in which a request differs, richest first."""
-    seen = []
-    for limit in ("max_completion_tokens", "max_tokens"):
-        for form in ("json_schema", "json_object", "text"):
-            dialect = Dialect.model_validate({"response_format": form, "limit": limit})
-            body = request.body("", dialect)
-            if body not in seen:
-                seen.append(body)
-                yield dialect
-
-
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, LlmError) and error.is_transient
-
-
-def _likely_tokens(body: dict[str, Any]) -> float:
-    prompt = sum(len(message["content"]) for message in body["messages"]) / CHARACTERS_PER_TOKEN
-    return prompt + (longest_reply(body) or 0)
 
 
 def _answered(attempt: Attempt, reply: ChatReply, charge: Charge) -> Attempt:

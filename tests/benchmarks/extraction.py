@@ -31,7 +31,7 @@ from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import Dialect
-from knowledge.llm.sender import SendOptions
+from knowledge.llm.options import SendOptions
 
 REPLY = json.dumps({"actions": ["abseiling", "zumba", "yoga"]})
 ANSWER = json.dumps(

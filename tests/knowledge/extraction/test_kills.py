@@ -28,7 +28,7 @@ from knowledge.extraction.kinds import cooccurrence
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.sender import RetryOptions, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
 from tests.llm_server import LlmServer
 
 NUM_KILLS = 200

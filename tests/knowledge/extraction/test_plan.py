@@ -17,7 +17,7 @@ from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
-from knowledge.llm.sender import SendOptions
+from knowledge.llm.options import SendOptions
 from tests.llm_server import LlmServer
 
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]

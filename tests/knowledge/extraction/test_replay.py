@@ -24,7 +24,7 @@ from knowledge.extraction.replay import Recording, ReplayServer, bundled, record
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError, Message, Sampling
-from knowledge.llm.sender import RetryOptions, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
 
 ROOT = Path(__file__).parents[3]
 ONCE = AskingOptions(send=SendOptions(retry=RetryOptions(attempts=1)))

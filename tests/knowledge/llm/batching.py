@@ -14,7 +14,7 @@ from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Dialect
-from knowledge.llm.sender import RetryOptions, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
 
 NAMES = [f"action {letter}" for letter in "abcdefghij"]
 QUICK = {"poll_s": 0.01}

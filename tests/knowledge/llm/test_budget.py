@@ -30,7 +30,8 @@ from knowledge.llm.messages import (
     Sampling,
     Stopped,
 )
-from knowledge.llm.sender import RetryOptions, Sender, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.sender import Sender
 from tests.llm_server import LlmServer
 
 PRICE = Price(prompt=2.0, completion=8.0, batch=0.5)

@@ -10,7 +10,8 @@ import pytest
 from knowledge.llm.client import OpenAiChat, retry_after_s
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatRequest, Dialect, LlmError, Message, Sampling
-from knowledge.llm.sender import RetryOptions, Sender, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.sender import Sender
 from tests.llm_server import DRIBBLE_S, LlmServer
 
 KEY = "sk-test-0123456789abcdef"

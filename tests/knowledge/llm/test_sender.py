@@ -18,8 +18,10 @@ from knowledge.llm.messages import (
     Message,
     Sampling,
     Stopped,
+    ladder,
 )
-from knowledge.llm.sender import RetryOptions, Sender, SendOptions, ladder
+from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.sender import Sender
 from tests.llm_server import BEHAVIOURS, LlmServer
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}

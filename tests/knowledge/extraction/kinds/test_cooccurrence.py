@@ -20,7 +20,7 @@ from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.sender import SendOptions
+from knowledge.llm.options import SendOptions
 from tests.class_rows import make_actions, publish_videos
 from tests.llm_server import LlmServer
 

@@ -25,7 +25,7 @@ from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import LlmError
-from knowledge.llm.sender import RetryOptions, SendOptions
+from knowledge.llm.options import RetryOptions, SendOptions
 from tests.class_rows import publish_videos
 from tests.llm_server import LlmServer
 
