@@ -1,4 +1,4 @@
-"""Sender: what is retried, how long everybody waits, when all stop, and which dialect is spoken."""
+"""Sender: what is retried, how long everybody waits, and when all stop."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,24 +7,11 @@ import pytest
 
 from artifacts.provenance import canonical_json
 from knowledge.llm.budget import Cap
-from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
-from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.messages import (
-    ChatReply,
-    ChatRequest,
-    Dialect,
-    LlmError,
-    Message,
-    Sampling,
-    Stopped,
-    ladder,
-)
-from knowledge.llm.options import RetryOptions, SendOptions
-from knowledge.llm.sender import Sender
-from tests.llm_server import BEHAVIOURS, LlmServer
+from knowledge.llm.messages import ChatReply, LlmError, Stopped
+from tests.knowledge.llm.sending import request, send_all, sender_of
+from tests.llm_server import BEHAVIOURS
 
-SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 RETRIED = ("408", "409", "429", "500", "502", "503", "504", "reset", "reset_middle", "half_body")
 RETRIED_SOON = ("429_garbage", "429_no_date", "429_negative", "429_past_date", "status_html")
 FINAL = (
@@ -37,55 +24,6 @@ ANSWERS = (
     *("odd_usage", "no_usage", "huge_usage", "echo_key", "slow_body", "nan", "duplicate_keys"),
     *("filtered", "policy", "parts", "thoughts_in_total", "gzip", "closed"),
 )
-FIRST = Dialect()
-
-
-def request(number=1, **changes):
-    fields = {
-        "question": "description",
-        "class_id": 1,
-        "class_name": "run",
-        "round": number,
-        "messages": (Message(role="user", content=f"What is run? {number}"),),
-        "reply_schema": SCHEMA,
-        "sampling": Sampling(max_completion_tokens=100),
-    }
-    return ChatRequest(**fields | changes)
-
-
-@pytest.fixture
-def server():
-    with LlmServer(lambda body: '{"actions": ["walk"]}') as server:
-        yield server
-
-
-@pytest.fixture
-def model(server):
-    model = OpenAiChat(server.url, "m", timeout_s=20)
-    yield model
-    model.close()
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(tmp_path / "ledger") as ledger:
-        yield ledger
-
-
-def sender_of(model, ledger, attempts=3, cap=Cap(), max_wait_s=120.0, **limits):  # noqa: B008
-    retry = RetryOptions(attempts=attempts, pause_s=0.01, max_wait_s=max_wait_s)
-    return Sender(model, ledger, SendOptions(limits=LimitsOptions(**limits), retry=retry, cap=cap))
-
-
-def send_all(sender, numbers, workers):
-    def one(number):
-        try:
-            return sender.answer(request(number))
-        except (LlmError, Stopped) as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(one, numbers))
 
 
 @pytest.mark.parametrize("behaviour", [*RETRIED, *RETRIED_SOON])
@@ -279,98 +217,6 @@ def test_tokens_per_minute_are_kept(server, model, ledger):
     sender = sender_of(model, ledger, concurrency=8, tokens_per_minute=12_600)
     send_all(sender, range(1, 6), workers=8)
     assert server.arrived[4] - started >= 1.0
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "num_asked", "expected"),
-    [
-        (None, 1, FIRST),
-        ("fenced", 1, FIRST),
-        ("no_json_schema", 2, Dialect(response_format="json_object")),
-        ("no_json_schema_404", 2, Dialect(response_format="json_object")),
-        ("no_json_schema_500", 4, Dialect(response_format="json_object")),
-        ("no_response_format", 3, Dialect(response_format="text")),
-        ("no_max_completion_tokens", 4, Dialect(limit="max_tokens")),
-        ("plain_and_old", 6, Dialect(response_format="text", limit="max_tokens")),
-    ],
-)
-def test_the_dialect_is_settled_once(server, model, ledger, behaviour, num_asked, expected):
-    server.behave = lambda number, body: behaviour
-    sender = sender_of(model, ledger)
-    sender.settle(request())
-    assert sender.dialect == expected
-    assert server.num_requests == num_asked
-    assert ledger.dialect(server.url, "m") == expected
-    assert sender.answered(request()).status == "ok"  # the probe was a request to be sent anyway
-    again = sender_of(model, ledger)
-    again.settle(request(2))
-    assert again.dialect == expected
-    assert again.answer(request(2)).status == "ok"
-    assert server.num_requests == num_asked + 1
-
-
-@pytest.mark.parametrize("behaviour", ["400", "415", "422", "501"])
-def test_an_endpoint_that_rejects_every_dialect(server, model, ledger, behaviour):
-    server.behave = lambda number, body: behaviour
-    sender = sender_of(model, ledger, attempts=1)
-    with pytest.raises(LlmError, match=f"status {behaviour}"):
-        sender.settle(request())
-    assert server.num_requests == len(list(ladder(request()))) == 6
-    assert ledger.dialect(server.url, "m") is None
-
-
-@pytest.mark.parametrize("behaviour", ["401", "404", "429_ms", "500", "503", "reset", "html"])
-def test_other_errors_say_nothing_about_the_dialect(server, model, ledger, behaviour):
-    server.behave = lambda number, body: behaviour
-    with pytest.raises(LlmError):
-        sender_of(model, ledger, attempts=1).settle(request(), request(2))
-    # Some gateways answer 404 or 500 to a field they do not know, so these are looked at once more.
-    assert server.num_requests == (2 if behaviour in ("404", "500") else 1)
-    assert ledger.dialect(server.url, "m") is None
-
-
-def test_a_request_that_is_always_rejected_does_not_hide_the_dialect(server, model, ledger):
-    def behave(number, body):
-        return "400" if "run? 1" in body["messages"][0]["content"] else "no_json_schema"
-
-    server.behave = behave
-    sender = sender_of(model, ledger)
-    sender.settle(request(), request(2), request(3))
-    assert sender.dialect == Dialect(response_format="json_object")
-    assert server.num_requests == 6 + 2
-
-
-def test_three_requests_are_tried_in_every_dialect(server, model, ledger):
-    server.behave = lambda number, body: "400"
-    with pytest.raises(LlmError, match="status 400"):
-        sender_of(model, ledger).settle(*(request(number) for number in range(1, 9)))
-    assert server.num_requests == 3 * 6
-
-
-@pytest.mark.parametrize("behaviour", ["filtered", "policy", "refusal"])
-def test_a_refusal_does_not_settle_the_dialect(server, model, ledger, behaviour):
-    server.behave = lambda number, body: behaviour
-    sender = sender_of(model, ledger)
-    sender.settle(*(request(number) for number in range(1, 9)))
-    assert sender.dialect == FIRST
-    assert server.num_requests == 3
-    assert ledger.dialect(server.url, "m") is None
-
-
-@pytest.mark.parametrize("changes", [{"sampling": Sampling()}, {"reply_schema": None}])
-def test_only_a_dialect_that_was_made_use_of_is_recorded(server, model, ledger, changes):
-    sender = sender_of(model, ledger)
-    sender.settle(request(**changes))
-    assert ledger.dialect(server.url, "m") is None
-    sender_of(model, ledger).settle(request(**changes))
-    assert server.num_requests == 1
-
-
-def test_only_dialects_that_differ_are_tried():
-    plain = request(reply_schema=None, sampling=Sampling())
-    assert list(ladder(plain)) == [FIRST]
-    assert len(list(ladder(request(sampling=Sampling())))) == 3
-    assert len(list(ladder(request(reply_schema=None)))) == 2
 
 
 def test_an_unforeseen_error_leaves_nothing_reserved(server, model, ledger, monkeypatch):

@@ -11,64 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
+from tests.training.models.mgdm.pairs import batch_of, build, config_of, loss_of, make_pairs
 from training.backbone.image_tower import ImageTower
 from training.config.data import VisionConfig
 from training.config.optim import OptimConfig
-from training.config.overrides import override
 from training.config.run import RunConfig
-from training.data.batch import Batch
 from training.layers.losses import soft_contrastive
 from training.loop.optimizer import make_optimizer
 from training.models.mgdm.config import MgdmConfig
 from training.models.mgdm.model import Mgdm, guided_cosines, nearest_classes
-
-SMALL = [
-    "model.video_blocks=1",
-    "model.discriminator.blocks=1",
-    "model.negatives.k=2",
-]
-
-
-def config_of(*settings_):
-    return override(RunConfig(model=MgdmConfig()), [*SMALL, *settings_]).model
-
-
-def build(config, dim=8, frames=3, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Mgdm(config, dim, frames).double()
-
-
-def batch_of(clips, texts_BRD, class_ids_BR, present_BR=None):
-    names = tuple(str(i) for i in range(len(clips)))
-    columns = {"texts_BRD": texts_BRD, "text_class_ids_BR": class_ids_BR}
-    if present_BR is not None:
-        columns["text_present_BR"] = present_BR
-    return Batch(names, clips, class_ids_BR[:, 0], columns=columns)
-
-
-def loss_of(model, batch):
-    return model.losses(model.encode(batch))["loss"]
-
-
-def make_pairs(b, k, T, D, num_classes, seed, missing=0.0, foreign=0.0):
-    """Random clips and texts; classes repeat, and negatives can be other videos' positives."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    def chance(share):
-        return torch.rand(b, 1 + k, generator=generator) < share
-
-    frames, texts = 4 * normal(b, T, D), 2 * normal(b, 1 + k, D)
-    class_ids = torch.randint(num_classes, (b, 1 + k), generator=generator)
-    clash = class_ids[:, 1:] == class_ids[:, :1]
-    class_ids[:, 1:] = torch.where(clash, class_ids[:, 1:] + num_classes, class_ids[:, 1:])
-    is_foreign, absent = chance(foreign), chance(missing)
-    is_foreign[:, 0] = absent[:, 0] = False
-    class_ids = torch.where(is_foreign | absent, -1, class_ids)
-    return batch_of(frames, texts, class_ids, ~absent if missing else None)
 
 
 def literal_loss(model, pairs):
@@ -309,73 +260,6 @@ def test_order_of_the_batch_does_not_matter():
     order = torch.tensor([3, 0, 4, 1, 2])
     mixed = pairs.map(lambda each: each[order])
     torch.testing.assert_close(loss_of(model, mixed), loss_of(model, pairs))
-
-
-ALTERNATIVES = {
-    "model.video_blocks": "2",
-    "model.heads": "2",
-    "model.pos_emb": "false",
-    "model.pos_emb_std": "1.0",
-    "model.att.normalize": "false",
-    "model.att.temperature": "0.5",
-    "model.guide": "own",
-    "model.renorm_video": "true",
-    "model.discriminator.blocks": "2",
-    "model.discriminator.scope": "batch",
-    "model.inference_context": "self",
-    "model.no_video_representer": "true",
-    "model.no_discriminator": "true",
-    "model.loss.target": "softmax10",
-    "model.loss.empty": "uniform",
-    "model.logit_scale.init": "20.0",
-    "model.logit_scale.learnable": "false",
-}
-
-
-def fingerprint(*settings_):
-    model = build(config_of(*settings_), 8, 3)
-    pairs = make_pairs(4, 2, 3, 8, 3, 0)
-    loss = loss_of(model, pairs)
-    logits = model.classify(pairs.clips, model.class_texts(pairs.columns["texts_BRD"][:, 0]))
-    trained = sum(len(group) for group in model.parameter_groups().values())
-    return (round(loss.item(), 12), round(logits.sum().item(), 12), trained)
-
-
-@pytest.mark.parametrize("key", ALTERNATIVES)
-def test_every_switch_changes_something(key):
-    extra = []
-    if key == "model.no_video_representer":
-        extra = ["model.video_blocks=6"]
-    if key == "model.no_discriminator":
-        extra = ["model.discriminator.blocks=2"]
-    assert fingerprint(f"{key}={ALTERNATIVES[key]}", *extra) != fingerprint()
-
-
-def test_no_switch_is_forgotten():
-    def names(values, prefix):
-        for name, value in values.items():
-            if isinstance(value, dict):
-                yield from names(value, f"{prefix}{name}.")
-            else:
-                yield f"{prefix}{name}"
-
-    elsewhere = {"model.name"} | {f"model.negatives.{name}" for name in ("k", "slice", "corpus")}
-    assert set(names(MgdmConfig().model_dump(), "model.")) - elsewhere == set(ALTERNATIVES)
-
-
-def test_ablations_remove_what_they_say():
-    pairs = make_pairs(3, 2, 4, 8, 3, 0)
-    config = config_of(
-        "model.no_video_representer=true",
-        "model.no_discriminator=true",
-        "model.video_blocks=6",
-        "model.discriminator.blocks=2",
-    )
-    model = build(config, 8, 4)
-    assert [name for name, _ in model.named_parameters()] == ["logit_scale"]
-    video = F.normalize(pairs.clips, dim=-1).mean(1)
-    sims = 100 * torch.einsum("bd,mrd->bmr", video, F.normalize(pairs.columns["texts_BRD"], dim=-1))
-    torch.testing.assert_close(model.similarities(model.encode(pairs)), sims, rtol=1e-6, atol=1e-6)
 
 
 def test_a_random_row_split_of_parameters_is_complete():
