@@ -82,6 +82,11 @@ class MethodConfig(Frozen):
         """Whether it is made in one pass over the videos, without gradient steps."""
         return False
 
+    @property
+    def chosen_on_val(self) -> tuple[str, ...]:
+        """Settings that are chosen on the validation videos, which then are no test of it."""
+        return ()
+
     def lr_ratios(self, optim: OptimConfig) -> dict[str, float]:
         """Learning rate over `optim.lr`, by group of `TrainedMethod.parameter_groups`."""
         return {"new": 1.0, "clip": optim.clip_lr_ratio}
@@ -126,13 +131,13 @@ class FittedConfig(MethodConfig):
         return True
 
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
-        """Everything about gradient steps and augmented clips."""
+        """Everything about gradient steps, trained towers and augmented clips."""
         why = f"{self.name} is made in one pass over the videos, as they are tested"
         for name in OptimConfig.model_fields:
             yield f"optim.{name}", why
         for name in ("data.augmentation", "data.flip", "data.rand_augment"):
             yield name, why
-        for name in ("eval.select", "eval.patience"):
+        for name in ("vision.trainable", "eval.select", "eval.patience"):
             yield name, why
 
 

@@ -45,6 +45,11 @@ class RunConfig(Frozen):
     def _parts_fit_together(self) -> Self:
         if problem := next(self.model.conflicts(self.data, self.vision), None):
             raise ValueError(problem)
+        if self.model.chosen_on_val and not self.eval.every:
+            raise ValueError(
+                f"{self.model.chosen_on_val[0]}=val needs validation; set eval.every=1, or the "
+                "setting to a number"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ Legend: K classes, P templates, M texts, D embedding.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -37,7 +38,13 @@ class ClassList:
 
     def positions(self, class_ids_B: torch.Tensor) -> torch.Tensor:
         """Index into the list of each class id."""
-        return torch.searchsorted(torch.tensor(self.class_ids), class_ids_B)
+        class_ids_K = torch.tensor(self.class_ids, device=class_ids_B.device)
+        return torch.searchsorted(class_ids_K, class_ids_B)
+
+    def keys(self) -> torch.Tensor:
+        """(K,) int64: a number for each class that its name alone decides, unlike its id."""
+        digests = (hashlib.sha256(name.encode()).digest()[:8] for name in self.names)
+        return torch.tensor([int.from_bytes(each, "little", signed=True) for each in digests])
 
 
 def read_classes(classes: Artifact, texts: Artifact) -> ClassList:

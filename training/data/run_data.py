@@ -52,6 +52,12 @@ def read_data(inputs: TrainInputs, config: RunConfig, join: Join) -> TrainData:
     videos = read_videos(inputs, config, "train", cached, training=True)
     joined = join(config, inputs, videos, classes)
     splits = inputs.videos.read(["split"])["split"].unique().to_pylist()
+    if config.model.chosen_on_val and "val" not in splits:
+        raise ValueError(
+            f"{config.model.chosen_on_val[0]}=val is chosen on validation videos, and "
+            f"{inputs.videos.ref} has no split 'val'; set it to a number, or register the dataset "
+            "with such a split"
+        )
     val = None
     if config.eval.every and ("val" in splits or config.eval.select):
         val = read_videos(inputs, config, "val", cached)

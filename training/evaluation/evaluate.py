@@ -105,7 +105,8 @@ def evaluate(
     )
     rows = _score(passes, classes, config, group, progress)
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
-    chosen_on = config.eval.select == split and same_videos
+    chooses = config.eval.select is not None or bool(config.model.chosen_on_val)
+    chosen_on = chooses and split == "val" and same_videos
     counts = _counts(passes, classes, group, chosen_on)
     sources = {id(each.source): each.source for each in passes}.values()
     decoded = sum(sum(group.all_counts(each.num_decoded)) for each in sources)

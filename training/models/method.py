@@ -266,6 +266,13 @@ class FittedMethod(Method):
     What it has learnt are buffers, whose shapes may depend on the videos.
     """
 
+    classes_K: torch.Tensor
+    """Keys of the classes it was fitted on, see `learn_classes`."""
+
+    def __init__(self, tower: ImageTower | None = None) -> None:
+        super().__init__(tower)
+        self.register_buffer("classes_K", torch.zeros(0, dtype=torch.long))
+
     @abc.abstractmethod
     def encode(self, batch: Batch) -> Encoded:
         """What `fit` needs of a part of the videos, sample by sample."""
@@ -284,6 +291,48 @@ class FittedMethod(Method):
         Raises:
             ValueError: what has to be chosen on validation videos, and there are none.
         """
+
+    def learn_classes(self, classes: ClassList, class_ids_N: torch.Tensor) -> torch.Tensor:
+        """Keep what the classes are called.
+
+        Args:
+            classes: what it is fitted on.
+            class_ids_N: of the training videos.
+
+        Returns:
+            Position (N,) of each video's class in the list.
+
+        Raises:
+            ValueError: a class has no training video.
+        """
+        position_N = classes.positions(class_ids_N)
+        count_K = torch.bincount(position_N, minlength=len(classes.names))
+        if not bool(count_K.all()):
+            lacking = classes.names[int(count_K.argmin())]
+            raise ValueError(
+                f"class {lacking!r} has no usable training video, so {type(self).__name__} cannot "
+                "learn it; add a video of it, or register the dataset without the class"
+            )
+        self.classes_K = classes.keys().to(class_ids_N.device)
+        return position_N
+
+    def learnt(self, classes: ClassList) -> torch.Tensor:
+        """Where each class of a list is among those that it was fitted on: (K,).
+
+        A class is known by its name, so the list may be another dataset's.
+
+        Raises:
+            ValueError: a class is not among them.
+        """
+        same_KK = classes.keys().to(self.classes_K.device)[:, None] == self.classes_K
+        if not bool(same_KK.any(dim=1).all()):
+            unknown = classes.names[int(same_KK.any(dim=1).int().argmin())]
+            raise ValueError(
+                f"class {unknown!r} is not among the {len(self.classes_K)} classes that "
+                f"{type(self).__name__} was fitted on, and it knows no others; score it on videos "
+                "of those, or train on a dataset that has the class"
+            )
+        return same_KK.int().argmax(dim=1)
 
     def restore(
         self, tensors: dict[str, torch.Tensor], names: set[str] | frozenset[str] | None = None
