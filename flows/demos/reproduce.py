@@ -35,7 +35,7 @@ from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
 from training.evaluation.comparison import Expected, compare, markdown
 from training.models.recipe import Table
-from training.models.registry import recipe, tables
+from training.models.registry import baselines, recipe, tables
 
 
 class ReproduceSpec(Frozen):
@@ -46,9 +46,11 @@ class ReproduceSpec(Frozen):
     """Where the world is rendered to."""
     world: StickworldConfig
     variants: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
+    """Recipes of other methods, shown beside the variants."""
     zero_shot: str | None = None
     settings: tuple[str, ...] = ()
-    """Changes to every recipe."""
+    """Changes to the recipe of every variant; baselines stay as they are."""
     num_seeds: int = Field(3, ge=1)
     at_once: int = Field(1, ge=1)
     """Runs at a time, each on one core: faster than one after the other on all of them."""
@@ -61,7 +63,7 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
         directory: gets the videos in `videos/PAPER`, `artifacts`, and the tables in `PAPER.md`.
         paper: a method whose recipes have a table.
         num_seeds: runs per variant.
-        settings: changes to every recipe, such as `optim.epochs=10`.
+        settings: changes to the recipe of every variant, such as `optim.epochs=10`.
 
     Raises:
         ValueError: another paper.
@@ -74,6 +76,7 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
         videos=directory / "videos" / paper,
         world=world_of(known),
         variants=known.variants,
+        baselines=tuple(each.name for each in baselines()),
         zero_shot=known.zero_shot,
         settings=(*known.settings, *settings),
         num_seeds=num_seeds,
@@ -115,7 +118,7 @@ def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str])
 
 @flow(name="reproduce")
 def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
-    """Every variant with every seed on the demo world; the comparisons come last.
+    """Every baseline and variant with every seed on the demo world; the comparisons come last.
 
     Raises:
         ValueError: settings that cannot be, or after which variants are no longer apart.
@@ -123,15 +126,17 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     check_settings(spec.paper, spec.variants, spec.settings)
     reports = mined_world(store, spec.videos, spec.world)
     seeds, world = range(spec.num_seeds), name_of(reports[-1])
-    runs = [_run(spec, world, each, seed) for seed in seeds for each in spec.variants]
+    rows = _rows(spec)
+    runs = [_run(spec, world, *row, seed) for seed in seeds for row in rows.items()]
     on_base, novel = [], ""
     if spec.zero_shot:
         base, novel = (_part(store, spec, reports[0].ref, is_base) for is_base in (True, False))
-        on_base = [_run(spec, base, spec.zero_shot, seed, "-base") for seed in seeds]
+        row, name = f"{spec.zero_shot}-base", f"{spec.paper}_stickworld_{spec.zero_shot}"
+        on_base = [_run(spec, base, row, name, seed) for seed in seeds]
     trained = _all_trained(store, [*runs, *on_base], spec.at_once)
     metrics: dict[str, list[str]] = defaultdict(list)
-    for run, made in zip(runs, trained, strict=False):
-        metrics[run.recipe.removeprefix(f"{spec.paper}_stickworld_")].append(made[-1].ref)
+    for row, made in zip([*rows] * spec.num_seeds, trained, strict=False):
+        metrics[row].append(made[-1].ref)
     reports += [each for made in trained for each in made]
     comparisons = [compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason())]
     if spec.zero_shot:
@@ -149,12 +154,19 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
 _CPU = RuntimeConfig(device="cpu")
 
 
-def _run(spec: ReproduceSpec, dataset: str, variant: str, seed: int, suffix: str = "") -> TrainSpec:
+def _rows(spec: ReproduceSpec) -> dict[str, str]:
+    """The recipe of each row of the table: baselines first."""
+    others = {name.replace("_stickworld", ""): name for name in spec.baselines}
+    return others | {each: f"{spec.paper}_stickworld_{each}" for each in spec.variants}
+
+
+def _run(spec: ReproduceSpec, dataset: str, row: str, name: str, seed: int) -> TrainSpec:
+    settings = () if name in spec.baselines else spec.settings
     return TrainSpec(
         dataset=dataset,
-        recipe=f"{spec.paper}_stickworld_{variant}",
-        settings=(*spec.settings, f"seed={seed}"),
-        name=f"stickworld-{spec.paper}-{variant}{suffix}-seed{seed}",
+        recipe=name,
+        settings=(*settings, f"seed={seed}"),
+        name=f"stickworld-{spec.paper}-{row}-seed{seed}",
         runtime=_CPU,
     )
 

@@ -48,6 +48,11 @@ def recipe(name: str) -> Recipe:
     return recipes[name]
 
 
+def baselines() -> list[Recipe]:
+    """Recipes that every table on the demo world shows beside its own."""
+    return [each for each in _recipes().values() if each.beside]
+
+
 def tables() -> dict[str, Table]:
     """What of the papers is repeated on the demo world, by method: `TABLE` of its recipes."""
     found = {name: getattr(_module(name, "recipes"), "TABLE", None) for name in method_names()}

@@ -10,7 +10,7 @@ from flows.demos.demo_report import partner_found
 from knowledge.stickworld.generate import StickworldConfig
 from training.evaluation.comparison import markdown
 
-WORLD = StickworldConfig(train_per_class=1, val_per_class=0, test_per_class=1)
+WORLD = StickworldConfig(train_per_class=1, val_per_class=1, test_per_class=1)
 
 SHORT = ("optim.epochs=8", "optim.warmup_epochs=1")
 
@@ -18,6 +18,7 @@ SHORT = ("optim.epochs=8", "optim.warmup_epochs=1")
 @pytest.fixture(scope="module")
 def reproduced(server, tmp_path_factory):
     from flows.demos.reproduce import ReproduceSpec, reproduce_flow
+    from training.models.registry import baselines
 
     root = tmp_path_factory.mktemp("reproduced")
     spec = ReproduceSpec(
@@ -25,6 +26,7 @@ def reproduced(server, tmp_path_factory):
         videos=root / "videos" / "mgdm",
         world=WORLD,
         variants=("k0", "k3"),
+        baselines=(*(each.name for each in baselines()), "mgdm_small"),
         settings=SHORT,
         num_seeds=2,
         at_once=2,
@@ -90,9 +92,32 @@ def test_every_variant_is_compared_over_all_seeds(reproduced):
         for metric in ("top1", "top5", "time_pairs", "posture_pairs"):
             assert (variant, "mgdm/all", metric) in found
     runs = [each.ref for each in reports if each.kind == "training_run"]
-    assert len(set(runs)) == 4
+    variants = [ref for ref in runs if "-k0-" in ref or "-k3-" in ref]
+    assert len(set(variants)) == 4
     frozen = [found[v, "zero_shot/prompt", "top1"] for v in ("k0", "k3")]
     assert frozen[0] == frozen[1]
+
+
+def test_baselines_stand_beside_the_variants_as_their_recipes_say(reproduced):
+    """With the seeds, but without the settings of the table."""
+    from training.models.registry import baselines
+
+    store, reports = reproduced
+    lines = markdown(Store(store).get(reports[-1].ref), {}).splitlines()
+    titles = [line.split("|")[1].strip() for line in lines[2:]]
+    others = [each.name.replace("_stickworld", "").replace("_", " ") for each in baselines()]
+    assert all("frozen CLIP" in title for title in titles[: -3 - len(others)])
+    assert titles[-3 - len(others) :] == [*others, "mgdm small", "k0", "k3"]
+    configs = {
+        each.ref.split("/")[1].split("@")[0]: Store(store).get(each.ref).manifest.config
+        for each in reports
+        if each.kind == "training_run"
+    }
+    for seed in (0, 1):
+        baseline = configs[f"stickworld-mgdm-mgdm_small-seed{seed}"]
+        assert (baseline["optim"]["epochs"], baseline["seed"]) == (10, seed)
+        variant = configs[f"stickworld-mgdm-k0-seed{seed}"]
+        assert (variant["optim"]["epochs"], variant["seed"]) == (8, seed)
 
 
 def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys):
