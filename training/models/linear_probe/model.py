@@ -1,0 +1,123 @@
+"""Linear probe: what frozen CLIP's features tell of the classes without their texts.
+
+Source: Radford et al., "Learning transferable visual models from natural language supervision",
+section 3.2 and appendix A.3. As in CLIP's own example, features are not brought to unit length: a
+common factor is the strength's matter, and lengths may tell something. Deviations: an image becomes
+the mean of a video's frames; features are those after CLIP's projection, which are what is cached;
+and the validation videos, once they have chosen the strength, are not trained on.
+
+Legend: B videos, N videos of a split, T frames, D embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+
+from training.data.batch import Batch
+from training.data.class_list import ClassList
+from training.layers.losses import full_precision
+from training.models.linear_probe.config import LinearProbeConfig
+from training.models.linear_probe.regression import Solution, minimise, strongest_best
+from training.models.method import Classifier, Encoded, FittedMethod, Parts
+
+if TYPE_CHECKING:
+    from training.backbone.image_tower import ImageTower
+
+
+class LinearProbe(FittedMethod):
+    """Logistic regression on the mean features of frozen CLIP."""
+
+    weight_KD: torch.Tensor
+    bias_K: torch.Tensor
+
+    def __init__(
+        self, config: LinearProbeConfig, classes: ClassList, tower: ImageTower | None = None
+    ) -> None:
+        """Build it, knowing nothing yet.
+
+        Args:
+            config: of the method.
+            classes: what it will be fitted on.
+            tower: CLIP's image tower, where clips are pictures.
+        """
+        super().__init__(tower)
+        self.config, self.classes = config, classes
+        self.register_buffer("weight_KD", torch.zeros(0, 0))
+        self.register_buffer("bias_K", torch.zeros(0))
+
+    @classmethod
+    def build(cls, config: LinearProbeConfig, parts: Parts) -> Self:
+        """The model for the parts' classes."""
+        return cls(config, parts.classes, parts.tower)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """`video_BD`, the mean of the frames' features, and `class_ids_B`."""
+        return {
+            "video_BD": mean_features(self.features(batch.clips)),
+            "class_ids_B": batch.class_ids_B,
+        }
+
+    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
+        """Minimise the regression's loss, with the strength given or chosen.
+
+        Returns:
+            `loss`, the mean cross-entropy; `strength`; where that was chosen, the `val_top1` of
+            every strength tried.
+
+        Raises:
+            ValueError: a class without a training video.
+        """
+        features_ND = train["video_BD"]
+        class_N = self.learn_classes(self.classes, train["class_ids_B"])
+
+        def solved(strength: float) -> Solution:
+            return minimise(features_ND, class_N, len(self.classes.names), strength)
+
+        said: dict[str, float] = {}
+        if self.config.strength == "val":
+            assert val is not None
+            video_ND = val["video_BD"].double()
+            true_N = self.classes.positions(val["class_ids_B"])
+
+            def accuracy(strength: float) -> float:
+                found_N = solved(strength).logits(video_ND).argmax(dim=1)
+                return float((found_N == true_N).double().mean())
+
+            strength, tried = strongest_best(accuracy)
+            said = {f"val_top1 at strength {each:.3g}": tried[each] for each in tried}
+        else:
+            strength = self.config.strength
+        solution = solved(strength)
+        self.weight_KD, self.bias_K = solution.weight_KD.float(), solution.bias_K.float()
+        return {"loss": solution.cross_entropy, "strength": strength, **said}
+
+    @property
+    def primary(self) -> str:
+        """The only protocol."""
+        return "linear_probe"
+
+    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
+        """`linear_probe`: softmax of the regression's logits for these classes.
+
+        Raises:
+            ValueError: a class that it was not fitted on.
+        """
+        row_K = self.learnt(classes)
+        weight_KD, bias_K = self.weight_KD[row_K], self.bias_K[row_K]
+
+        def classify(features_BTD: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(features_BTD.device.type, enabled=False):
+                logits_BK = mean_features(features_BTD) @ weight_KD.T + bias_K
+                return logits_BK.softmax(dim=1)
+
+        return {self.primary: classify}
+
+
+def mean_features(features_BTD: torch.Tensor) -> torch.Tensor:
+    """(B, D) in full precision."""
+    return full_precision(features_BTD).mean(dim=1)
+
+
+METHOD = LinearProbe
