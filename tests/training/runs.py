@@ -12,6 +12,7 @@ from training.loop.optimizer import WeightAverage, make_optimizer
 from training.loop.state import TrainState
 from training.models.actionclip.config import ActionClipConfig
 from training.models.build import assemble, read_data
+from training.models.linear_probe.config import LinearProbeConfig
 from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe
 
@@ -34,12 +35,19 @@ MODELS = {
 }
 """Every model in a form for a world of cached features: its config and settings. A further model is
 one line."""
+FITTED = {
+    "linear_probe": (LinearProbeConfig(), []),
+}
+"""The same for methods made in one pass."""
 WITH_DROPOUT = {"actionclip, Transf_cls"}
 
 
 def config_of(*settings, model=None):
     if model is None:
         return override(recipe("mgdm_small").config, [*QUICK, *settings])
+    if model in FITTED:
+        config, own = FITTED[model]
+        return override(RunConfig(model=config), ["data.num_frames=4", *own, *settings])
     config, own = MODELS[model]
     return override(RunConfig(model=config), [*QUICK, "optim.warmup_epochs=1", *own, *settings])
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.strangers import directory_of_strangers
 from tests.training.distributed.two_processes import CASES
-from tests.training.runs import config_of
+from tests.training.runs import FITTED, config_of
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
 from training.evaluation.evaluate import evaluate
@@ -119,6 +119,17 @@ def test_a_run_together_is_published_once_and_scored(found):
         assert made["losses"] == found[0][1]["together"]["losses"]
         assert made["unreadable"] == 0
     assert found[1][1]["together"] == found[2][1]["together"]
+
+
+@pytest.mark.parametrize("model", FITTED)
+def test_a_fitted_method_learns_the_same_to_the_bit(found, model):
+    (alone, one), *both = found
+    learnt = {name: each for name, each in alone.items() if name.startswith(f"fitted/{model}/")}
+    assert learnt
+    for tensors, told in both:
+        assert told["fitted"][model] == one["fitted"][model]
+        for name, tensor in learnt.items():
+            assert torch.equal(tensors[name], tensor), name
 
 
 def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):

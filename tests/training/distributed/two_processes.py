@@ -16,7 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from artifacts.store import Store
-from tests.training.runs import config_of, gradients, start
+from tests.training.runs import FITTED, config_of, gradients, start
 from tests.training.world import World
 from training.distributed.group import Group, current_group
 from training.evaluation.evaluate import evaluate
@@ -25,6 +25,7 @@ from training.launch.launch import InputRefs
 from training.loop.epochs import _batches, train_epoch, train_step
 from training.loop.optimizer import trained_parameters
 from training.loop.trainer import train
+from training.models import weights
 
 SPLITS = {"train": 5, "val": 2, "test": 3}
 """30 training videos."""
@@ -115,6 +116,24 @@ def together(world, group):
     }
 
 
+def fitted(world, group):
+    """What methods made in one pass learn, and what they report, by name."""
+    refs = group.broadcast_object(InputRefs.of(world.inputs()).model_dump_json())
+    store = Store(group.broadcast_object(world.store.root))
+    inputs = InputRefs.model_validate_json(refs).read(store)
+    found, told = {}, {}
+    for name in FITTED:
+        run = train(store, inputs, config_of(model=name), "f").artifact
+        tensors = weights.load(run.read_file(weights.FILE), name).tensors
+        found |= {f"fitted/{name}/{key}": tensor for key, tensor in tensors.items()}
+        told[name] = {
+            key: value
+            for key, value in run.manifest.report.items()
+            if key not in ("processes", "duration_s")
+        }
+    return found, {"fitted": told}
+
+
 def exchange(group):
     """What the group's own operations give."""
     device = torch.device("cpu")
@@ -150,6 +169,8 @@ def main():
     world = World(directory / f"world{size}-{rank}", num_classes=6, dim=16, splits=SPLITS)
     found, facts = find(world, group)
     told["together"] = together(world, group)
+    learnt, said = fitted(world, group)
+    found, told = found | learnt, told | said
     save_file(found, directory / f"{size}-{rank}.safetensors")
     (directory / f"{size}-{rank}.json").write_text(json.dumps(told | facts))
     if size > 1:

@@ -1,0 +1,142 @@
+"""What must hold of every method made in one pass; a further one is a line in `runs.FITTED`."""
+
+import pytest
+import torch
+
+from knowledge.clip.model import load_clip
+from knowledge.clip.weights import ClipSpec
+from tests.clip_weights import save_random_clip
+from tests.training.runs import FITTED, config_of
+from tests.training.world import World
+from training.data.checks import check_inputs
+from training.data.class_list import read_classes
+from training.data.sources import CachedClips
+from training.evaluation.evaluate import evaluate
+from training.inference.export import export, load
+from training.inference.prediction import classifier
+from training.loop.trainer import train
+from training.models import weights
+from training.models.build import assemble, restore
+
+every_method = pytest.mark.parametrize("model", FITTED)
+
+
+def fitted(world, model, *settings):
+    return train(world.store, world.inputs(), config_of(*settings, model=model), "t").artifact
+
+
+def tensors_of(run):
+    return weights.load(run.read_file(weights.FILE), "t").tensors
+
+
+def method_of(world, model, run):
+    config, classes = config_of(model=model), read_classes(world.classes, world.texts)
+    cached = CachedClips(world.frames)
+    given = (world.inputs(), config, classes, cached, torch.device("cpu"))
+    method, _ = assemble(*given)
+    restore(method, weights.load(run.read_file(weights.FILE), "t"))
+    return method.eval(), classes, cached
+
+
+@every_method
+def test_a_run_stopped_and_started_again_gives_the_same_bytes(model, tmp_path):
+    """Stopped between its last video and its end; there is no checkpoint to go on from."""
+    runs = []
+    for name in ("whole", "stopped"):
+        world = World(tmp_path / name)
+        if name == "stopped":
+            with pytest.raises(KeyboardInterrupt):
+                train(world.store, world.inputs(), config_of(model=model), "t", _stop_at_the_end)
+        runs.append(fitted(world, model))
+    whole, stopped = runs
+    assert whole.ref == stopped.ref
+    assert whole.read_file(weights.FILE) == stopped.read_file(weights.FILE)
+    timeless = [
+        {key: value for key, value in run.manifest.report.items() if key != "duration_s"}
+        for run in runs
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def _stop_at_the_end(done, total):
+    if done == total:
+        raise KeyboardInterrupt
+
+
+@every_method
+def test_neither_order_of_videos_nor_size_of_batches_matters(model, tmp_path):
+    found = [
+        tensors_of(fitted(World(tmp_path / "0"), model)),
+        tensors_of(fitted(World(tmp_path / "1", shuffle=5), model)),
+        tensors_of(fitted(World(tmp_path / "2"), model, "eval.batch_size=7")),
+    ]
+    assert found[0]
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, tensor in found[0].items():
+            assert torch.equal(other[name], tensor), name
+
+
+@every_method
+def test_what_was_learnt_is_better_than_chance_and_reported(world, model):
+    run = fitted(world, model)
+    assert run.manifest.report["loss"] > 0
+    assert run.manifest.report["val_top1"] > 2 / 6
+    assert [row["step"] for row in run.read().to_pylist()] == [0]
+    rows = evaluate(world.store, run, world.inputs(), "test")[1].artifact.read().to_pylist()
+    top1 = {row["protocol"]: row["value"] for row in rows if row["metric"] == "top1"}
+    assert top1[method_of(world, model, run)[0].primary] > 2 / 6
+    assert "zero_shot/prompt" in top1
+
+
+@every_method
+def test_evaluation_is_deterministic_and_gives_probabilities(world, model):
+    method, classes, cached = method_of(world, model, fitted(world, model))
+    clips = cached.fetch(sorted(each for each in world.labels if each.startswith("test/"))[:8])
+    protocols, again = method.protocols(classes), method.protocols(classes)
+    assert method.primary in protocols
+    for name, classify in protocols.items():
+        found_BK = classify(method.features(clips))
+        assert torch.equal(found_BK, again[name](method.features(clips)))
+        assert found_BK.dtype == torch.float32
+        assert torch.allclose(found_BK.sum(dim=1), torch.ones(len(found_BK)))
+        alone_BK = classify(method.features(clips[:1]))
+        assert torch.allclose(alone_BK, found_BK[:1], atol=1e-5), "videos see each other"
+
+
+@every_method
+def test_it_needs_no_negatives_and_knows_classes_by_name(world, model, tmp_path):
+    config = config_of(model=model)
+    check_inputs(world.inputs(negatives=None, corpora=()), config)
+    method, classes, _ = method_of(world, model, fitted(world, model))
+    assert torch.equal(method.learnt(classes), torch.arange(6))
+    more = World(tmp_path, num_classes=8)
+    with pytest.raises(ValueError, match="class 'toy6' is not among the 6 classes"):
+        evaluate(world.store, fitted(world, model), _beside(world, more), "test")
+
+
+def _beside(world, other):
+    """The inputs of another world, in the first one's store."""
+    other.store = world.store
+    other.classes = other.publish_classes("toy", other.num_classes)
+    other.videos = other.publish_videos()
+    other.frames = other.publish_frames()
+    other.texts = other.publish_texts("toy", other.classes, other.texts_KD)
+    return other.inputs(negatives=None, corpora=())
+
+
+@every_method
+def test_an_exported_run_says_what_the_run_says(model, tmp_path):
+    spec = ClipSpec(arch="tiny-vit", weights=str(save_random_clip(tmp_path / "tiny.safetensors")))
+    clip = load_clip(spec)
+    world = World(tmp_path / "store", dim=clip.dim, clip=clip.identity)
+    run = fitted(world, model)
+    kept = export(world.store, run, tmp_path / "out", spec)
+    loaded = load(tmp_path / "out")
+    assert loaded.config == kept.config
+    size = kept.tower.image_size
+    pictures = torch.randint(0, 255, (2, 4, 3, size, size), dtype=torch.uint8)
+    stored = classifier(world.store, run, spec)
+    for protocol in stored.protocols:
+        one, two = (each.probabilities(pictures, protocol) for each in (stored, loaded))
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)
