@@ -14,6 +14,7 @@ from training.models.actionclip.config import ActionClipConfig
 from training.models.build import assemble, read_data
 from training.models.linear_probe.config import LinearProbeConfig
 from training.models.mgdm.config import MgdmConfig
+from training.models.prototype.config import PrototypeConfig
 from training.models.registry import recipe
 
 QUICK = ["data.num_frames=4", "optim.epochs=2", "optim.batch_size=24"]
@@ -37,6 +38,8 @@ MODELS = {
 one line."""
 FITTED = {
     "linear_probe": (LinearProbeConfig(), []),
+    "prototype": (PrototypeConfig(), []),
+    "prototype, cache": (PrototypeConfig(cache=True, alpha="val"), ["data.shots=4"]),
 }
 """The same for methods made in one pass."""
 WITH_DROPOUT = {"actionclip, Transf_cls"}
