@@ -118,7 +118,7 @@ def evaluate(
     """Score a trained run: on its dataset, or zero-shot on another one."""
 
     def flow() -> list[JobReport]:
-        from flows.evaluate_run import EvaluateSpec, evaluate
+        from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
         from training.config.runtime import RuntimeConfig
 
         spec = EvaluateSpec(
@@ -148,7 +148,7 @@ def summarise(
     made: list[JobReport] = []
 
     def flow() -> list[JobReport]:
-        from flows.summarise import SummariseSpec, summarise
+        from flows.evaluation.summarise import SummariseSpec, summarise
 
         spec = SummariseSpec(
             name=name,

@@ -17,7 +17,7 @@ from pydantic import Field
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.demos.stickworld import WORLD_CLIP, mined_world
-from flows.evaluate_run import EvaluateSpec, evaluate
+from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow

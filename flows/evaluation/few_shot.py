@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.evaluate_run import scoring_inputs
+from flows.evaluation.evaluate_run import scoring_inputs
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
