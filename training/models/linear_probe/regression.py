@@ -56,8 +56,8 @@ def minimise(
         [weight_KD, bias_K],
         max_iter=_MAX_ITERATIONS,
         max_eval=2 * _MAX_ITERATIONS,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-14,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-15,
         line_search_fn="strong_wolfe",
     )
 
