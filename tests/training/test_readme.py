@@ -1,0 +1,58 @@
+"""The method of training/README.md is a whole one: its three files, and nothing else."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import training.models
+from tests.training.world import World
+from training.config.method import method_names
+from training.config.overrides import override
+from training.evaluation.evaluate import evaluate
+from training.loop.trainer import train
+from training.models import registry
+
+PAGE = Path(__file__).parents[2] / "training/README.md"
+FILES = ("config", "model", "recipes")
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    """The page's code blocks as a folder among the methods."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) == len(FILES)
+    folder = tmp_path / "methods/adapter"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text('"""A linear layer on frozen CLIP."""\n')
+    for name, block in zip(FILES, blocks, strict=True):
+        (folder / f"{name}.py").write_text(block)
+    monkeypatch.setattr(
+        training.models, "__path__", [*training.models.__path__, str(folder.parent)]
+    )
+    registry._recipes.cache_clear()
+    yield
+    registry._recipes.cache_clear()
+    for name in [each for each in sys.modules if each.startswith("training.models.adapter")]:
+        del sys.modules[name]
+
+
+def test_a_method_is_its_folder(adapter, tmp_path):
+    assert "adapter" in method_names()
+    assert {"adapter", "adapter_stickworld"} <= set(registry.recipe_names())
+    world = World(tmp_path / "store")
+    quick = ["data.num_frames=4", "optim.batch_size=24"]
+    config = override(registry.recipe("adapter").config, quick)
+    run = train(world.store, world.inputs(negatives=None), config, "toy").artifact
+    losses = run.read()["loss"].to_pylist()
+    assert losses[-1] < losses[0]
+    _, metrics = evaluate(world.store, run, world.inputs(), "test")
+    top1 = {
+        row["protocol"]: row["value"]
+        for row in metrics.artifact.read().to_pylist()
+        if row["metric"] == "top1"
+    }
+    assert top1["adapter"] > 0.6, "chance is 0.17"
+    with pytest.raises(ValueError, match=r"model\.scale=-1: Input should be greater than 0"):
+        override(config, ["model.scale=-1"])
