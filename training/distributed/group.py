@@ -119,11 +119,16 @@ class Group:
         self.all_counts(0)
 
 
-def current_group(device: torch.device) -> Group:
+def current_group(device: torch.device, processes: int = 1) -> Group:
     """The processes torchrun started, once `joined`; otherwise this one alone.
 
+    Args:
+        device: of this process.
+        processes: how many were asked for.
+
     Raises:
-        ValueError: torchrun started several, and they have not joined.
+        ValueError: torchrun started several, and they have not joined; or several were asked for
+            and not started.
     """
     if dist.is_available() and dist.is_initialized():
         return Group(dist.get_rank(), dist.get_world_size(), device)
@@ -131,6 +136,11 @@ def current_group(device: torch.device) -> Group:
         raise ValueError(
             f"torchrun started {os.environ['WORLD_SIZE']} processes, each of which would do "
             "everything; call this within `with training.distributed.group.joined(device):`"
+        )
+    if processes > 1:
+        raise ValueError(
+            f"processes={processes} are not started here; call `training.launch.launch`, which "
+            "starts them"
         )
     return Group(device=device)
 

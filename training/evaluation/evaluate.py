@@ -95,7 +95,8 @@ def evaluate(
     origin = _provenance(run, inputs, config, split, name, alphas)
     if found := store.find(origin):
         return Outcome(found, made=False), _measure(store, name, split, found, config)
-    group = current_group(torch.device(runtime.device) if runtime.device else default_device())
+    device = torch.device(runtime.device) if runtime.device else default_device()
+    group = current_group(device, runtime.processes)
     classes = read_class_list(inputs, config)
     passes = read_passes(
         *(inputs, config, saved, split, classes, group.device, runtime.workers),

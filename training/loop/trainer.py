@@ -62,7 +62,8 @@ def train(
     origin = provenance(inputs, config, name)
     if found := store.find(origin):
         return Outcome(found, made=False)
-    group = current_group(torch.device(runtime.device) if runtime.device else default_device())
+    device = torch.device(runtime.device) if runtime.device else default_device()
+    group = current_group(device, runtime.processes)
     given = (inputs, config, group, runtime, progress if group.is_first else None)
     run = begin_fit(*given) if config.model.is_fitted else begin(*given)
     with contextlib.ExitStack() as stack:

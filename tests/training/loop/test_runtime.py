@@ -50,6 +50,13 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         pass
 
 
+def test_processes_that_nobody_starts_are_an_error(world):
+    two = RuntimeConfig(processes=2, device="cpu")
+    with pytest.raises(ValueError, match="processes=2 are not started here; call"):
+        train(world.store, world.inputs(), config_of(), "t", runtime=two)
+    assert not world.store.published("training_run")
+
+
 def test_processes_that_have_not_joined_do_not_all_do_everything(world, monkeypatch):
     monkeypatch.setattr("training.distributed.group.started_by_torchrun", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
