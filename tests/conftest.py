@@ -2,8 +2,11 @@
 
 import signal
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")  # a loaded machine is not a failure
 pytest.register_assert_rewrite("tests.flows.command_line")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background

@@ -19,9 +19,8 @@ from tests.training.distributed.two_processes import CASES
 from tests.training.runs import FITTED, config_of
 from tests.training.world import World
 from training.config.runtime import RuntimeConfig
-from training.evaluation.evaluate import evaluate
 from training.launch import launch
-from training.launch.launch import train
+from training.launch.launch import evaluate, train
 
 
 @pytest.fixture(scope="module")
