@@ -26,7 +26,7 @@ def literal_objective(weight_KD, bias_K, features_ND, class_N, strength):
 @pytest.mark.parametrize("strength", [0.03, 1.0, 100.0])
 def test_the_gradient_of_the_literal_objective_is_zero(strength):
     features_ND, class_N = problem()
-    found = minimise(features_ND, class_N, 3, strength)
+    found = minimise(features_ND, class_N, 3, strength, tolerance=1e-9)
     weight_KD, bias_K = found.weight_KD.requires_grad_(), found.bias_K.requires_grad_()
     value = literal_objective(weight_KD, bias_K, features_ND, class_N, strength)
     for gradient in torch.autograd.grad(value, (weight_KD, bias_K)):
@@ -50,9 +50,24 @@ def test_plain_gradient_descent_comes_to_the_same_place():
         with torch.no_grad():
             for parameter, gradient in zip((weight_KD, bias_K), gradients, strict=True):
                 parameter -= 0.03 * gradient
-    found = minimise(features_ND, class_N, 3, strength=2.0)
+    found = minimise(features_ND, class_N, 3, strength=2.0, tolerance=1e-9)
     torch.testing.assert_close(found.weight_KD, weight_KD.detach(), rtol=0, atol=1e-6)
     torch.testing.assert_close(found.bias_K, bias_K.detach(), rtol=0, atol=1e-6)
+
+
+def test_it_ends_where_no_slope_is_larger_than_the_tolerance():
+    features_ND, class_N = problem()
+    slopes = []
+    for tolerance in (1e-2, 1e-5):
+        found = minimise(features_ND, class_N, 3, 0.1, tolerance)
+        weight_KD = found.weight_KD.clone().requires_grad_()
+        centred_ND = features_ND - features_ND.mean(dim=0)
+        bias_K = found.bias_K + found.weight_KD @ features_ND.mean(dim=0)
+        value = literal_objective(weight_KD, bias_K, centred_ND, class_N, 0.1)
+        slope_KD = torch.autograd.grad(value, weight_KD)[0] / len(class_N)
+        slopes.append(float(slope_KD.abs().max()))
+        assert slopes[-1] <= tolerance
+    assert slopes[1] < slopes[0]
 
 
 def test_classes_that_can_be_told_apart_and_equal_features_are_no_trouble():
