@@ -9,7 +9,7 @@ Legend: B videos, T frames, V videos of the episodes, D embedding, E episodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from artifacts.artifact import Artifact, Outcome
+from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
@@ -35,8 +36,6 @@ from training.models.method import Classifier, mean_of_unit_frames
 
 CLASSIFIER = "nearest_class_mean"
 """First part of the protocols' names."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
