@@ -24,7 +24,7 @@ from knowledge.stickworld.drawing.render import TIMES, ClipPlan, render_blueprin
 from knowledge.stickworld.encode import write_video
 from knowledge.stickworld.grammar import single_plan
 from knowledge.video.frames import read_frames
-from knowledge.video.sampling import segment_centres, segment_random
+from knowledge.video.sampling import random_frames, segment_centres
 
 HELD_OUT_SEED = 0
 HELD_OUT_SPLIT = "test"
@@ -72,7 +72,7 @@ def _frames_of(
 
     def positions(count: int) -> list[int]:
         if random:
-            return segment_random(count, num_frames, np.random.default_rng(words))
+            return random_frames(count, num_frames, np.random.default_rng(words))
         return segment_centres(count, num_frames)
 
     if blueprint:

@@ -10,26 +10,12 @@ import itertools
 import numpy as np
 
 
-def segment_centres(num_frames: int, count: int) -> list[int]:
-    """Centre of each of `count` equal segments: int(n / T * (i + 1/2)).
+def segment_centres(n: int, T: int) -> list[int]:
+    """Centre of each of T equal segments: int(n / T * (i + 1/2)).
 
     Source: ActionCLIP, X-CLIP and MSQNet test sampling. Short videos repeat frames.
     """
-    return [int(num_frames / count * (i + 0.5)) for i in range(count)]
-
-
-def segment_starts(num_frames: int, count: int) -> list[int]:
-    """Start of each of `count` equal segments: int(n / T * i). Source: BIKE test sampling."""
-    return [int(num_frames / count * i) for i in range(count)]
-
-
-def segment_random(num_frames: int, count: int, generator: np.random.Generator) -> list[int]:
-    """One uniformly random frame of each of `count` segments, in order. Source: TSN."""
-    ticks = [i * num_frames // count for i in range(count + 1)]
-    return [
-        int(generator.integers(start, max(stop, start + 1)))
-        for start, stop in itertools.pairwise(ticks)
-    ]
+    return fixed_frames(n, T, "center")[0]
 
 
 def random_frames(n: int, T: int, generator: np.random.Generator) -> list[int]:

@@ -24,7 +24,7 @@ from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, Encode, R
 from knowledge.video.decoding import VideoError
 from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.frames import read_clip
-from knowledge.video.sampling import segment_centres, segment_starts
+from knowledge.video.sampling import fixed_frames
 
 CANARY = "canary.npy"
 CANARY_COSINE = 0.999
@@ -144,7 +144,6 @@ class PartEncoder:
         if place in self.part.unreadable:
             return [], "unreadable", self.part.unreadable[place]
         frames = self.part.frames
-        choose = segment_centres if frames.offset == "center" else segment_starts
         path = Path(self.part.root) / video.path
         self.decoding(place)
         try:
@@ -152,7 +151,7 @@ class PartEncoder:
             try:
                 clip = read_clip(
                     path,
-                    lambda n: choose(n, frames.num_frames),
+                    lambda n: fixed_frames(n, frames.num_frames, frames.offset)[0],
                     self.image_size,
                     frames.short_side,
                 )

@@ -15,7 +15,7 @@ def test_every_flow_is_declared_without_results(server):
     found = {
         value for module in modules for value in vars(module).values() if isinstance(value, Flow)
     }
-    assert len(found) == 10
+    assert len(found) == 12
     assert all(flow.persist_result is False and flow.result_storage for flow in found)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowledge.video.frames import read_frames
-from knowledge.video.sampling import fixed_frames, random_frames, segment_centres, segment_starts
+from knowledge.video.sampling import fixed_frames, random_frames, segment_centres
 from tests.video_files import write_video
 from training.config.data import DataConfig
 from training.data.augmentation import crops
@@ -18,8 +18,8 @@ from training.data.order import EpochSeed
 def test_one_view_is_the_segments_centre_or_start():
     assert fixed_frames(300, 8, "center")[0] == [18, 56, 93, 131, 168, 206, 243, 281]
     for n in (5, 16, 40, 301):
-        assert fixed_frames(n, 16, "center") == [segment_centres(n, 16)]
-        assert fixed_frames(n, 16, "start") == [segment_starts(n, 16)]
+        assert fixed_frames(n, 16, "center") == [[int(n / 16 * (i + 0.5)) for i in range(16)]]
+        assert fixed_frames(n, 16, "start") == [[int(n / 16 * i) for i in range(16)]]
 
 
 def test_clips_lie_evenly_within_the_segments():
