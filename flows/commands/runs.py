@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -228,7 +228,7 @@ def recipes(as_json: JsonOption = False) -> None:
 
 @app.command()
 def reproduce(
-    paper: Annotated[Literal["mgdm", "actionclip"], typer.Argument(help="Whose tables.")],
+    paper: Annotated[str, typer.Argument(help="Method whose tables: mgdm, actionclip.")],
     world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
     seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
     settings: SetOption = [],  # noqa: B006

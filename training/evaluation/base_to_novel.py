@@ -100,7 +100,16 @@ def _check_parts(base: Runs, novel: Runs) -> dict[str, int]:
 
 
 def _run_of(metrics: Artifact) -> str:
-    """Ref of the run that was scored."""
+    """Ref of the run that was scored.
+
+    Raises:
+        ValueError: metrics that were not made from predictions of a split.
+    """
+    if "predictions" not in metrics.manifest.inputs:
+        raise ValueError(
+            f"{metrics.ref} was measured on few-shot episodes, not on a split; give metrics of "
+            "`actionlore evaluate`"
+        )
     predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
     return predictions.manifest.inputs["run"].ref
 

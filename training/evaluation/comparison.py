@@ -187,18 +187,23 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def is_frozen(protocol: str) -> bool:
+    """Whether a protocol is of frozen CLIP: zero-shot, or its embeddings in few-shot episodes."""
+    return protocol.startswith("zero_shot") or protocol.endswith("/frozen_clip")
+
+
 def _frozen(
     found: Sequence[tuple[str, str]], cells: Callable[[str, str], tuple[str, ...]]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Title and cells of frozen CLIP; with the variants where they differ, as with other videos."""
     lines = []
     for protocol in dict.fromkeys(protocol for _, protocol in found):
-        if not protocol.startswith("zero_shot"):
+        if not is_frozen(protocol):
             continue
         by_cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for variant in (variant for variant, each in found if each == protocol):
             by_cells[cells(variant, protocol)].append(variant.replace("_", " "))
-        title = protocol.replace("zero_shot/", "frozen CLIP, ")
+        title = f"frozen CLIP, {protocol.removeprefix('zero_shot/').removesuffix('/frozen_clip')}"
         for shown, variants in by_cells.items():
             whose = f" ({', '.join(variants)})" if len(by_cells) > 1 else ""
             lines.append((title + whose, shown))
@@ -211,7 +216,7 @@ def _own_protocol(num_metrics: Mapping[str, int]) -> str:
     Args:
         num_metrics: by protocol; of class pairs there are some of every context.
     """
-    own = [each for each in num_metrics if not each.startswith("zero_shot") and "@" not in each]
+    own = [each for each in num_metrics if not is_frozen(each) and "@" not in each]
     return min(own, key=lambda each: (-num_metrics[each], not each.endswith("/all"), each))
 
 

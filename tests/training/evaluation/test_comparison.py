@@ -8,7 +8,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from training.evaluation.base_to_novel import compare_base_to_novel
-from training.evaluation.comparison import compare, markdown
+from training.evaluation.comparison import _own_protocol, compare, is_frozen, markdown
 from training.evaluation.pairs import pair_accuracy
 from training.models.mgdm.recipes import TABLE
 from training.models.registry import recipe
@@ -208,3 +208,9 @@ def test_every_variant_has_a_recipe_on_each_dataset():
     for variant in TABLE.variants:
         for dataset in ("stickworld", "kinetics400", "hmdb51", "ucf101"):
             assert recipe(f"mgdm_{dataset}_{variant}").dataset == dataset
+
+
+def test_frozen_clip_in_episodes_is_not_taken_for_the_method():
+    counts = {"nearest_class_mean/frozen_clip": 2, "nearest_class_mean/mgdm": 2}
+    assert _own_protocol(counts) == "nearest_class_mean/mgdm"
+    assert [is_frozen(each) for each in (*counts, "zero_shot/prompt")] == [True, False, True]

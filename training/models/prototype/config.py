@@ -38,7 +38,7 @@ class PrototypeConfig(FittedConfig):
         return tuple(f"model.{each}" for each in ("alpha", "beta") if getattr(self, each) == "val")
 
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
-        """Frozen that change nothing in this combination, and why."""
+        """Settings that change nothing in this combination, and why."""
         yield from super().without_effect(data)
         if not self.cache:
             for name in ("alpha", "beta"):
