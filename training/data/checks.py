@@ -44,7 +44,9 @@ def problems(inputs: TrainInputs, config: RunConfig, training: bool = True) -> I
         config: of the run.
         training: False for evaluation, which reads no negatives.
     """
-    yield from _of_wrong_kind(inputs)
+    if wrong := list(_of_wrong_kind(inputs)):
+        yield from wrong
+        return  # nothing else can be asked of an artifact of another kind
     yield from _missing(inputs, config, training)
     for role in ROLES.values():
         if role.made_from is None or (not training and not role.scoring):

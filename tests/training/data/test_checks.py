@@ -52,3 +52,8 @@ def test_roles_are_the_fields_of_the_inputs(world):
         assert ("negatives" in training) == (config.model.name == "mgdm")
         assert ("templates" in training) == (config.model.name == "actionclip")
         assert "negatives" not in scoring
+
+
+def test_a_start_of_another_kind_is_listed_and_nothing_else_is_asked_of_it(world):
+    [problem] = problems(world.inputs(start=world.frames), config_of())
+    assert "was given as start, which must be training_run" in str(problem)
