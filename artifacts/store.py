@@ -137,33 +137,39 @@ class Store:
             return draft.publish(report)
 
     def gc(self, min_age_s: float) -> list[str]:
-        """Remove what crashed jobs left: drafts nobody holds and directories without manifest.
+        """Remove what stopped jobs left, unless a process holds it.
+
+        That is drafts, directories without a manifest, and what was a draft's own (lock,
+        checkpoints) beside the files of an artifact whose job was stopped while publishing.
 
         Args:
             min_age_s: spare what was touched within this time, at least 0.
 
         Returns:
-            The removed directories.
+            The removed directories and files.
 
         Raises:
             ValueError: a negative age.
         """
         if min_age_s < 0:
             raise ValueError(f"an age of {min_age_s:g} s is negative; give 0 or more")
-        removed = []
         orphans = list(self.drafts.iterdir()) if self.drafts.exists() else []
         if self.is_local:
-            for kind in SCHEMAS:
-                candidates = Path(self.root).glob(f"{kind}/*@*")
-                orphans += [path for path in candidates if not (path / MANIFEST).exists()]
+            for directory in (each for kind in SCHEMAS for each in self._directories(kind)):
+                whole = (directory / MANIFEST).exists()
+                orphans += directory.glob(".*") if whole else [directory]
+        removed = []
         for path in orphans:
-            if not path.is_dir() or is_held(path):
+            held_by = path if path.is_dir() else path.parent
+            if is_held(held_by) or time.time() - _touched(path) < min_age_s:
                 continue
-            newest = max(item.stat().st_mtime for item in [path, *path.rglob("*")])
-            if time.time() - newest >= min_age_s:
-                shutil.rmtree(path)
-                removed.append(str(path))
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed.append(str(path))
         return removed
+
+    def _directories(self, kind: str) -> list[Path]:
+        """Of the artifacts of a kind, complete or not; of a local store."""
+        return [path for path in sorted(Path(self.root).glob(f"{kind}/*@*")) if path.is_dir()]
 
     def _scan(
         self, kind: str | None
@@ -255,6 +261,11 @@ class Store:
         published = self._load(manifest.ref)
         assert published is not None
         return published, moved
+
+
+def _touched(path: Path) -> float:
+    """When a file, or anything in a directory, was last changed."""
+    return max(item.stat().st_mtime for item in [path, *path.rglob("*")])
 
 
 def _entry(path: Path) -> FileEntry:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.artifact import CorruptArtifactError
+from artifacts.files import DirectoryLock
 from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import ArtifactRef, Provenance, inputs_of
 from artifacts.store import Store
@@ -229,6 +230,22 @@ def test_gc_spares_what_is_young_and_what_is_published(tmp_path):
     assert len(store.published()) == 1
     with pytest.raises(ValueError, match="negative"):
         store.gc(min_age_s=-1)
+
+
+def test_gc_removes_what_a_kill_while_publishing_left_beside_an_artifact(tmp_path):
+    store = Store(tmp_path)
+    artifact = store.publish(provenance(), metrics_table())
+    directory = Path(store.directory(artifact.ref))
+    before = sorted(directory.iterdir())
+    lock = DirectoryLock(directory, "it")
+    (directory / ".checkpoint.safetensors").write_bytes(b"weights")
+    assert store.gc(min_age_s=0) == []  # its job goes on
+    lock.release()
+    assert store.gc(min_age_s=3600) == []
+    left_over = [directory / ".checkpoint.safetensors", directory / ".lock"]
+    assert sorted(store.gc(min_age_s=0)) == [str(path) for path in left_over]
+    assert sorted(directory.iterdir()) == before
+    artifact.verify()
 
 
 def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from artifacts.files import LOCK_FILE
 from artifacts.provenance import canonical_json
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
@@ -104,10 +105,12 @@ def main(root, url, seed):
 
 
 def published(artifact):
-    """Key and bytes of every file but the manifest."""
+    """Key and bytes of every file but the manifest; a kill while publishing may leave the lock."""
     directory = Path(artifact.store.directory(artifact.ref))
     files = {
-        path.name: path.read_bytes() for path in directory.iterdir() if path.name != "manifest.json"
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.name not in ("manifest.json", LOCK_FILE)
     }
     return artifact.manifest.key, artifact.manifest.content_hash, files
 
