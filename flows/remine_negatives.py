@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import task
@@ -19,6 +20,7 @@ from knowledge.clip.weights import ClipSpec
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
 from training.data.inputs import TrainInputs
+from training.inference.prediction import own_inputs
 from training.inference.reembedding import reembed
 
 
@@ -88,11 +90,9 @@ def _inputs(store: Store, spec: RemineSpec, run: Artifact) -> TrainInputs:
             f"give --dataset {used['videos'].ref.split('/')[1]}"
         )
     corpora = [role for role in used if role.startswith("corpus_")]
-    return TrainInputs(
-        classes=store.get(used["classes"].ref),
+    return replace(
+        own_inputs(store, run),
         videos=videos,
-        texts=store.get(used["texts"].ref),
-        frames=store.get(used["frames"].ref) if "frames" in used else None,
         corpora=tuple(store.get(used[role].ref) for role in sorted(corpora, key=_number)),
         clip=spec.clip,
         root=spec.videos,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
@@ -13,6 +14,10 @@ from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings
 from training.config.run import RunConfig
 from training.data.inputs import TrainInputs, clip_identity, frozen_source
+from training.data.roles import ROLES, Role, roles_read
+
+_FOUND_BY_LINEAGE = {"classes", "videos", "texts", "frames", "negatives", "corpora", "templates"}
+"""Roles that are looked for here: in the lineage of the negatives, or embedded where lacking."""
 
 
 def train_inputs(
@@ -26,7 +31,8 @@ def train_inputs(
 ) -> tuple[TrainInputs, list[Outcome]]:
     """Everything a dataset's negatives were mined from, so that it fits together.
 
-    A run without negatives on videos needs no mining: then the dataset is a registered one.
+    A run without negatives on videos needs no mining: then the dataset is a registered one. What
+    the config reads beyond it is the newest that was made from these artifacts.
 
     Args:
         store: where to look, and to publish texts.
@@ -54,7 +60,36 @@ def train_inputs(
             made.append(outcome)
             outcome = outcome.artifact
         inputs = replace(inputs, templates=outcome)
-    return inputs, made
+    return _newest(store, inputs, roles_read(config, training)), made
+
+
+def _newest(store: Store, inputs: TrainInputs, roles: list[Role]) -> TrainInputs:
+    """The inputs with those roles filled that nothing here looks for in a way of its own.
+
+    Each with the newest artifact of its kind that was made from the run's `made_from`; where a role
+    has several, with all of them, by name and age.
+    """
+    for role in roles:
+        if role.name in _FOUND_BY_LINEAGE or inputs.of(role):
+            continue
+        fitting = [each for each in store.published(role.kind) if _fits(each, role, inputs)]
+        newest = max(fitting, key=lambda each: each.manifest.created, default=None)
+        found: dict[str, Any] = {role.name: tuple(fitting) if role.many else newest}
+        inputs = replace(inputs, **found)
+    return inputs
+
+
+def _fits(artifact: Artifact, role: Role, inputs: TrainInputs) -> bool:
+    """Whether an artifact was made from the run's own one and, if embedded, with its CLIP."""
+    if role.is_embedded and artifact.manifest.config.get("clip") != clip_identity(inputs.texts):
+        return False
+    if role.made_from is None:
+        return True
+    source = artifact.manifest.inputs.get(role.made_from)
+    given = inputs.of(ROLES[role.made_from])
+    return source is not None and source.content_hash in {
+        each.manifest.content_hash for each in given
+    }
 
 
 def _is_mined(store: Store, dataset: str) -> bool:

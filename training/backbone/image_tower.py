@@ -49,8 +49,7 @@ class ImageTower(nn.Module):
             shift: exchange channels of patches between frames before every block.
 
         Raises:
-            ValueError: `last_n` of a tower without transformer blocks, or more than it has; `joint`
-                or `shift` of such a tower.
+            ValueError: `last_n` of a tower without transformer blocks, or more than it has.
         """
         super().__init__()
         self.visual: Any = clip.model.visual
@@ -66,8 +65,6 @@ class ImageTower(nn.Module):
             for part in _last_parts(self.visual, config.last_n):
                 part.requires_grad_(True)
         self.time: nn.Parameter | None = None
-        if joint_frames or shift:
-            _require_plain_vit(self.visual)
         if joint_frames:
             width = len(self.visual.class_embedding)
             self.time = nn.Parameter(width**-0.5 * torch.randn(joint_frames, width))
@@ -135,6 +132,11 @@ class ImageTower(nn.Module):
         return features
 
 
+def is_plain_vit(visual: Any) -> bool:
+    """Whether time can enter a tower of open_clip: only its plain vision transformer is known."""
+    return all(hasattr(visual, name) for name in ("conv1", "class_embedding", "_embeds", "_pool"))
+
+
 def shifted(tokens_NLW: torch.Tensor, num_frames: int) -> torch.Tensor:
     """Tokens with an eighth of the patches' channels from the next frame, another from the last.
 
@@ -171,11 +173,3 @@ def _last_parts(visual: Any, last_n: int) -> list[Any]:
     if last_n > len(blocks):
         raise ValueError(f"vision.last_n={last_n}, but the image tower has {len(blocks)} blocks")
     return [*blocks[-last_n:], visual.ln_post, *([visual.proj] if visual.proj is not None else [])]
-
-
-def _require_plain_vit(visual: Any) -> None:
-    if not all(hasattr(visual, name) for name in ("conv1", "class_embedding", "_embeds", "_pool")):
-        raise ValueError(
-            "model.video.pre and model.video.within need open_clip's vision transformer, "
-            f"this tower is {type(visual).__name__}; choose another --clip or set both to none"
-        )

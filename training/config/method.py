@@ -60,6 +60,33 @@ class MethodConfig(Frozen):
             return ()
         return ("negatives", "corpora") if self.mined.corpus == "union" else ("negatives",)
 
+    def setting(self, part: Frozen) -> str:
+        """Full name of a part of this config, such as `model.negatives`."""
+        return next((f"model.{name}" for name, value in self if value is part), "model")
+
+    def needs(self, need: str, what: str) -> str:
+        """Says that a run needs something that is not there, and by which setting.
+
+        Args:
+            need: a role of `training.data.roles`, `clip` or `time` (that frames see each other in
+                the image tower).
+            what: what that is, such as `negatives of videos/hmdb51@0a1b`.
+        """
+        if need == "negatives" and self.mined.k:
+            return f"{self.setting(self.mined)}.k={self.mined.k} needs {what}"
+        return f"{self.name} needs {what}"
+
+    def without(self, need: str) -> str:
+        """How to do without, such as `set model.negatives.k=0`; empty where that cannot be.
+
+        Args:
+            need: as for `needs`, or `logit_scale` (CLIP's factor on cosines), `context` (texts that
+                see each other) or `single_label` (one class per video).
+        """
+        if need == "negatives" and self.mined.k:
+            return f"set {self.setting(self.mined)}.k=0"
+        return ""
+
     def templates(self) -> tuple[str, ...]:
         """Sentences about a class whose frozen embeddings it reads; `{label}` is the class."""
         return ()

@@ -5,7 +5,7 @@ Everything here reads manifests only; it runs before a table is loaded or a mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
@@ -48,17 +48,13 @@ def problems(inputs: TrainInputs, config: RunConfig, training: bool = True) -> I
         yield from wrong
         return  # nothing else can be asked of an artifact of another kind
     yield from _missing(inputs, config, training)
-    for role in ROLES.values():
-        if role.made_from is None or (not training and not role.scoring):
-            continue
-        source = getattr(inputs, role.made_from)
+    for role in roles_read(config, training):
         for artifact in inputs.of(role):
-            if role.name != "negatives" or config.model.mined.k:
+            if role.made_from is not None:
+                source = getattr(inputs, role.made_from)
                 yield from _not_made_from(artifact, role.made_from, [source], role.command)
-    if config.data.features == "cached" and inputs.frames is not None:
-        yield from _other_sampling(inputs.frames, config)
-    if training and config.model.mined.k and inputs.negatives is not None:
-        yield from _other_negatives(inputs, inputs.negatives, config)
+            if role.name in _MORE:
+                yield from _MORE[role.name](inputs, artifact, config)
     yield from _other_clip(inputs, config)
     if training and inputs.start is not None:
         yield from _other_start(inputs.start, inputs, config)
@@ -83,52 +79,39 @@ def _of_wrong_kind(inputs: TrainInputs) -> Iterator[Problem]:
 
 
 def _missing(inputs: TrainInputs, config: RunConfig, training: bool) -> Iterator[Problem]:
-    videos = str(inputs.videos.ref)
-    if config.data.features == "cached" and inputs.frames is None:
-        what = f"data.features=cached needs frame_embeddings of {videos}"
-        yield Problem(videos, what, "mine")
+    videos, model = str(inputs.videos.ref), config.model
     if config.data.features == "videos" and (inputs.clip is None or inputs.root is None):
         lacking = "a CLIP model" if inputs.clip is None else "the directory of the videos"
         what = f"data.features=videos needs {lacking}"
         yield Problem(videos, what, None, "give it, or set data.features=cached")
     elif needs_clip(config) and inputs.clip is None:
-        yield Problem(
-            videos,
-            "model.text.trainable=true needs a CLIP model",
-            None,
-            "give --clip and --clip-weights, or set model.text.trainable=false",
-        )
-    yield from _missing_templates(inputs, config)
+        otherwise = _either("give --clip and --clip-weights", model.without("clip"))
+        yield Problem(videos, model.needs("clip", "a CLIP model"), None, otherwise)
     for role in roles_read(config, training):
-        if role.name in ("frames", "templates") or role.many or inputs.of(role):
+        if role.many or inputs.of(role):
             continue
-        what = f"{config.model.name} needs {role.kind} of {videos}"
-        otherwise = ""
-        if role.name == "negatives":
-            what = f"model.negatives.k={config.model.mined.k} needs negatives of {videos}"
-            otherwise = "set model.negatives.k=0"
-        yield Problem(videos, what, role.command, otherwise)
+        source = str(getattr(inputs, role.made_from or "videos").ref)
+        what = f"{role.kind} of {source}"
+        what = f"{role.setting} needs {what}" if role.setting else model.needs(role.name, what)
+        command = None if role.missing else role.command
+        yield Problem(source, what, command, _either(role.missing, model.without(role.name)))
 
 
-def _missing_templates(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
-    wanted, templates = config.model.templates(), inputs.templates
-    if not wanted:
-        return
-    remedy = "train with --clip and --clip-weights, which makes it, or set model.text.trainable"
-    if templates is None:
-        what = (
-            f"model.text.templates needs text_embeddings of {inputs.classes.ref} under "
-            f"{len(wanted)} templates"
-        )
-        yield Problem(str(inputs.classes.ref), what, None, remedy)
-        return
+def _either(*remedies: str | None) -> str:
+    return ", or ".join(filter(None, remedies))
+
+
+def _other_templates(
+    inputs: TrainInputs, templates: Artifact, config: RunConfig
+) -> Iterator[Problem]:
     made = templates.manifest.config.get("templates") or []
-    if lacking := [template for template in wanted if template not in made]:
+    if lacking := [each for each in config.model.templates() if each not in made]:
         what = f"{templates.ref} lacks the template {lacking[0]!r}"
+        remedy = _either(ROLES["templates"].missing, config.model.without("templates"))
         yield Problem(str(templates.ref), what, None, remedy)
 
 
-def _other_sampling(frames: Artifact, config: RunConfig) -> Iterator[Problem]:
+def _other_sampling(inputs: TrainInputs, frames: Artifact, config: RunConfig) -> Iterator[Problem]:
     data, made = config.data, frames.manifest.config
     if made.get("num_frames") != data.num_frames:
         yield _again(
@@ -168,21 +151,28 @@ def _other_negatives(
         yield _again(
             negatives,
             f"holds the {top_k} hardest texts per video, but ranks "
-            f"{list(wanted.ranks)} (from 0) of model.negatives are wanted",
+            f"{list(wanted.ranks)} (from 0) of {config.model.setting(wanted)} are wanted",
             f"mine --top-k {wanted.ranks[1]}",
         )
 
 
+_MORE: dict[str, Callable[[TrainInputs, Artifact, RunConfig], Iterator[Problem]]] = {
+    "frames": _other_sampling,
+    "templates": _other_templates,
+    "negatives": _other_negatives,
+}
+"""What is asked of a role beyond its kind and what it was made from."""
+
+
 def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
     """All embeddings come from one CLIP, the texts' one."""
-    optional = (inputs.frames, inputs.templates)
-    others = [*inputs.corpora, *(each for each in optional if each is not None)]
-    silent = [each for each in (inputs.texts, *others) if each.manifest.config.get("clip") is None]
+    embedded = [each for role in ROLES.values() if role.is_embedded for each in inputs.of(role)]
+    silent = [each for each in embedded if each.manifest.config.get("clip") is None]
     if silent:
         yield from (_again(each, "does not say which CLIP made it", "mine") for each in silent)
         return
     expected = clip_identity(inputs.texts)
-    for artifact in others:
+    for artifact in embedded:
         if (found := clip_identity(artifact)) != expected:
             yield _again(
                 artifact,

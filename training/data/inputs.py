@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef, inputs_of
+from training.config.method import MethodConfig
 from training.config.run import RunConfig
 from training.data.roles import ROLES, Role, roles_read
 
@@ -26,14 +27,14 @@ class TrainInputs:
     frames: Artifact | None = None
     """`frame_embeddings`; for data.features=cached."""
     negatives: Artifact | None = None
-    """For model.negatives.k > 0."""
+    """Mined texts of each training video."""
     corpora: tuple[Artifact, ...] = ()
-    """`text_embeddings` of further class lists; for model.negatives.corpus=union."""
+    """`text_embeddings` of further class lists, where negatives may come from them."""
     templates: Artifact | None = None
-    """`text_embeddings` of the dataset's own classes under every template; for
-    model.text.trainable=false of actionclip."""
+    """`text_embeddings` of the dataset's own classes under every template, where the method reads
+    frozen ones."""
     clip: ClipSpec | None = None
-    """For data.features=videos and model.text.trainable=true."""
+    """For data.features=videos and for trained texts."""
     root: Path | None = None
     """Directory the videos' paths are relative to; for data.features=videos."""
     start: Artifact | None = None
@@ -51,7 +52,7 @@ class TrainInputs:
         artifacts: dict[str, Artifact] = {}
         for role in roles:
             for i, artifact in enumerate(self.of(role)):
-                artifacts[f"corpus_{i}" if role.many else role.name] = artifact
+                artifacts[f"{role.many}_{i}" if role.many else role.name] = artifact
         return dict(inputs_of(**artifacts))
 
     def used(self, config: RunConfig) -> dict[str, InputRef]:
@@ -79,7 +80,7 @@ def clip_identity(artifact: Artifact) -> dict[str, str]:
     return found
 
 
-def clip_logit_scale(texts: Artifact) -> float:
+def clip_logit_scale(texts: Artifact, config: MethodConfig) -> float:
     """Factor on cosines of the CLIP that embedded the texts.
 
     Raises:
@@ -87,9 +88,9 @@ def clip_logit_scale(texts: Artifact) -> float:
     """
     found: float | None = texts.manifest.report.get("logit_scale")
     if found is None:
+        remedies = ("run `actionlore mine` again", config.without("logit_scale"))
         raise ValueError(
-            f"{texts.ref} does not say CLIP's logit scale; run `actionlore mine` again, or set "
-            "model.logit_scale.init=100"
+            f"{texts.ref} does not say CLIP's logit scale; {', or '.join(filter(None, remedies))}"
         )
     return found
 

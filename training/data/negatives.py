@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from training.config.method import MethodConfig
 from training.config.negatives import NegativesConfig
 from training.data.class_list import ClassList, text_features
 from training.data.inputs import TrainInputs
@@ -52,17 +53,18 @@ class Negatives:
 
 
 def read_negatives(
-    inputs: TrainInputs, wanted: NegativesConfig, videos: VideoSet, classes: ClassList
+    inputs: TrainInputs, config: MethodConfig, videos: VideoSet, classes: ClassList
 ) -> Negatives:
     """The positive text of each video and its negatives, hardest first.
 
-    The ranking is that of `wanted.corpus`; rejected candidates have no rank. A video with fewer
-    negatives than the slice has gaps.
+    The ranking is that of the corpus which the method's `mined` names; rejected candidates have no
+    rank. A video with fewer negatives than the slice has gaps.
 
     Raises:
         ValueError: a negative without text embedding or of the video's own class, or a slice that
             no video fills.
     """
+    wanted = config.mined
     shape = (len(videos), 1 + wanted.k)
     position = classes.positions(videos.class_ids_N)
     rows_NR = torch.zeros(shape, dtype=torch.long)
@@ -84,11 +86,12 @@ def read_negatives(
     count_N = present_NR.sum(dim=1) - 1
     if wanted.k and (most := int(count_N.max())) < wanted.k:
         assert inputs.negatives is not None
+        setting = config.setting(wanted)
         raise ValueError(
             f"{inputs.negatives.ref}: no training video has {wanted.k} negatives in ranks "
             f"{list(wanted.ranks)} (from 0) of corpus {wanted.corpus}, the most is {most}; "
-            "set model.negatives.k, or run `actionlore mine` with more corpora and "
-            "model.negatives.corpus=union"
+            f"set {setting}.k, or run `actionlore mine` with more corpora and "
+            f"{setting}.corpus=union"
         )
     num_short = int((count_N < wanted.k).sum())
     return Negatives(features_MD, rows_NR, class_ids_NR, present_NR, num_short)

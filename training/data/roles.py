@@ -1,7 +1,9 @@
 """What a run may read: one line for each role an artifact can have.
 
 A method reads `classes`, `videos` and `texts`, `frames` where its clips are cached, `templates` and
-what its config's `reads` names; `start` where the run goes on from another one.
+what its config's `reads` names; `start` where the run goes on from another one. A new role is a
+line here and a field of `TrainInputs`: it is found in the store as the newest artifact of its kind
+that was made from the run's `made_from`, and checked like the others.
 """
 
 from __future__ import annotations
@@ -24,8 +26,18 @@ class Role:
     """Role of the artifact it must have been made from."""
     scoring: bool = True
     """Whether scoring a run reads it too."""
-    many: bool = False
-    """Any number of artifacts, in an order that counts."""
+    many: str | None = None
+    """Any number of artifacts, in an order that counts: what each is called in the lineage of a
+    run, before its number. None: one artifact."""
+    setting: str | None = None
+    """What makes a run read it, where that is no setting of the method."""
+    missing: str | None = None
+    """What to do where it is missing, instead of the command."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether CLIP made the artifact."""
+        return self.kind.endswith("_embeddings")
 
 
 ROLES: dict[str, Role] = {
@@ -34,10 +46,18 @@ ROLES: dict[str, Role] = {
         Role("classes", "classes", "register"),
         Role("videos", "videos", "register", made_from="classes"),
         Role("texts", "text_embeddings", "mine", made_from="classes"),
-        Role("frames", "frame_embeddings", "mine", made_from="videos"),
-        Role("templates", "text_embeddings", "train", made_from="classes"),
+        Role(
+            *("frames", "frame_embeddings", "mine"),
+            made_from="videos",
+            setting="data.features=cached",
+        ),
+        Role(
+            *("templates", "text_embeddings", "train"),
+            made_from="classes",
+            missing="train with --clip and --clip-weights, which makes it",
+        ),
         Role("negatives", "negatives", "mine", made_from="videos", scoring=False),
-        Role("corpora", "text_embeddings", "mine", scoring=False, many=True),
+        Role("corpora", "text_embeddings", "mine", scoring=False, many="corpus"),
         Role("start", "training_run", "train", scoring=False),
     )
 }

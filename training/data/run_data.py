@@ -98,7 +98,7 @@ def read_videos(
     several = config.model.task != "single_label"
     kept, skipped = [], Counter[str]()
     for row in sorted(rows, key=lambda row: row["video_id"]):
-        _check_row(row, set(known), inputs, several)
+        _check_row(row, set(known), inputs, several, config)
         status = row["status"] if cached is None else _cached_status(row, cached, inputs)
         if status == "ok":
             kept.append(row)
@@ -151,13 +151,15 @@ def few_shots(
     return sorted(chosen, key=lambda row: str(row["video_id"]))
 
 
-def _check_row(row: dict[str, Any], known: set[int], inputs: TrainInputs, several: bool) -> None:
+def _check_row(
+    row: dict[str, Any], known: set[int], inputs: TrainInputs, several: bool, config: RunConfig
+) -> None:
     class_ids = row["class_ids"]
     if len(class_ids) != 1 and not several:
         raise ValueError(
             f"{inputs.videos.ref}: video {row['video_id']!r} has {len(class_ids)} classes, but the "
-            "model needs exactly one; register the dataset with one class per video, or train a "
-            "method for several, such as actionclip with model.multilabel=kl"
+            "model needs exactly one; register the dataset with one class per video, or "
+            + (config.model.without("single_label") or "train a method for several")
         )
     if unknown := [class_id for class_id in class_ids if class_id not in known]:
         raise ValueError(

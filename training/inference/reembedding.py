@@ -36,7 +36,7 @@ from training.models.build import assemble, default_device, restore
 from training.models.method import Method
 
 CONTEXT_TEXTS = 4096
-"""Most texts that the discriminator may see together; a corpus of more needs the context `self`."""
+"""Most texts that may see each other; a corpus of more needs a run that sees each alone."""
 
 TEXTS_PER_PASS = 1024
 
@@ -68,7 +68,7 @@ def reembed(
 
     Raises:
         ValueError: inputs that do not belong to the run, a run whose video embedding depends on the
-            text it is compared with (model.guide=own), or a corpus too long for its context.
+            text it is compared with, or a corpus too long for its context.
     """
     saved, config = load_run(run, inputs)
     if why := config.model.why_not_mined:
@@ -200,7 +200,7 @@ def _texts(
         for number, part in enumerate(parts):
             table = part.filter(pc.not_equal(part["source"], "description"))
             features_KD = text_features(table).to(load.device)
-            features_KD = _embedded(embedder, features_KD, together, source, run)
+            features_KD = _embedded(embedder, features_KD, model, source, run)
             norms_K = features_KD.norm(dim=-1)
             column = table.schema.get_field_index("feature_norm")
             table = table.drop_columns("embedding").set_column(
@@ -216,16 +216,16 @@ def _texts(
 
 @torch.no_grad()
 def _embedded(
-    model: Method, features_KD: torch.Tensor, together: bool, source: Artifact, run: Artifact
+    method: Method, features_KD: torch.Tensor, model: MethodConfig, source: Artifact, run: Artifact
 ) -> torch.Tensor:
     """(K, D) texts as the run compares them at test, not normalised."""
-    if not together:
+    if not model.texts_see_each_other:
         passes = torch.split(features_KD, TEXTS_PER_PASS)
-        return torch.cat([model.embed_texts(each) for each in passes])
+        return torch.cat([method.embed_texts(each) for each in passes])
     if len(features_KD) > CONTEXT_TEXTS:
         raise ValueError(
             f"{source.ref} has {len(features_KD)} texts, of which {run.ref} sees at most "
-            f"{CONTEXT_TEXTS} together; mine with a run that sees each alone, such as one of "
-            "model.inference_context=self"
+            f"{CONTEXT_TEXTS} together; "
+            + (model.without("context") or "mine with a run that sees each alone")
         )
-    return model.embed_texts(features_KD)
+    return method.embed_texts(features_KD)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from training.config.run import RunConfig
 from training.data.class_list import ClassList
@@ -81,7 +82,7 @@ def assemble(
         source = VideoClips(inputs.root, config, towers.image.image_size, workers)
         dim = towers.image.dim
     method = build(config, dim, classes, towers)
-    method.start_from_clip(lambda: clip_logit_scale(inputs.texts))
+    method.start_from_clip(lambda: clip_logit_scale(inputs.texts, config.model))
     return method.to(device), source
 
 
@@ -127,6 +128,7 @@ def load_towers(spec: ClipSpec, config: RunConfig) -> Towers:
     from training.backbone.text_tower import TextTower
 
     clip, wanted = load_clip(spec), config.model.towers(config.data)
+    check_tower(clip.model.visual, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         restart(clip, wanted.init)
@@ -136,6 +138,23 @@ def load_towers(spec: ClipSpec, config: RunConfig) -> Towers:
             shift = wanted.time == "shift"
             image = ImageTower(clip, config.vision, config.data.normalize, frames, shift)
         return Towers(image, TextTower(clip) if wanted.text else None)
+
+
+def check_tower(visual: nn.Module, config: RunConfig) -> None:
+    """Refuse an image tower of CLIP that time cannot enter where the method wants it to.
+
+    Raises:
+        ValueError: it is none of open_clip's plain vision transformers.
+    """
+    from training.backbone.image_tower import is_plain_vit
+
+    if config.model.towers(config.data).time == "none" or is_plain_vit(visual):
+        return
+    needs = config.model.needs("time", "open_clip's vision transformer")
+    remedies = ("choose another --clip", config.model.without("time"))
+    raise ValueError(
+        f"{needs}, this tower is {type(visual).__name__}; {' or '.join(filter(None, remedies))}"
+    )
 
 
 def build(config: RunConfig, dim: int, classes: ClassList, towers: Towers | None = None) -> Method:

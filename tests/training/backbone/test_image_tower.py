@@ -13,6 +13,10 @@ from training.backbone.image_tower import FROZEN_IMAGES, ImageTower, shifted
 from training.backbone.initial_weights import restart
 from training.backbone.text_tower import TextTower
 from training.config.data import VisionConfig
+from training.config.overrides import override
+from training.config.run import RunConfig
+from training.models.actionclip.config import ActionClipConfig
+from training.models.build import check_tower
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +220,16 @@ def test_the_tower_keeps_evaluation_mode(weights):
     tower.train()
     assert tower.training
     assert not any(module.training for module in tower.visual.modules())
+
+
+def test_time_enters_no_other_tower_than_the_plain_vision_transformer(weights):
+    config = RunConfig(model=ActionClipConfig())
+    videos = override(config, ["data.features=videos", "model.video.within=shift"])
+    check_tower(load_clip(weights).model.visual, videos)
+    check_tower(torch.nn.Identity(), config)
+    with pytest.raises(ValueError, match="need open_clip's vision transformer, this") as error:
+        check_tower(torch.nn.Identity(), videos)
+    assert str(error.value) == (
+        "model.video.pre and model.video.within need open_clip's vision transformer, this tower is "
+        "Identity; choose another --clip or set both to none"
+    )

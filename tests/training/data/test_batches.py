@@ -299,5 +299,5 @@ def test_unknown_negatives_config_needs_no_negatives(world):
     assert "negatives" not in world.inputs().used(config)
     assert "corpus_0" not in world.inputs().used(config_of())
     assert "corpus_0" in world.inputs().used(config_of("model.negatives.corpus=union"))
-    found = read_negatives(world.inputs(), config.model.negatives, data.videos, data.classes)
+    found = read_negatives(world.inputs(), config.model, data.videos, data.classes)
     assert torch.equal(found.class_ids_NR[:, 0], data.videos.class_ids_N)

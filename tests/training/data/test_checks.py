@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.training.runs import MODELS, config_of
+from tests.training.runs import FITTED, MODELS, config_of
+from training.config.method import MethodConfig
+from training.config.negatives import NegativesConfig
+from training.config.run import RunConfig
 from training.data.checks import check_inputs, problems
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES, roles_read
@@ -57,3 +60,59 @@ def test_roles_are_the_fields_of_the_inputs(world):
 def test_a_start_of_another_kind_is_listed_and_nothing_else_is_asked_of_it(world):
     [problem] = problems(world.inputs(start=world.frames), config_of())
     assert "was given as start, which must be training_run" in str(problem)
+
+
+class Other(MethodConfig):
+    """A method with settings of other names than those there are."""
+
+    name: str = "other"
+    hard: NegativesConfig = NegativesConfig(k=2)
+
+    @property
+    def mined(self):
+        return self.hard
+
+    def templates(self):
+        return ("a {label}",)
+
+
+def test_remedies_name_the_settings_of_the_method(world):
+    config = RunConfig(model=Other(), data={"num_frames": 4})
+    inputs = world.inputs(negatives=None, templates=world.publish_templates(("the {label}",)))
+    texts = [str(each) for each in problems(inputs, config)]
+    assert texts == [
+        f"model.hard.k=2 needs negatives of {world.videos.ref}; run `actionlore mine`, or set "
+        "model.hard.k=0",
+        f"{inputs.templates.ref} lacks the template 'a {{label}}'; train with --clip and "
+        "--clip-weights, which makes it",
+    ]
+    inputs = world.inputs(negatives=world.publish_negatives(top_k=1), templates=None)
+    texts = [str(each) for each in problems(inputs, config)]
+    assert texts[0] == (
+        f"other needs text_embeddings of {world.classes.ref}; train with --clip and "
+        "--clip-weights, which makes it"
+    )
+    assert "ranks [0, 2] (from 0) of model.hard are wanted" in texts[1]
+    assert not any("trainable" in each or "model.negatives" in each for each in texts)
+
+
+def test_remedies_of_the_methods_there_are(world):
+    """Which setting asks for what, and how to do without."""
+    [templates] = problems(world.inputs(negatives=None), config_of(model="actionclip"))
+    assert str(templates) == (
+        f"model.text.templates needs text_embeddings of {world.classes.ref} under 16 templates; "
+        "train with --clip and --clip-weights, which makes it, or set model.text.trainable"
+    )
+    trained = config_of("model.text.trainable=true", model="actionclip")
+    [clip] = problems(world.inputs(), trained)
+    assert str(clip) == (
+        "model.text.trainable=true needs a CLIP model; give --clip and --clip-weights, or set "
+        "model.text.trainable=false"
+    )
+    [frames] = problems(world.inputs(frames=None, negatives=None), config_of("model.negatives.k=0"))
+    assert str(frames) == (
+        f"data.features=cached needs frame_embeddings of {world.videos.ref}; run `actionlore mine`"
+    )
+    scales = {name: config_of(model=name).model.without("logit_scale") for name in FITTED | MODELS}
+    assert scales.pop("linear_probe") == ""
+    assert set(scales.values()) == {"set model.logit_scale.init=100"}

@@ -33,7 +33,7 @@ def test_gaps_left_by_filters_are_masked(world, guide, scope):
     classes = read_classes(inputs.classes, inputs.texts)
     cached = CachedClips(inputs.frames)
     videos = read_videos(inputs, config, "train", cached)
-    found = read_negatives(inputs, config.model.negatives, videos, classes)
+    found = read_negatives(inputs, config.model, videos, classes)
     counts = dict.fromkeys(videos.video_ids, 0)
     for row in mined.read(["video_id", "dataset_rank"]).to_pylist():
         counts[row["video_id"]] += row["dataset_rank"] is not None

@@ -98,6 +98,27 @@ class ActionClipConfig(MethodConfig):
         """Those of every family."""
         return () if self.text.trainable else TEMPLATES
 
+    def needs(self, need: str, what: str) -> str:
+        """Which setting asks for templates, CLIP or time in the image tower."""
+        if need == "templates":
+            return f"model.text.templates needs {what} under {len(self.templates())} templates"
+        if need == "clip":
+            return f"model.text.trainable=true needs {what}"
+        if need == "time":
+            return f"model.video.pre and model.video.within need {what}"
+        return super().needs(need, what)
+
+    def without(self, need: str) -> str:
+        """How to do without a role, CLIP, its factor, time in its tower or one class per video."""
+        settings = {
+            "templates": "set model.text.trainable",
+            "clip": "set model.text.trainable=false",
+            "logit_scale": "set model.logit_scale.init=100",
+            "time": "set both to none",
+            "single_label": "set model.multilabel=kl",
+        }
+        return settings.get(need) or super().without(need)
+
     def towers(self, data: DataConfig) -> TowersConfig:
         """The image tower for videos, with time before or within it; the text tower if trained."""
         time = "shift" if self.video.within == "shift" else self.video.pre

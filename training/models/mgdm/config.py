@@ -67,6 +67,16 @@ class MgdmConfig(MethodConfig):
         """Its hard negatives."""
         return self.negatives
 
+    def without(self, need: str) -> str:
+        """How to do without a role, CLIP's factor or other texts as context."""
+        settings = {
+            "logit_scale": "set model.logit_scale.init=100",
+            "context": (
+                "mine with a run that sees each alone, such as one of model.inference_context=self"
+            ),
+        }
+        return settings.get(need) or super().without(need)
+
     @property
     def trains_clip(self) -> bool:
         """Whether the logit scale is trained."""

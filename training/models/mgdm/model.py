@@ -89,7 +89,7 @@ class Mgdm(TrainedMethod):
         cls, config: RunConfig, inputs: TrainInputs, videos: VideoSet, classes: ClassList
     ) -> tuple[Joined, ...]:
         """The positive text of each video, and its mined negatives."""
-        return (read_negatives(inputs, config.model.mined, videos, classes),)
+        return (read_negatives(inputs, config.model, videos, classes),)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters: `new` modules, and those that come from `clip`."""

@@ -37,6 +37,12 @@ class PrototypeConfig(FittedConfig):
         """Alpha and beta, unless they are given."""
         return tuple(f"model.{each}" for each in ("alpha", "beta") if getattr(self, each) == "val")
 
+    def without(self, need: str) -> str:
+        """How to do without CLIP's factor."""
+        if need == "logit_scale":
+            return "set model.logit_scale.init=100"
+        return super().without(need)
+
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
         """Settings that change nothing in this combination, and why."""
         yield from super().without_effect(data)
