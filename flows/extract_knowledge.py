@@ -21,7 +21,7 @@ from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import classes_of
+from flows.orchestration.resolve import ClassesName, classes_of
 from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.question import Question, read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
@@ -107,7 +107,7 @@ class KnowledgeSpec(Frozen):
 class ExtractSpec(KnowledgeSpec):
     """What to ask about which classes, whom, and how."""
 
-    classes: str
+    classes: ClassesName
     """Name of a registered dataset or of a known class list."""
 
 

@@ -19,7 +19,7 @@ from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import classes_of, newest_of
+from flows.orchestration.resolve import VideosName, classes_of, newest_of
 from flows.orchestration.runners import RunnerSpec, Workers, run_job
 from knowledge.clip.model import LazyClip
 from knowledge.clip.weights import ClipSpec
@@ -36,7 +36,7 @@ from knowledge.mining.job import MiningJob
 class MineSpec(Frozen):
     """What to mine, with which model."""
 
-    dataset: str
+    dataset: VideosName
     """Registered dataset: NAME (the newest) or NAME@KEY of its `videos`."""
     videos: Path
     """Directory its videos are in."""

@@ -11,7 +11,7 @@ from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import newest_of
+from flows.orchestration.resolve import VideosName, newest_of
 from knowledge.clip.model import LazyClip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
@@ -23,7 +23,7 @@ from knowledge.mining.job import mine as mine_job
 class FeaturesSpec(Frozen):
     """Features of a registered dataset."""
 
-    dataset: str
+    dataset: VideosName
     """Registered dataset: NAME (the newest) or NAME@KEY."""
     features: Path
     """Of the videos: .npz or .parquet."""

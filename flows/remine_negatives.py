@@ -15,7 +15,7 @@ from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import newest_of
+from flows.orchestration.resolve import VideosName, newest_of
 from knowledge.clip.weights import ClipSpec
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
@@ -27,10 +27,10 @@ from training.inference.reembedding import reembed
 class RemineSpec(Frozen):
     """What to mine, with which run."""
 
-    dataset: str
+    dataset: VideosName
     """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""
     run: str
-    """Ref of the `training_run`, whose texts and corpora are mined again."""
+    """NAME or ref of the `training_run`, whose texts and corpora are mined again."""
     videos: Path | None = None
     """Directory its videos are in; needed where the run has data.features=videos."""
     clip: ClipSpec | None = None
@@ -43,7 +43,7 @@ class RemineSpec(Frozen):
 def reembed_task(store: str, spec: RemineSpec) -> list[JobReport]:
     """Embed texts and videos with the run: `text_embeddings`, then `frame_embeddings`."""
     target = Store(store)
-    run = target.get(spec.run)
+    run = target.get(spec.run if "/" in spec.run else f"training_run/{spec.run}")
     with progress("embedding videos with the trained model") as advance:
         texts, frames = reembed(
             target,

@@ -15,12 +15,15 @@ from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
+from flows.orchestration.resolve import MinedName, RunName
+from flows.orchestration.start import start_of_recipe
 from flows.orchestration.train_inputs import train_inputs
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import override_stages
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
-from training.data.inputs import TrainInputs
+from training.data.checks import check_inputs
+from training.data.inputs import TrainInputs, clip_identity
 from training.launch.launch import evaluate
 from training.launch.launch import train as train_job
 from training.models.recipe import Recipe, on_stickworld
@@ -30,7 +33,7 @@ from training.models.registry import recipe
 class TrainSpec(Frozen):
     """Which recipe to train on which dataset."""
 
-    dataset: str
+    dataset: MinedName
     """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the
     recipe takes videos and no negatives."""
     recipe: str = "mgdm_small"
@@ -42,7 +45,7 @@ class TrainSpec(Frozen):
     """Directory the videos are in; needed where data.features is videos."""
     clip: ClipSpec | None = None
     """Needed where data.features is videos."""
-    start: str | None = None
+    start: RunName | None = None
     """Run whose weights this one starts from: NAME (the newest) or NAME@KEY of a `training_run`;
     `none` starts from CLIP's. When None what the recipe says."""
     name: str | None = None
@@ -102,10 +105,10 @@ def complete_texts_task(store: str, spec: TrainSpec) -> list[JobReport]:
 def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train: a `training_run`, or several where a recipe has stages."""
     target, stages = Store(store), spec.stages
-    start, made = _start(target, spec), list[JobReport]()
-    for number, config in enumerate(stages, start=1):
-        inputs = replace(_inputs(target, spec, config)[0], start=start)
-        scored_split(inputs.videos, spec.split)  # before the time is spent
+    read = _all_inputs(target, spec)
+    start, made = _start(target, spec, read[0]), list[JobReport]()
+    for number, (found, config) in enumerate(zip(read, stages, strict=True), start=1):
+        inputs = replace(found, start=start)
         last = number == len(stages)
         name = spec.run_name if last else f"{spec.run_name}-stage{number}"
         with progress("training steps" if last else f"training steps of stage {number}") as advance:
@@ -141,21 +144,31 @@ def _inputs(store: Store, spec: TrainSpec, config: RunConfig) -> tuple[TrainInpu
     return train_inputs(store, spec.dataset, config, spec.clip, spec.videos, device)
 
 
-def _start(store: Store, spec: TrainSpec) -> Artifact | None:
+def _start(store: Store, spec: TrainSpec, inputs: TrainInputs) -> Artifact | None:
     """The run that the first stage starts from; None: CLIP's weights."""
     if spec.start is not None:
         return None if spec.start == "none" else store.get(f"training_run/{spec.start}")
     if (wanted := spec.chosen.start) is None:
         return None
-    config = recipe(wanted).config.model_dump(mode="json")
-    found = [each for each in store.published("training_run") if each.manifest.config == config]
-    if not found:
-        raise ValueError(
-            f"recipe {spec.recipe} starts from a run of recipe {wanted}, of which this store holds "
-            f"none; run `actionlore train --recipe {wanted}` on {recipe(wanted).dataset} first, or "
-            "give --start RUN, or --start none to start from CLIP's weights"
-        )
-    return max(found, key=lambda each: each.manifest.created)
+    return start_of_recipe(store, spec.recipe, recipe(wanted), clip_identity(inputs.texts))
+
+
+def _all_inputs(store: Store, spec: TrainSpec) -> list[TrainInputs]:
+    """Inputs of every stage, checked before the time is spent on the first; no start among them.
+
+    Raises:
+        ValueError: a stage's are missing, stale or mixed.
+    """
+    found = [_inputs(store, spec, config)[0] for config in spec.stages]
+    for number, (inputs, config) in enumerate(zip(found, spec.stages, strict=True), start=1):
+        try:
+            check_inputs(inputs, config)
+        except ValueError as error:
+            if len(found) == 1:
+                raise
+            raise ValueError(f"stage {number}: {error}") from error
+    scored_split(found[-1].videos, spec.split)
+    return found
 
 
 def scored_split(videos: Artifact, split: str | None) -> str:

@@ -14,6 +14,7 @@ from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
+from flows.orchestration.resolve import MinedName, RunName
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
@@ -27,9 +28,9 @@ from training.launch.launch import evaluate as evaluate_job
 class EvaluateSpec(Frozen):
     """Which run to score on what."""
 
-    run: str
+    run: RunName
     """NAME (the newest) or NAME@KEY of a `training_run`."""
-    data: str | None = None
+    data: MinedName | None = None
     """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
     split: str | None = None
     """Split to score; test, val or train, whichever exists first, when None."""

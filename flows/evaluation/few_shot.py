@@ -14,6 +14,7 @@ from flows.evaluation.evaluate_run import scoring_inputs
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, job_report
+from flows.orchestration.resolve import MinedName, RunName
 from knowledge.clip.weights import ClipSpec
 from training.config.episodes import EpisodesConfig
 from training.config.runtime import RuntimeConfig
@@ -25,9 +26,9 @@ from training.evaluation.few_shot import evaluate_few_shot
 class FewShotSpec(Frozen):
     """Which run to score on which episodes."""
 
-    run: str
+    run: RunName
     """NAME (the newest) or NAME@KEY of a `training_run`."""
-    data: str | None = None
+    data: MinedName | None = None
     """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
     episodes: EpisodesConfig = EpisodesConfig()
     videos: Path | None = None

@@ -12,6 +12,7 @@ from rich.table import Table
 from artifacts.artifact import Artifact
 from artifacts.store import Store
 from flows.orchestration.console import console
+from flows.orchestration.resolve import bare_name
 from flows.orchestration.train_inputs import bundled_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.video.decoding import VideoError
@@ -37,7 +38,7 @@ def predict(
         ValueError: no such run, no or another CLIP, or no file that can be read.
     """
     target = Store(store)
-    trained = target.get(f"training_run/{run}")
+    trained = target.get(f"training_run/{bare_name(run, 'training_run')}")
     model = classifier(target, trained, clip or _bundled(target, trained), device)
     wanted = EvalConfig(views=views).num_views
     found: list[dict[str, Any]] = []
@@ -61,7 +62,7 @@ def export(store: str, run: str, output: Path, clip: ClipSpec | None) -> None:
         ValueError: no such run, no or another CLIP, or a directory that is not empty.
     """
     target = Store(store)
-    trained = target.get(f"training_run/{run}")
+    trained = target.get(f"training_run/{bare_name(run, 'training_run')}")
     export_job(target, trained, output, clip or _bundled(target, trained))
     console.print(f"{trained.ref} is in {output}; how to load it is in {output / 'README.md'}")
 

@@ -35,8 +35,9 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     succeeded(trained)
     store = Store(tmp_path / "store")
     known = store.get("metrics/run-test")
-    shown = succeeded(actionlore("evaluate", "run"))
-    assert f"found {known.ref}" in " ".join(shown.split())
+    for name in ("run", "training_run/run"):
+        shown = succeeded(actionlore("evaluate", name))
+        assert f"found {known.ref}" in " ".join(shown.split())
     shown = succeeded(actionlore("evaluate", "run", "--data", "tiny", "--split", "train"))
     assert "metrics/run-on-tiny-train@" in shown
     failed(actionlore("evaluate", "run", "--views", "4x3"), "eval.views=4x3 has no effect")
@@ -45,7 +46,7 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     path = videos / "test/walk/8.mp4"
     files = (path, videos / "train/walk/broken.mp4")
     failed(actionlore("predict", "run", path), "give --clip tiny-vit and --clip-weights")
-    table = succeeded(actionlore("predict", "run", *files, *clip, "--top", 2))
+    table = succeeded(actionlore("predict", "training_run/run", *files, *clip, "--top", 2))
     assert table.count("8.mp4") == 1
     assert "not a video file" in " ".join(table.split())
     found = json.loads(succeeded(actionlore("predict", "run", *files, *clip, "--json")))
@@ -117,7 +118,7 @@ def test_a_recipe_that_starts_from_a_run_says_which(actionlore, registered, vide
     )
     first = ("train", "--dataset", "tiny", "--name", "first", "--split", "test", *QUICK)
     succeeded(actionlore(*first))
-    succeeded(actionlore(*first[:3], "--name", "next", *first[5:], "--start", "first"))
+    succeeded(actionlore(*first[:3], "--name", "next", *first[5:], "--start", "training_run/first"))
     store = Store(tmp_path / "store")
     start = store.get("training_run/next").manifest.inputs["start"]
     assert start.ref == str(store.get("training_run/first").ref)

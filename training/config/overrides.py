@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.config.run import RunConfig
-from training.config.settings import first_error
+from training.config.settings import first_error, plain
 
 _STAGE = re.compile(r"stage(\d+)\.(.*)", re.DOTALL)
 
@@ -80,6 +80,15 @@ def parse(values: dict[str, Any]) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ValueError(first_error(error, RunConfig)) from error
+
+
+def differing(config: RunConfig, other: RunConfig) -> Iterator[str]:
+    """Settings of a config that are others in another one, such as `optim.lr=0.1, not 0.2`."""
+    found, wanted = (dict(_flatten(each.model_dump(mode="json"))) for each in (config, other))
+    for name in dict.fromkeys([*found, *wanted]):
+        if name not in found or name not in wanted or found[name] != wanted[name]:
+            value, expected = (plain(each.get(name, "nothing")) for each in (found, wanted))
+            yield f"{name}={value}, not {expected}"
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

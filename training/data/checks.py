@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef
 from training.config.run import RunConfig
-from training.data.inputs import TrainInputs, clip_identity, frozen_source, needs_clip
+from training.data.inputs import (
+    TrainInputs,
+    clip_identity,
+    frozen_source,
+    needs_clip,
+    run_clip,
+    short_clip,
+)
 from training.data.roles import ROLES, roles_read
 
 
@@ -176,8 +183,8 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
         if (found := clip_identity(artifact)) != expected:
             yield _again(
                 artifact,
-                f"was made with CLIP {_short(found)}, "
-                f"but {inputs.texts.ref} with {_short(expected)}",
+                f"was made with CLIP {short_clip(found)}, "
+                f"but {inputs.texts.ref} with {short_clip(expected)}",
                 "mine",
             )
     if needs_clip(config) and inputs.clip is not None:
@@ -186,7 +193,8 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
         if (found := LazyClip(inputs.clip).identity) != expected:
             yield _again(
                 inputs.texts,
-                f"was made with CLIP {_short(expected)}, but the model given is {_short(found)}",
+                f"was made with CLIP {short_clip(expected)}, but the model given is "
+                f"{short_clip(found)}",
                 "mine",
             )
 
@@ -197,16 +205,13 @@ def _other_start(start: Artifact, inputs: TrainInputs, config: RunConfig) -> Ite
     if method != config.model.name:
         what = f"{start.ref} is of {method} and cannot be the start of {config.model.name}"
         yield Problem(str(start.ref), what, None, "give a run of the same method, or --start none")
-    texts = start.manifest.inputs["texts"]
-    try:
-        found = clip_identity(start.store.get(texts.ref))
-    except ValueError:
-        return  # not in the store any more; then shapes are all there is to compare
+    if (found := run_clip(start)) is None:
+        return  # then shapes are all there is to compare
     if found != clip_identity(inputs.texts):
         yield _again(
             inputs.texts,
-            f"was made with CLIP {_short(clip_identity(inputs.texts))}, but {start.ref}, from "
-            f"which the run is to start, with {_short(found)}",
+            f"was made with CLIP {short_clip(clip_identity(inputs.texts))}, but {start.ref}, from "
+            f"which the run is to start, with {short_clip(found)}",
             "mine",
         )
 
@@ -245,7 +250,3 @@ def _not_made_from(
 def _again(artifact: Artifact, what: str, command: str, otherwise: str = "") -> Problem:
     """An artifact that has to be made again, or something else be done."""
     return Problem(str(artifact.ref), f"{artifact.ref} {what}", command, otherwise, again=True)
-
-
-def _short(identity: dict[str, str]) -> str:
-    return f"{identity.get('arch')} ({str(identity.get('weights_sha256'))[:12]})"

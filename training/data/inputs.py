@@ -80,6 +80,19 @@ def clip_identity(artifact: Artifact) -> dict[str, str]:
     return found
 
 
+def run_clip(run: Artifact) -> dict[str, str] | None:
+    """`arch` and `weights_sha256` of a run's CLIP; None if its texts are not in the store now."""
+    try:
+        return clip_identity(run.store.get(run.manifest.inputs["texts"].ref))
+    except ValueError:
+        return None
+
+
+def short_clip(identity: dict[str, str]) -> str:
+    """An identity as errors show it."""
+    return f"{identity.get('arch')} ({str(identity.get('weights_sha256'))[:12]})"
+
+
 def clip_logit_scale(texts: Artifact, config: MethodConfig) -> float:
     """Factor on cosines of the CLIP that embedded the texts.
 
