@@ -112,7 +112,7 @@ def begin(
     given = (seen_once(config), data.classes, data.cached, group.device, runtime.workers)
     method, source = assemble(inputs, *given)
     assert isinstance(method, TrainedMethod)
-    load_start(method, inputs)
+    load_start(method, inputs, config)
     group.broadcast(list(method.state_dict().values()))
     average = WeightAverage(method, config.optim.ema) if config.optim.ema else None
     optimizer = make_optimizer(method, config)

@@ -59,7 +59,7 @@ def begin_fit(
     given = (config, data.classes, data.cached, group.device, runtime.workers)
     method, source = assemble(inputs, *given)
     assert isinstance(method, FittedMethod)
-    load_start(method, inputs)
+    load_start(method, inputs, config)
     return FitRun(config, data, source, method.eval(), group, progress)
 
 

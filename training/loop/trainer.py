@@ -92,8 +92,11 @@ def provenance(inputs: TrainInputs, config: RunConfig, name: str) -> Provenance:
 def _publish(draft: Draft, made: Trained, config: RunConfig, clip: dict[str, str]) -> None:
     """The run's rows, weights and report; its checkpoints go once they are in the store."""
     facts = {"config": config.model_dump(mode="json"), "clip": clip, "dim": made.dim}
+    report = dict(made.report)
     if made.from_start:
         facts["from_start"] = sorted(made.from_start)
+        report["weights_from_start"] = len(made.from_start)
+        report["weights_from_clip"] = len(made.tensors.keys() - made.from_start)
     draft.write(pa.Table.from_pylist(made.rows, schema=schema_of("training_run").arrow()))
     draft.write_file(weights.FILE, weights.save(made.tensors, facts))
-    draft.publish(made.report)
+    draft.publish(report)

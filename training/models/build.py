@@ -86,16 +86,21 @@ def assemble(
     return method.to(device), source
 
 
-def load_start(method: Method, inputs: TrainInputs) -> None:
+def load_start(method: Method, inputs: TrainInputs, config: RunConfig) -> None:
     """Take over the weights of the run that this one starts from, if there is one.
 
     Raises:
         ValueError: it is of another model.
         CorruptArtifactError: its checkpoint is damaged.
     """
-    if inputs.start is not None:
-        saved = weights.load(inputs.start.read_file(weights.FILE), str(inputs.start.ref))
-        method.start_from(saved.tensors, str(inputs.start.ref))
+    if inputs.start is None:
+        return
+    saved = weights.load(inputs.start.read_file(weights.FILE), str(inputs.start.ref))
+    parts = {"clip": "", "vision_only": "visual.", "scratch": None}  # of CLIP that are not random
+    part = parts[config.model.towers(config.data).init]
+    names = method.clip_names().items()
+    from_clip = {own for own, clips in names if part is not None and clips.startswith(part)}
+    method.start_from(saved.tensors, str(inputs.start.ref), from_clip)
 
 
 def restore(method: Method, saved: weights.Checkpoint) -> None:

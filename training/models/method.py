@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -169,15 +169,18 @@ class Method(nn.Module, abc.ABC):
             factor: gives it.
         """
 
-    def start_from(self, tensors: dict[str, torch.Tensor], where: str) -> None:
+    def start_from(
+        self, tensors: dict[str, torch.Tensor], where: str, from_clip: Collection[str]
+    ) -> None:
         """Take over the weights of another run, all of which must have a place here.
 
         Args:
             tensors: what the run published.
             where: names the run in errors.
+            from_clip: names of weights that CLIP gives where the run has none; no other may lack.
 
         Raises:
-            ValueError: a weight has no place, or another shape.
+            ValueError: a weight has no place, or another shape, or would stay random.
         """
         state = self.state_dict()
         for name, tensor in tensors.items():
@@ -187,6 +190,13 @@ class Method(nn.Module, abc.ABC):
                     f"{where} cannot be the start: its {name} {list(tensor.shape)} {has} in the "
                     "new model; start from a run of the same method, CLIP and number of frames"
                 )
+        if lacking := sorted(self.trained_state().keys() - tensors.keys() - set(from_clip)):
+            more = f" and {len(lacking) - 1} more weights" if len(lacking) > 1 else ""
+            raise ValueError(
+                f"{where} cannot be the start: it lacks {lacking[0]}{more} of the new model, which "
+                "would stay random; set the new run's model as that run has it, or start from "
+                "another one"
+            )
         self.load_state_dict(tensors, strict=False)
         self.from_start = frozenset(tensors)
 
