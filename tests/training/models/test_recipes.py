@@ -85,3 +85,14 @@ def test_costs_are_counted_from_the_models_themselves():
     assert needs(large) == "kinetics400 videos, OpenAI weights; about 101 GPU hours"
     assert needs(recipe("mgdm_small")) == "mined embeddings; a CPU, minutes"
     assert recipe("actionclip_kinetics400_b32_8f").hours < 10
+
+
+def test_what_a_recipe_starts_from_has_its_weights():
+    """A recipe's start is another one's run of the same model, on a dataset of its own."""
+    starting = [each for each in map(recipe, recipe_names()) if each.start]
+    assert {each.name for each in starting} == {"actionclip_hmdb51", "actionclip_ucf101"}
+    for each in starting:
+        first = recipe(each.start)
+        assert (first.config.model, first.clip) == (each.config.model, each.clip)
+        assert first.config.data.num_frames == each.config.data.num_frames
+        assert first.dataset not in (None, each.dataset)
