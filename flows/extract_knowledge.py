@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, Self
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.states import Cancelled
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from artifacts.artifact import Artifact
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import ClassesName, classes_of
 from knowledge.extraction.calls import AskingOptions, ask
@@ -34,9 +29,6 @@ API_KEY = "OPENAI_API_KEY"
 ENDPOINT_COVERAGE = 0.9
 """Share of the classes that an endpoint must answer usably, unless `min_coverage` says otherwise.
 Recorded replies need none: what they cover depends on what was recorded."""
-
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
 
 
 class LlmSpec(Frozen):
@@ -111,25 +103,7 @@ class ExtractSpec(KnowledgeSpec):
     """Name of a registered dataset or of a known class list."""
 
 
-def resumable(work: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Let a flow run that halts end as Cancelled, not as Failed; its caller gets the `Stopped`.
-
-    Goes below `@flow`. Not for tasks, whose callers would get the state instead.
-    """
-
-    @wraps(work)
-    def run(*args: Given.args, **kwargs: Given.kwargs) -> Made:
-        try:
-            return work(*args, **kwargs)
-        except Stopped as stop:
-            # Prefect takes a state for the run's own and raises the exception in its data.
-            return cast(Made, Cancelled(message=str(stop), data=stop))
-
-    run.__signature__ = inspect.signature(work, eval_str=True)  # type: ignore[attr-defined]
-    return run
-
-
-@task(cache_policy=NO_CACHE)
+@task
 def ask_task(store: str, spec: ExtractSpec, kind: str) -> JobReport | None:
     """Ask one kind's questions about every class: `llm_calls`; None where it has no question."""
     target = Store(store)
@@ -157,7 +131,7 @@ def ask_task(store: str, spec: ExtractSpec, kind: str) -> JobReport | None:
         return None
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> JobReport | None:
     """Replies to knowledge; None where nothing was recorded about these classes."""
     target = Store(store)
@@ -182,7 +156,6 @@ def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> JobRepor
 
 
 @flow(name="extract")
-@resumable
 def extract(store: str, spec: ExtractSpec) -> list[JobReport]:
     """Extract knowledge: per kind `llm_calls` (raw replies) and the artifact made from them.
 

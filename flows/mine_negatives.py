@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import model_validator
 
 from artifacts.artifact import Artifact
@@ -17,7 +15,7 @@ from artifacts.frozen import Frozen
 from artifacts.jobs import Progress, make_parts
 from artifacts.store import Store
 from flows.orchestration.console import console, progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import VideosName, classes_of, newest_of
 from flows.orchestration.runners import RunnerSpec, Workers, run_job
@@ -83,7 +81,7 @@ def check_corpus_texts(corpus: tuple[str, ...], texts: CorpusConfig) -> None:
         )
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def embed_texts_task(store: str, spec: MineSpec) -> list[JobReport]:
     """Embed the dataset's class texts and those of each further corpus."""
     target = Store(store)
@@ -103,8 +101,24 @@ def embed_texts_task(store: str, spec: MineSpec) -> list[JobReport]:
     return [job_report(outcome) for outcome in made]
 
 
-@task(cache_policy=NO_CACHE)
-def embed_frames_task(store: str, spec: MineSpec, part_numbers: list[int]) -> dict[str, int]:
+@task
+def embed_frames_task(store: str, spec: MineSpec, workers: Workers) -> JobReport | None:
+    """Decode and embed the videos: `frame_embeddings`."""
+    what, given = "decoding and encoding videos", {"store": store, "spec": spec}
+    return run_job(workers, _frame_job(store, spec), embed_frames, what, **given)
+
+
+@task
+def mine_task(store: str, order: MiningOrder, spec: MineSpec, workers: Workers) -> JobReport | None:
+    """Rank the hard negatives: `negatives`."""
+    what, given = "mining negatives", {"store": store, "order": order, "spec": spec}
+    try:
+        return run_job(workers, _mining_job(store, order), mine_videos, what, **given)
+    finally:
+        _mining_job.cache_clear()
+
+
+def embed_frames(store: str, spec: MineSpec, part_numbers: list[int]) -> dict[str, int]:
     """Decode and embed the videos of some parts; the work that took."""
     with _shown(spec, "decoding and encoding videos") as advance:
         return dict(
@@ -112,8 +126,7 @@ def embed_frames_task(store: str, spec: MineSpec, part_numbers: list[int]) -> di
         )
 
 
-@task(cache_policy=NO_CACHE)
-def mine_task(
+def mine_videos(
     store: str, order: MiningOrder, spec: MineSpec, part_numbers: list[int]
 ) -> dict[str, int]:
     """Rank the hard negatives of the videos of some parts; the work that took."""
@@ -131,21 +144,15 @@ def mine(store: str, spec: MineSpec) -> list[JobReport]:
     report is of the `negatives` only when they are made.
     """
     store, spec = _on_workers(store, spec)
-    given = {"store": store, "spec": spec}
     texts = _texts(store, spec)
     with Workers(spec.runner) as workers:
-        what = "decoding and encoding videos"
-        frames = run_job(workers, _frame_job(store, spec), embed_frames_task, what, **given)
+        frames = embed_frames_task(store, spec, workers)
         if texts is None and frames:
             texts = _texts(store, spec)
         if texts is None or frames is None:
             return [*(texts or []), *([frames] if frames else [])]
         order = _order(store, spec, frames.ref, texts)
-        job, what = _mining_job(store, order), "mining negatives"
-        try:
-            negatives = run_job(workers, job, mine_task, what, order=order, **given)
-        finally:
-            _mining_job.cache_clear()
+        negatives = mine_task(store, order, spec, workers)
     return [*texts, frames, *([negatives] if negatives else [])]
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import Field, model_validator
 
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract, resumable
+from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract
 from flows.mine_negatives import MineSpec, check_corpus_texts, mine
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, name_of
 from flows.orchestration.resolve import classes_of
 from flows.orchestration.runners import RunnerSpec
@@ -69,7 +67,7 @@ class PipelineSpec(Frozen):
         return self
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def check_task(store: str, spec: PipelineSpec) -> None:
     """Find out what is wrong with model and corpora before anything is paid for."""
     target = Store(store)
@@ -81,14 +79,13 @@ def check_task(store: str, spec: PipelineSpec) -> None:
     weights_path(spec.clip)
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def check_split_task(store: str, videos: str, split: str | None) -> str:
     """The split that will be scored, if it has videos."""
     return scored_split(Store(store).get(videos), split)
 
 
 @flow(name="pipeline")
-@resumable
 def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
     """Run the chain; every link names its inputs by key, so nothing stale slips in."""
     training = TrainSpec(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.store import Store
 from flows.orchestration.console import progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from knowledge.video.workers import DEADLINE_S
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def register_task(store: str, dataset: DatasetSpec, deadline_s: float) -> list[JobReport]:
     """List the dataset, probe its videos, publish both artifacts."""
     target = Store(store)

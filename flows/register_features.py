@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import VideosName, newest_of
 from knowledge.clip.model import LazyClip
@@ -36,7 +33,7 @@ class FeaturesSpec(Frozen):
     mining: MiningConfig = MiningConfig()
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def register_features_task(store: str, spec: FeaturesSpec) -> list[JobReport]:
     """Publish `frame_embeddings` and `text_embeddings`."""
     target = Store(store)
@@ -61,7 +58,7 @@ def register_features_task(store: str, spec: FeaturesSpec) -> list[JobReport]:
     return [job_report(texts), job_report(frames)]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def mine_features_task(store: str, spec: FeaturesSpec, texts: str, frames: str) -> JobReport:
     """Rank each video's hard negatives, as `mine` does."""
     target = Store(store)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.artifact import Artifact
 from artifacts.frozen import Frozen
 from artifacts.jobs import make_all
 from artifacts.store import Store
 from flows.orchestration.console import progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import VideosName, newest_of
 from knowledge.clip.weights import ClipSpec
@@ -39,7 +36,7 @@ class RemineSpec(Frozen):
     device: str = "cpu"
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def reembed_task(store: str, spec: RemineSpec) -> list[JobReport]:
     """Embed texts and videos with the run: `text_embeddings`, then `frame_embeddings`."""
     target = Store(store)
@@ -56,7 +53,7 @@ def reembed_task(store: str, spec: RemineSpec) -> list[JobReport]:
     return [job_report(outcome) for outcome in (*texts, frames)]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def remine_task(store: str, spec: RemineSpec, frames: str, texts: list[str]) -> JobReport:
     """Rank each video's hard negatives."""
     target = Store(store)

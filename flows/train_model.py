@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import MinedName, RunName
 from flows.orchestration.start import start_of_recipe
@@ -89,7 +86,7 @@ class TrainSpec(Frozen):
         return self.stages[-1]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def complete_texts_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Embed texts that the recipe needs and mining did not: `text_embeddings`."""
     target = Store(store)
@@ -101,7 +98,7 @@ def complete_texts_task(store: str, spec: TrainSpec) -> list[JobReport]:
     return [job_report(outcome) for outcome in made.values()]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train: a `training_run`, or several where a recipe has stages."""
     target, stages = Store(store), spec.stages
@@ -118,7 +115,7 @@ def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
     return made
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[JobReport]:
     """Score the run: `predictions` and `metrics`."""
     target = Store(store)

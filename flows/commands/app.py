@@ -30,7 +30,7 @@ app = typer.Typer(
 def run_flow(
     flow: Callable[[], Sequence[JobReport]], store: str, wanted: str | None = None
 ) -> None:
-    """Run a flow with a server of its own and print what it made.
+    """Run a flow and print what it made.
 
     Args:
         flow: what to run.
@@ -40,13 +40,10 @@ def run_flow(
     """
 
     def run() -> None:
-        from flows.orchestration.server import prefect_server
+        from flows.terminal.work import show_reports
 
-        with prefect_server():
-            from flows.terminal.work import show_reports
-
-            reports = flow()
-            show_reports(reports, store)
+        reports = flow()
+        show_reports(reports, store)
         if wanted and not any(each.kind == wanted for each in reports):
             sys.exit(RESUMABLE)
 

@@ -126,11 +126,8 @@ def demo(
     """Run the whole chain offline on videos rendered here, and show the results."""
 
     def run() -> None:
-        from flows.orchestration.server import prefect_server
+        from flows.demos.demo import demo
 
-        with prefect_server():
-            from flows.demos.demo import demo
-
-            demo(directory)
+        demo(directory)
 
     guarded(run)

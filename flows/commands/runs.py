@@ -239,11 +239,8 @@ def reproduce(
     def run() -> None:
         if world != "stickworld":
             raise ValueError(f"nothing to reproduce on {world!r}; there is stickworld")
-        from flows.orchestration.server import prefect_server
+        from flows.demos.reproduce import reproduce
 
-        with prefect_server():
-            from flows.demos.reproduce import reproduce
-
-            reproduce(directory, paper, seeds, tuple(settings))
+        reproduce(directory, paper, seeds, tuple(settings))
 
     guarded(run)

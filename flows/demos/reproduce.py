@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import Field
 
 from artifacts.frozen import Frozen
@@ -19,9 +14,10 @@ from artifacts.store import Store
 from flows.demos.stickworld import WORLD_CLIP, mined_world
 from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
-from flows.orchestration.console import console, progress
-from flows.orchestration.flow import flow
+from flows.orchestration.console import console
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report, name_of
+from flows.orchestration.side_by_side import side_by_side
 from flows.register_dataset import register
 from flows.terminal.work import show_reports
 from flows.train_model import TrainSpec, train
@@ -29,7 +25,6 @@ from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import write_part
 from knowledge.stickworld.classes import pairs_by_reason
 from knowledge.stickworld.generate import StickworldConfig
-from knowledge.video.workers import be_worker
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeConfig
@@ -133,7 +128,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
         base, novel = (_part(store, spec, reports[0].ref, is_base) for is_base in (True, False))
         row, name = f"{spec.zero_shot}-base", f"{spec.paper}_stickworld_{spec.zero_shot}"
         on_base = [_run(spec, base, row, name, seed) for seed in seeds]
-    trained = _all_trained(store, [*runs, *on_base], spec.at_once)
+    trained = train_all_task(store, [*runs, *on_base], spec.at_once)
     metrics: dict[str, list[str]] = defaultdict(list)
     for row, made in zip([*rows] * spec.num_seeds, trained, strict=False):
         metrics[row].append(made[-1].ref)
@@ -183,39 +178,13 @@ def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
     return name_of(mined[-1])
 
 
-def _all_trained(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[JobReport]]:
-    """Train and score all runs; the reports of each."""
-    with (
-        ProcessPoolTaskRunner(max_workers=min(at_once, len(runs)), initializer=_alone) as runner,
-        progress("training runs") as advance,
-    ):
-        futures: list[PrefectFuture[list[JobReport]]] = [
-            runner.submit(train_alone_task, {"store": store, "spec": run}) for run in runs
-        ]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                advance(done, len(futures))
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()  # the runner would wait for the runs under way
-            raise
-        return [future.result() for future in futures]
+@task
+def train_all_task(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[JobReport]]:
+    """Train and score all runs, some at a time; the reports of each."""
+    return side_by_side(train, [(store, run) for run in runs], at_once, "training runs")
 
 
-def _alone() -> None:
-    """Make a process one of several at work: one core each, and no progress of its own."""
-    be_worker()
-    console.quiet = True
-
-
-@task(cache_policy=NO_CACHE, task_run_name="{spec.name}")
-def train_alone_task(store: str, spec: TrainSpec) -> list[JobReport]:
-    """Train and score a run; the tasks of the flow `train`."""
-    return train.fn(store, spec)
-
-
-@task(cache_policy=NO_CACHE)
+@task
 def compare_task(
     store: str, name: str, made: dict[str, list[str]], pairs: dict[str, list[tuple[int, int]]]
 ) -> JobReport:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from flows.extract_knowledge import ExtractSpec, extract
 from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import progress
+from flows.orchestration.flow import task
 from flows.orchestration.report import JobReport, name_of
 from flows.register_dataset import register
 from knowledge.clip.weights import BUNDLED, ClipSpec
@@ -29,7 +27,7 @@ def mined_world(store: str, videos: Path, world: StickworldConfig) -> list[JobRe
     return [classes, clips, *known, *mined]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def generate_task(videos: Path, world: StickworldConfig) -> None:
     """Render and encode the world's clips that are not there yet."""
     with progress("rendering and encoding videos") as advance:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import MinedName, RunName
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
@@ -47,7 +44,7 @@ class EvaluateSpec(Frozen):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def evaluate_run_task(store: str, spec: EvaluateSpec) -> list[JobReport]:
     """Score the run: `predictions` and `metrics`; first texts that the dataset lacks."""
     target = Store(store)

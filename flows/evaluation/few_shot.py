@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.artifact import Artifact, Outcome
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.evaluation.evaluate_run import scoring_inputs
 from flows.orchestration.console import progress
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import MinedName, RunName
 from knowledge.clip.weights import ClipSpec
@@ -39,7 +36,7 @@ class FewShotSpec(Frozen):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def draw_episodes_task(store: str, spec: FewShotSpec) -> list[JobReport]:
     """Draw `episodes`; first texts that the dataset lacks."""
     target = Store(store)
@@ -48,7 +45,7 @@ def draw_episodes_task(store: str, spec: FewShotSpec) -> list[JobReport]:
     return [job_report(outcome) for outcome in (*made, drawn)]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def few_shot_task(store: str, spec: FewShotSpec, episodes: str) -> JobReport:
     """Score the run on the episodes: `metrics`."""
     target = Store(store)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from artifacts.artifact import Artifact
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.orchestration.flow import flow
+from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from training.evaluation.base_to_novel import compare_base_to_novel
 from training.evaluation.comparison import compare
@@ -32,7 +30,7 @@ class SummariseSpec(Frozen):
     """Those of the same runs, in the same order, on novel classes."""
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def summarise_task(store: str, spec: SummariseSpec) -> JobReport:
     """Mean and standard deviation: `comparison`."""
     target = Store(store)

@@ -1,6 +1,6 @@
 """What flows share.
 
-Reading order: `flow` (the decorator), `report` (what a task hands on), `console` (progress),
-`resolve`, `train_inputs` and `start` (from names to artifacts), `runners` (processes and clusters
-that shards run on), `server` (the embedded Prefect server).
+Reading order: `flow` (the decorators), `watched` (recorded by Prefect), `report` (what a task hands
+on), `console` (progress), `resolve`, `train_inputs` and `start` (from names to artifacts),
+`runners` (where shards run), `clusters` (Dask and Ray), `side_by_side` (several runs at a time).
 """

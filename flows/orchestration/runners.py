@@ -1,25 +1,19 @@
 """Where the shards of a job run: in this process, or on the workers of a Dask or Ray cluster.
 
-A shard is a group of an artifact's parts. Each is one task run; a part is in the draft as soon as
-it is made, so a shard that is run again after its worker was lost skips what is there.
+A shard is a group of an artifact's parts. A part is in the draft as soon as it is made, so a shard
+that is run again after its worker was lost skips what is there.
 """
 
 from __future__ import annotations
 
-import importlib
-import ipaddress
 import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
-from prefect import Task
-from prefect.futures import as_completed
-from prefect.task_runners import TaskRunner
 from pydantic import Field, model_validator
 
 from artifacts.artifact import Outcome
@@ -27,11 +21,13 @@ from artifacts.files import HeldError
 from artifacts.frozen import Frozen
 from artifacts.jobs import PartedJob, missing_parts, publish
 from artifacts.store import Store
+from flows.orchestration import clusters
+from flows.orchestration.clusters import Run, Work
 from flows.orchestration.console import console, progress
 from flows.orchestration.report import JobReport, job_report
 
 MAX_SHARDS = 500
-"""Task runs per job; Prefect's server stays quick with some hundreds."""
+"""Per job; the schedulers of the clusters stay quick with some hundreds."""
 
 PARTS_PER_SHARD = 4
 """On a cluster, so that a slow worker does not keep the others waiting at the end."""
@@ -82,24 +78,14 @@ class RunnerSpec(Frozen):
             list(range(start, min(start + size, num_parts))) for start in range(0, num_parts, size)
         ]
 
-    def task_runner(self) -> TaskRunner[Any]:
-        """Prefect's task runner for the cluster; entering it starts one, or connects to it.
+    def cluster(self) -> AbstractContextManager[Run]:
+        """The cluster; entering it starts one, or connects to it.
 
         Raises:
-            ValueError: its package is not installed, or the cluster could not reach Prefect.
+            ValueError: its package is not installed.
         """
-        self._check_reachable()
-        workers = self.num_workers or os.cpu_count() or 1
-        if self.runner == "dask":
-            runner = _imported("prefect_dask", "dask").DaskTaskRunner
-            if self.address:
-                return runner(address=self.address)  # type: ignore[no-any-return]
-            local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-            return runner(cluster_kwargs=local)  # type: ignore[no-any-return]
-        runner = _imported("prefect_ray", "ray").RayTaskRunner
-        if self.address:
-            return runner(address=self.address)  # type: ignore[no-any-return]
-        return runner(init_kwargs={"num_cpus": workers, "include_dashboard": False})  # type: ignore[no-any-return]
+        start = clusters.dask if self.runner == "dask" else clusters.ray
+        return start(self.address, self.num_workers or os.cpu_count() or 1)
 
     def shared_store(self, store: str) -> str:
         """The store as the workers see it.
@@ -117,16 +103,6 @@ class RunnerSpec(Frozen):
             )
         return str(Path(opened.root).absolute())
 
-    def _check_reachable(self) -> None:
-        """The workers of a cluster elsewhere report to Prefect's server."""
-        server = urlsplit(os.environ.get("PREFECT_API_URL", "")).hostname
-        cluster = urlsplit(self.address or "").hostname
-        if self.address and not _is_here(cluster) and _is_here(server):
-            raise ValueError(
-                f"the workers of {self.address} cannot reach the Prefect server of this command; "
-                "set PREFECT_API_URL to one that they can"
-            )
-
 
 class Workers:
     """What runs the shards of a flow; a cluster is started when the first shard needs it."""
@@ -134,7 +110,7 @@ class Workers:
     def __init__(self, spec: RunnerSpec) -> None:
         self.spec = spec
         self._stack = ExitStack()
-        self._runner: TaskRunner[Any] | None = None
+        self._cluster: Run | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -143,37 +119,26 @@ class Workers:
         """End the cluster, if one was started here."""
         self._stack.close()
 
-    def run(
-        self, shard_task: Task[..., dict[str, int]], shards: Sequence[Mapping[str, Any]], what: str
-    ) -> Counter[str]:
-        """Run a task with the arguments of each shard; the work that took.
-
-        In this process it is called from the main thread, since a thread of a task runner would not
-        hear Ctrl-C before its end.
-        """
-        work = Counter[str]()
+    def run(self, work: Work, shards: Sequence[Mapping[str, Any]], what: str) -> Counter[str]:
+        """Call a function with the arguments of each shard; the work that took."""
+        total = Counter[str]()
         if not self.spec.is_cluster:
             for each in shards:
-                work.update(shard_task(**each))
-            return work
-        if self._runner is None:
-            self._runner = self._stack.enter_context(self.spec.task_runner())
-        futures = [self._runner.submit(shard_task, dict(each)) for each in shards]
+                total.update(work(**each))
+            return total
+        if self._cluster is None:
+            self._cluster = self._stack.enter_context(self.spec.cluster())
         with progress(what) as advance:
-            for done, future in enumerate(as_completed(futures), start=1):
-                work.update(future.result())
-                advance(done, len(futures))
-        return work
+            for done, made in enumerate(self._cluster(work, shards), start=1):
+                total.update(made)
+                advance(done, len(shards))
+        return total
 
 
 def run_job(
-    workers: Workers,
-    job: PartedJob,
-    shard_task: Task[..., dict[str, int]],
-    what: str,
-    **arguments: Any,
+    workers: Workers, job: PartedJob, work: Work, what: str, **arguments: Any
 ) -> JobReport | None:
-    """Make an artifact, each shard as a task run `shard_task(part_numbers=..., **arguments)`.
+    """Make an artifact, each shard by `work(part_numbers=..., **arguments)`.
 
     Returns:
         What was made or found; None if other shards have yet to make parts or are just publishing,
@@ -184,8 +149,8 @@ def run_job(
     started = time.monotonic()
     shards = [{**arguments, "part_numbers": each} for each in workers.spec.shards(job.num_parts)]
     try:
-        work = workers.run(shard_task, shards, what)
-        if outcome := publish(job, work, time.monotonic() - started):
+        done = workers.run(work, shards, what)
+        if outcome := publish(job, done, time.monotonic() - started):
             return job_report(outcome)
         missing = missing_parts(job)
     except HeldError as error:
@@ -209,21 +174,3 @@ def listed(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join("-".join(map(str, run)) for run in runs)
-
-
-def _imported(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"--runner {extra} needs {module} ({error}); pip install 'actionlore[{extra}]'"
-        ) from error
-
-
-def _is_here(host: str | None) -> bool:
-    if host in (None, "localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

@@ -27,11 +27,3 @@ def halted(done, *words):
     [line] = [line for line in done.stderr.splitlines() if line.strip()]
     for word in ("stopped: ", *words):
         assert word in line
-
-
-def last_state(server, flow):
-    """State of the newest run of a flow."""
-    import httpx
-
-    asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
-    return httpx.post(f"{server}/flow_runs/filter", json=asked).json()[0]["state"]

@@ -1,29 +1,14 @@
-"""One Prefect server, a small dataset of real videos, the command line, and a model to ask."""
-
-import os
+"""A small dataset of real videos, the command line, and a model to ask."""
 
 import pytest
 from typer.testing import CliRunner
 
-from flows.orchestration.server import prefect_server
 from tests.clip_weights import save_random_clip
 from tests.flows.command_line import described
 from tests.llm_server import LlmServer
 from tests.video_files import write_video
 
 NAMES = ("walk", "run", "sit", "wave")
-
-
-@pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="session")
-def server(prefect_home):
-    os.environ["PREFECT_HOME"] = str(prefect_home)
-    with prefect_server():
-        yield os.environ["PREFECT_API_URL"]
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +28,8 @@ def videos(tmp_path_factory):
 
 
 @pytest.fixture
-def actionlore(server, tmp_path, monkeypatch):
-    """Run a command in an empty directory, in this process, with the session's server."""
+def actionlore(tmp_path, monkeypatch):
+    """Run a command in an empty directory, in this process."""
     from flows.cli import app
 
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,6 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import canonical_hash
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from flows.orchestration.server import prefect_server
 from tests.video_files import moving, write_video
 from training.evaluation.comparison import compare
 from training.models.registry import recipe, recipe_names
@@ -139,7 +138,7 @@ def pinned():
 
 
 @pytest.fixture(scope="module")
-def now(server, tmp_path_factory):
+def now(tmp_path_factory):
     return everything(make(tmp_path_factory.mktemp("pins")))
 
 
@@ -178,6 +177,5 @@ def test_recipes_resolve_to_the_same_configs(pinned):
 
 
 if __name__ == "__main__":
-    with prefect_server():
-        made = everything(make(Path(sys.argv[1])))
+    made = everything(make(Path(sys.argv[1])))
     PINS.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")

@@ -16,7 +16,7 @@ SHORT = ("optim.epochs=8", "optim.warmup_epochs=1")
 
 
 @pytest.fixture(scope="module")
-def reproduced(server, tmp_path_factory):
+def reproduced(tmp_path_factory):
     from flows.demos.reproduce import ReproduceSpec, reproduce_flow
     from training.models.registry import baselines
 
@@ -35,12 +35,10 @@ def reproduced(server, tmp_path_factory):
 
 
 def test_two_runs_in_two_directories_agree_to_the_last_key(reproduced, tmp_path):
-    from prefect import flow
-
     from flows.demos.stickworld import mined_world
 
     store, reports = reproduced
-    again = flow(mined_world)(str(tmp_path / "artifacts"), tmp_path / "videos", WORLD)
+    again = mined_world(str(tmp_path / "artifacts"), tmp_path / "videos", WORLD)
     assert [each.ref for each in again] == [each.ref for each in reports][: len(again)]
     assert all(each.made for each in again)
     for each in again:

@@ -1,0 +1,128 @@
+"""Flows and tasks as Prefect's: recorded at the server that PREFECT_API_URL names.
+
+The server only watches. Results are artifacts in the store, so Prefect keeps none; a server that
+goes away costs its records, never the work.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+_COMMAND = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the command itself says what happened
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    "PREFECT_CLIENT_MAX_RETRIES": "2",  # after 1 and 2 s; 5 would take minutes
+}
+"""Settings for a process that is none of Prefect's own, unless the user has set them."""
+
+if "prefect" not in sys.modules:
+    for _name, _value in _COMMAND.items():
+        os.environ.setdefault(_name, _value)
+    logging.raiseExceptions = False  # or each lost record of a log is announced on its own
+
+import prefect  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH  # noqa: E402
+from prefect.states import Cancelled  # noqa: E402
+
+from flows.orchestration.console import console  # noqa: E402
+from knowledge.llm.messages import Stopped  # noqa: E402
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+_outcome: ContextVar[Future[Any] | None] = ContextVar("outcome", default=None)
+"""What the function of the flow under way returned or raised, as soon as it has."""
+
+
+class WatchedFlow(prefect.Flow[Any, Any]):
+    """A flow that is a plain call where no server is known, and outlives the one that is."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it.
+
+        Raises:
+            RuntimeError: the server does not answer at the start.
+            Exception: whatever the function raises.
+        """
+        if not PREFECT_API_URL.value():
+            return self.fn(*args, **kwargs)
+        outcome: Future[Any] = Future()
+        token = _outcome.set(outcome)
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as error:
+            if not outcome.done():
+                raise
+            made = outcome.result()  # raises if the function did
+            console.print(
+                f"the Prefect server at {PREFECT_API_URL.value()} does not know that the flow "
+                f"{self.name} is done: {type(error).__name__}",
+                markup=False,
+            )
+            return made
+        finally:
+            _outcome.reset(token)
+
+
+class WatchedTask(prefect.Task[Any, Any]):
+    """A task that is a plain call where no server is known."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        if not PREFECT_API_URL.value():
+            return self.fn(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+def watched_flow(work: Callable[Given, Made], name: str) -> Callable[Given, Made]:
+    """A flow that keeps no results, and that a halt (`Stopped`) leaves Cancelled, not Failed.
+
+    Without the two arguments about results the engine asks its server, for each flow, whether and
+    where to keep them; nothing is ever written to the place given here.
+    """
+    found = WatchedFlow(
+        _remembering(work),
+        name=name,
+        persist_result=False,
+        result_storage=Path(PREFECT_LOCAL_STORAGE_PATH.value()),
+    )
+    return cast("Callable[Given, Made]", found)
+
+
+def watched_task(work: Callable[Given, Made]) -> Callable[Given, Made]:
+    """A task without Prefect's cache: the store knows what is done."""
+    return cast("Callable[Given, Made]", WatchedTask(work, cache_policy=NO_CACHE))
+
+
+def _remembering(work: Callable[Given, Made]) -> Callable[Given, Made]:
+    """The function, which says how it ended before Prefect reports it."""
+
+    @wraps(work)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        outcome = _outcome.get() or Future[Made]()
+        try:
+            made = work(*args, **kwargs)
+        except Exception as error:
+            outcome.set_exception(error)
+            if isinstance(error, Stopped):
+                # Prefect takes a state for the run's own and raises the exception in its data.
+                return cast(Made, Cancelled(message=str(error), data=error))
+            raise
+        outcome.set_result(made)
+        return made
+
+    # Prefect resolves annotations among the names of this module, not of the function's.
+    run.__signature__ = inspect.signature(work, eval_str=True)  # type: ignore[attr-defined]
+    return run

@@ -1,0 +1,61 @@
+"""A Prefect server of the user's own, as a process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+
+START_TIMEOUT_S = 300
+"""The first start makes the database."""
+
+
+class PrefectServer:
+    """Context manager; the system chooses the port."""
+
+    def __init__(self, home):
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/api"
+        self._command = [
+            *(sys.executable, "-m", "uvicorn", "--factory", "--log-level", "error"),
+            *("--port", str(port), "prefect.server.api.server:create_app"),
+        ]
+
+    def __enter__(self):
+        home = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        self._process = subprocess.Popen(self._command, env=os.environ | home)
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            assert self._process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def kill(self):
+        """As a machine that goes down."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self):
+        try:
+            return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def ask(self, path, **asked):
+        """What its API answers."""
+        return httpx.post(f"{self.url}/{path}", json=asked, timeout=60).json()
+
+    def last_state(self, flow):
+        """State of the newest run of a flow."""
+        asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
+        return self.ask("flow_runs/filter", **asked)[0]["state"]
