@@ -21,9 +21,9 @@ from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.question import Question, read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.extraction.registry import kind_module, kind_names
-from knowledge.llm.client import DEADLINE_S, TIMEOUT_S, OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
+from knowledge.llm.options import DEADLINE_S, TIMEOUT_S
 
 API_KEY = "OPENAI_API_KEY"
 ENDPOINT_COVERAGE = 0.9
@@ -117,6 +117,8 @@ def ask_task(store: str, spec: ExtractSpec, kind: str) -> JobReport | None:
                 return job_report(
                     ask(target, classes, question, RecordedReplies(names), None, advance)
                 )
+            from knowledge.llm.client import OpenAiChat
+
             llm = spec.llm
             api_key = os.environ.get(API_KEY, "").strip()
             model = OpenAiChat(llm.base_url, llm.model, api_key, llm.timeout_s, llm.deadline_s)

@@ -19,13 +19,13 @@ from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import VideosName, classes_of, newest_of
 from flows.orchestration.runners import RunnerSpec, Workers, run_job
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import PROMPT, text_embeddings
 from knowledge.embedding.corpus_file import is_corpus_file
 from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
 from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.embedding.frames import FrameJob
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob

@@ -22,7 +22,7 @@ from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding.corpus_file import is_corpus_file
 from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
 from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.mining.config import MiningConfig
 from training.config.runtime import RuntimeConfig
 

@@ -9,7 +9,7 @@ from artifacts.store import Store
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import VideosName, newest_of
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.features import named_encoder, register_features, register_texts

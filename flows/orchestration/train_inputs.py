@@ -8,7 +8,7 @@ from typing import Any
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings

@@ -6,7 +6,6 @@ Legend: N images, D embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import open_clip
@@ -73,32 +72,6 @@ def load_clip(spec: ClipSpec, device: str = "cpu") -> Clip:
         std=tuple(cfg.get("std") or open_clip.OPENAI_DATASET_STD),
         device=torch.device(device),
     )
-
-
-class LazyClip:
-    """A model that is loaded when first used: jobs found by key need only its identity."""
-
-    def __init__(self, spec: ClipSpec, device: str = "cpu") -> None:
-        self.spec = spec
-        self.device = device
-
-    @cached_property
-    def identity(self) -> dict[str, str]:
-        """What `load_clip(spec).identity` would be, without building the model.
-
-        Raises:
-            ValueError: as for `weights_path`.
-        """
-        return {"arch": self.spec.arch, "weights_sha256": weights_sha256(weights_path(self.spec))}
-
-    @cached_property
-    def clip(self) -> Clip:
-        """The loaded model.
-
-        Raises:
-            ValueError: as for `load_clip`.
-        """
-        return load_clip(self.spec, self.device)
 
 
 @torch.inference_mode()

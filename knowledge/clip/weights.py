@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
-
-import open_clip
-import torch
-from open_clip import factory, pretrained
+from typing import TYPE_CHECKING, Any
 
 from artifacts.files import file_sha256
 from artifacts.frozen import Frozen
+
+if TYPE_CHECKING:
+    import torch
 
 MODELS = Path(__file__).parent / "bundled"
 """Models that come with the package: NAME.json (open_clip config) beside NAME.safetensors."""
@@ -33,6 +32,16 @@ class ClipSpec(Frozen):
     """Pretrained tag of that architecture, path of a local checkpoint, or `bundled`."""
 
 
+def checkpoint(spec: ClipSpec) -> Path:
+    """The checkpoint file; where it is bundled, neither torch nor open_clip is imported.
+
+    Raises:
+        ValueError: as for `weights_path`.
+    """
+    bundled = MODELS / f"{spec.arch}.safetensors"
+    return bundled if spec.weights == BUNDLED and bundled.is_file() else weights_path(spec)
+
+
 def weights_path(spec: ClipSpec) -> Path:
     """The checkpoint file, fetched first when it is a tag that is not in the local cache.
 
@@ -40,8 +49,10 @@ def weights_path(spec: ClipSpec) -> Path:
         ValueError: unknown architecture, no such file or tag, no network, or a tag trained with
             the other GELU.
     """
-    _register_bundled()
-    if open_clip.get_model_config(spec.arch) is None:
+    import open_clip
+    from open_clip import pretrained
+
+    if model_config(spec.arch) is None:
         near = difflib.get_close_matches(spec.arch, open_clip.list_models(), n=6, cutoff=0.4)
         raise ValueError(
             f"unknown CLIP architecture {spec.arch!r}; near it: {', '.join(near) or 'nothing'}"
@@ -73,12 +84,23 @@ def weights_path(spec: ClipSpec) -> Path:
         ) from error
 
 
+def model_config(arch: str) -> dict[str, Any] | None:
+    """open_clip's description of an architecture, also of a bundled one; None: unknown."""
+    import open_clip
+
+    _register_bundled()
+    found: dict[str, Any] | None = open_clip.get_model_config(arch)
+    return found
+
+
 def load_weights(model: Any, path: Path, spec: ClipSpec) -> None:
     """Put the tensors of a checkpoint into a model that was built for them.
 
     Raises:
         ValueError: the file is damaged, of another architecture, or trained with the other GELU.
     """
+    from open_clip import factory
+
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
@@ -129,7 +151,7 @@ def quiet(logger: str | None) -> Iterator[None]:
 
 
 def _check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:
-    built_quick = bool((open_clip.get_model_config(spec.arch) or {}).get("quick_gelu", False))
+    built_quick = bool((model_config(spec.arch) or {}).get("quick_gelu", False))
     if trained_quick != built_quick:
         base = spec.arch.removesuffix("-quickgelu")
         right = f"{base}-quickgelu" if trained_quick else base
@@ -152,4 +174,6 @@ def weights_sha256(path: Path) -> str:
 
 @cache
 def _register_bundled() -> None:
+    import open_clip
+
     open_clip.add_model_config(MODELS)

@@ -16,7 +16,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from knowledge.clip.model import LazyClip, encode_texts
+from knowledge.clip.lazy import LazyClip
 
 PROMPT = "This is a video about {label}"
 """Text that stands for a class, as CLIP reads it. Source: MGDM, section 2.4."""
@@ -47,6 +47,8 @@ def text_embeddings(
         return Outcome(found, made=False)
     rows = list(_class_rows(classes, descriptions, template))
     distinct = {text: i for i, text in enumerate(dict.fromkeys(row["text"] for row in rows))}
+    from knowledge.clip.model import encode_texts
+
     units_MD, norms_M = encode_texts(clip.clip, list(distinct))
     where = [distinct[row["text"]] for row in rows]
     for row, i in zip(rows, where, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from artifacts.jobs import Progress
 from artifacts.provenance import Provenance
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.tokens import MAX_TOKENS, is_read_whole
 from knowledge.embedding.class_texts import plain_schema
 from knowledge.embedding.corpus_file import (
@@ -27,8 +27,10 @@ from knowledge.embedding.corpus_file import (
     corpus_sha256,
     read_corpus_file,
 )
-from knowledge.embedding.engine.image_encoder import Precision, resolve_precision
-from knowledge.embedding.engine.text_encoder import TextEncoder
+from knowledge.embedding.engine.spec import Precision, resolve_precision
+
+if TYPE_CHECKING:
+    from knowledge.embedding.engine.text_encoder import TextEncoder
 
 TEXTS_PER_PART = 8192
 """Texts of a file per Parquet part; a crash loses at most one unfinished part."""
@@ -87,6 +89,8 @@ def corpus_embeddings(
     texts = usable_texts(path, config)
     total, encoded = texts.table.num_rows, 0
     encoder = None
+    from knowledge.embedding.engine.text_encoder import TextEncoder
+
     with closing(store.draft(provenance)) as draft:
         for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
             if not draft.has(part):

@@ -13,10 +13,9 @@ from artifacts.draft import Draft
 from artifacts.jobs import Progress
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.embedding.engine.client import EncodingOptions, engine
-from knowledge.embedding.engine.engine import WorkerPoolSpec
-from knowledge.embedding.engine.part import FrameConfig, Part, VideoRow
+from knowledge.embedding.engine.spec import FrameConfig, Part, VideoRow, WorkerPoolSpec
 
 MIN_VIDEOS_PER_PART, MAX_VIDEOS_PER_PART = 8, 64
 NUM_PARTS = 256

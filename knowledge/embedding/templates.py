@@ -11,7 +11,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from knowledge.clip.model import LazyClip, encode_texts
+from knowledge.clip.lazy import LazyClip
 
 
 def template_embeddings(
@@ -50,6 +50,8 @@ def template_embeddings(
         for row in classes.read(["class_id", "name", "prompt_name"]).to_pylist()
         for number, template in enumerate(templates)
     ]
+    from knowledge.clip.model import encode_texts
+
     units_MD, norms_M = encode_texts(clip.clip, [row["text"] for row in rows])
     for row, norm in zip(rows, norms_M.tolist(), strict=True):
         row["feature_norm"] = norm

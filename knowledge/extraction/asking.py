@@ -15,9 +15,10 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from knowledge.extraction.question import Question, follow_up, read_answer
 from knowledge.extraction.replies import Unusable
-from knowledge.llm.batch.batch import BatchOptions, check_not_in_batch, send_batch
+from knowledge.llm.batch.held import check_not_in_batch
 from knowledge.llm.ledger.ledger import Attempt
 from knowledge.llm.messages import ChatRequest, LlmError, Stopped
+from knowledge.llm.options import BatchOptions
 from knowledge.llm.sender import Sender
 
 _OF_ATTEMPT = frozenset(Attempt.model_fields)
@@ -184,6 +185,8 @@ class AskRun:
         return [answer for answer in answers if answer]
 
     def _send_batch(self, todo: Sequence[ChatRequest], config: BatchOptions) -> Sequence[Attempt]:
+        from knowledge.llm.batch.batch import send_batch
+
         before = self._answered
 
         def advance(done: int) -> None:

@@ -26,11 +26,10 @@ from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
 from knowledge.extraction.asking import AskRun
 from knowledge.extraction.question import Question, read_action_classes
-from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies, ladder
-from knowledge.llm.options import SendOptions
+from knowledge.llm.options import BatchOptions, SendOptions
 from knowledge.llm.sender import Sender
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from artifacts.artifact import Artifact
 from artifacts.store import Store
 from knowledge.extraction.calls import AskingOptions, CallsOrigin
 from knowledge.extraction.question import Question, follow_up, read_action_classes
-from knowledge.llm.batch.batch import held_in_batches
+from knowledge.llm.batch.held import held_in_batches
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
     Cap,

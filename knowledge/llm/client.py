@@ -23,13 +23,9 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from knowledge.llm.connections import Connections, Unreached, unreached
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError
+from knowledge.llm.options import DEADLINE_S, TIMEOUT_S
 
 Result = TypeVar("Result")
-TIMEOUT_S = 120.0
-"""Longest silence of an endpoint."""
-DEADLINE_S = 1200.0
-"""Longest time to the end of a reply; some endpoints send blanks while a request waits its turn."""
-
 _SHOWN_CHARACTERS = 200
 _MIN_SECRET_LENGTH = 6
 _NO_KEY = "not-needed"

@@ -1,12 +1,22 @@
-"""How an endpoint is asked: limits, retries and cap."""
+"""How an endpoint is asked: limits, retries and cap, one by one or in batches."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
 from artifacts.frozen import Frozen
 from knowledge.llm.budget import Cap
 from knowledge.llm.limits import LimitsOptions
+
+TIMEOUT_S = 120.0
+"""Longest silence of an endpoint."""
+DEADLINE_S = 1200.0
+"""Longest time to the end of a reply; some endpoints send blanks while a request waits its turn."""
+MAX_REQUESTS = 50_000
+"""Most requests of a batch."""
+Window = Literal["24h"]
 
 
 class RetryOptions(Frozen):
@@ -29,3 +39,18 @@ class SendOptions(Frozen):
     limits: LimitsOptions = LimitsOptions()
     retry: RetryOptions = RetryOptions()
     cap: Cap = Cap()
+
+
+class BatchOptions(Frozen):
+    """How batches are sent and waited for."""
+
+    poll_s: float = Field(30.0, gt=0)
+    """Pause between two looks at the open batches, and after an error that may pass."""
+    max_wait_s: float | None = Field(None, ge=0)
+    """Longest wait; then the run stops, and the same command goes on from there."""
+    window: Window = "24h"
+    """Time in which the endpoint has to be done."""
+    max_requests: int = Field(MAX_REQUESTS, ge=1, le=MAX_REQUESTS)
+    """Requests of one batch; more of them are several batches side by side."""
+    attempts: int = Field(3, ge=1)
+    """How often requests that a batch left undone are sent, in one run."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from artifacts.store import Store
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import register_classes, register_videos

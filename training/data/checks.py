@@ -188,7 +188,7 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
                 "mine",
             )
     if needs_clip(config) and inputs.clip is not None:
-        from knowledge.clip.model import LazyClip
+        from knowledge.clip.lazy import LazyClip
 
         if (found := LazyClip(inputs.clip).identity) != expected:
             yield _again(

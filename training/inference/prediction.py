@@ -14,7 +14,8 @@ import torch
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
-from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from training.backbone.image_tower import ImageTower
 from training.config.data import DataConfig, VisionConfig

@@ -12,17 +12,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-import open_clip
 from pydantic import Field
 
 from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
 from artifacts.processes import import_environment
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.weights import model_config
 from knowledge.embedding.engine.channel import Channel, Message
-from knowledge.embedding.engine.engine import EngineSpec, WorkerPoolSpec
-from knowledge.embedding.engine.image_encoder import Precision, resolve_precision
-from knowledge.embedding.engine.part import Part
+from knowledge.embedding.engine.spec import (
+    EngineSpec,
+    Part,
+    Precision,
+    WorkerPoolSpec,
+    resolve_precision,
+)
 
 
 class EncodingOptions(Frozen):
@@ -176,7 +180,7 @@ def engine(clip: LazyClip, precision: Precision) -> Iterator[EngineProcess]:
     """
     spec = EngineSpec(
         clip=clip.spec,
-        model_config_json=open_clip.get_model_config(clip.spec.arch),
+        model_config_json=model_config(clip.spec.arch),
         identity=clip.identity,
         precision=precision,
     )

@@ -19,16 +19,14 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
 
-from artifacts.frozen import Frozen
 from knowledge.clip.model import load_clip
-from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.engine.channel import Channel, Message, pair
-from knowledge.embedding.engine.image_encoder import Encode, ImageEncoder, Precision
+from knowledge.embedding.engine.image_encoder import Encode, ImageEncoder
+from knowledge.embedding.engine.spec import EngineSpec, WorkerPoolSpec
 from knowledge.embedding.engine.worker import (
     RemoteEncoder,
     SharedBatch,
@@ -39,26 +37,6 @@ from knowledge.embedding.engine.worker import (
 
 MAX_DEATHS = 3
 """Deaths of workers on one part, outside decoding, after which the run fails."""
-
-
-class EngineSpec(Frozen):
-    """What an engine is started with."""
-
-    clip: ClipSpec
-    model_config_json: dict[str, Any] | None
-    """open_clip's description of the architecture."""
-    identity: dict[str, str]
-    precision: Precision
-
-
-class WorkerPoolSpec(Frozen):
-    """The processes that a job uses."""
-
-    num_workers: int
-    separate_encoder: bool
-    """One process encodes for all workers, which then only decode."""
-    device: str
-    """Of that process; the CPU where there is none."""
 
 
 @dataclass(eq=False)

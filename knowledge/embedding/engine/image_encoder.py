@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 
 from knowledge.clip.model import Clip
-from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.embedding.engine.blocks import Block, is_known
+from knowledge.embedding.engine.spec import Precision
 
 IMAGES_PER_BATCH = 32
 """On one core ViT-B/32 in bf16 takes 12 ms an image; in batches of less than 16 it takes more."""
@@ -26,29 +26,9 @@ IMAGES_PER_BATCH = 32
 CENTRE = 128.0
 """Taken from pixels before they meet bf16 weights: exact there, and near the mean."""
 
-Precision = Literal["fp32", "bf16"]
 Rows = npt.NDArray[np.float32]
 Encode = Callable[[torch.Tensor], tuple[Rows, Rows]]
 """From (N, 3, S, S) uint8 to unit rows (N, D) and the features' lengths (N,), float32."""
-
-
-def resolve_precision(
-    precision: Literal["auto"] | Precision, spec: ClipSpec, device: str
-) -> Precision:
-    """What `auto` means here: bf16 where the hardware multiplies it, else fp32.
-
-    Bundled models run in fp32, so that the artifacts of the demo are the same on every machine.
-    """
-    if precision != "auto":
-        return precision
-    if spec.weights == BUNDLED:
-        return "fp32"
-    if torch.device(device).type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has = torch.cpu.get_capabilities()
-        fast = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-    return "bf16" if fast else "fp32"
 
 
 class ImageEncoder:

@@ -8,19 +8,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Field
 
 from artifacts.draft import Draft
-from artifacts.frozen import Frozen
 from artifacts.kinds import schema_of
-from artifacts.provenance import Provenance
 from artifacts.tensors import append_tensor
 from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
+from knowledge.embedding.engine.spec import Part, VideoRow
 from knowledge.video.decoding import VideoError
 from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.frames import read_clip
@@ -30,43 +27,6 @@ CANARY = "canary.npy"
 CANARY_COSINE = 0.999
 """Least cosine similarity between two machines' embeddings of a canary image; bf16 against fp32
 has 0.9999."""
-
-
-class FrameConfig(Frozen):
-    """Which pixels of a video are embedded."""
-
-    num_frames: int = Field(16, ge=1)
-    """Frames T per video."""
-    offset: Literal["center", "start"] = "center"
-    """Which frame of each of the T equal segments."""
-    short_side: int | None = Field(None, ge=1)
-    """Pixels of the short side before the centre crop; the model's image size when None."""
-
-
-class VideoRow(Frozen):
-    """A video as the `videos` artifact has it."""
-
-    video_id: str
-    path: str
-    fingerprint: str | None
-    status: str
-    reason: str | None
-
-
-class Part(Frozen):
-    """Everything that a worker needs to make one part."""
-
-    number: int
-    videos: tuple[VideoRow, ...]
-    root: str
-    frames: FrameConfig
-    provenance: Provenance
-    draft: str
-    """Directory of the draft, which another process holds."""
-    deadline_s: float
-    """Longest time that the decoding of a video may take."""
-    unreadable: dict[int, str] = Field(default_factory=dict)
-    """Reasons of videos that ended a worker, by their place in the part."""
 
 
 class PartEncoder:

@@ -23,7 +23,8 @@ import torch
 
 from knowledge.embedding.engine.channel import Channel
 from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
-from knowledge.embedding.engine.part import Part, PartEncoder, check_canary, is_stored, store_part
+from knowledge.embedding.engine.part import PartEncoder, check_canary, is_stored, store_part
+from knowledge.embedding.engine.spec import Part
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 

@@ -1,4 +1,5 @@
 """The Batch API.
 
-Reading order: `batch` (the life of a batch), `api` (the endpoint's calls).
+Reading order: `batch` (the life of a batch), `api` (the endpoint's calls), `held` (what open ones
+hold).
 """

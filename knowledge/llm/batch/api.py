@@ -12,6 +12,7 @@ import tenacity
 
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.messages import ChatReply, LlmError
+from knowledge.llm.options import Window
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -20,11 +21,8 @@ METADATA = "actionlore"
 """Name under which the endpoint keeps our key of a batch."""
 MAX_FILE_BYTES = 200_000_000
 """Largest file of requests the API takes."""
-MAX_REQUESTS = 50_000
-"""Most requests of a batch."""
 ENDED = ("completed", "expired", "cancelled", "failed")
 """States that a batch does not leave."""
-Window = Literal["24h"]
 
 _URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _TRIES = 5

@@ -14,27 +14,24 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from artifacts.frozen import Frozen
 from artifacts.provenance import canonical_json
 from knowledge.llm.batch.api import (
     ENDED,
     MAX_FILE_BYTES,
-    MAX_REQUESTS,
     BatchApi,
     NotDone,
     Results,
-    Window,
     line,
 )
+from knowledge.llm.batch.held import named
 from knowledge.llm.budget import Charge
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger.ledger import Attempt, BatchRow, Ledger
+from knowledge.llm.ledger.ledger import Attempt, BatchRow
 from knowledge.llm.messages import ChatReply, ChatRequest, LlmError, Stopped
+from knowledge.llm.options import BatchOptions
 from knowledge.llm.sender import Sender
 
 if TYPE_CHECKING:
@@ -43,21 +40,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _ROWS_PER_COMMIT = 500
 _DOWNLOADS = 3
-
-
-class BatchOptions(Frozen):
-    """How batches are sent and waited for."""
-
-    poll_s: float = Field(30.0, gt=0)
-    """Pause between two looks at the open batches, and after an error that may pass."""
-    max_wait_s: float | None = Field(None, ge=0)
-    """Longest wait; then the run stops, and the same command goes on from there."""
-    window: Window = "24h"
-    """Time in which the endpoint has to be done."""
-    max_requests: int = Field(MAX_REQUESTS, ge=1, le=MAX_REQUESTS)
-    """Requests of one batch; more of them are several batches side by side."""
-    attempts: int = Field(3, ge=1)
-    """How often requests that a batch left undone are sent, in one run."""
 
 
 def send_batch(
@@ -86,29 +68,6 @@ def send_batch(
         ValueError: the model is no endpoint.
     """
     _Batches(sender, requests, config, progress).run()
-
-
-def check_not_in_batch(sender: Sender, requests: Sequence[ChatRequest]) -> None:
-    """Let requests be sent one by one only if no open batch holds them.
-
-    Raises:
-        ValueError: one does, so they would be paid twice.
-    """
-    for row, held in held_in_batches(sender.ledger, sender.model.endpoint, sender.model.model):
-        if count := sum(sender.key(request) in held for request in requests):
-            raise ValueError(
-                f"{_name(row)} at {row.endpoint} holds {count} of these requests, which would be "
-                "paid twice; ask in batch mode (--batch), which takes its replies"
-            )
-
-
-def held_in_batches(
-    ledger: Ledger, endpoint: str, model: str
-) -> Iterator[tuple[BatchRow, frozenset[str]]]:
-    """Open batches, each with the keys of the requests it has still to answer."""
-    for row in ledger.open_batches(endpoint, model):
-        attempts = ledger.batch_attempts(row.batch_key)
-        yield row, frozenset(each.request_key for each in attempts if each.status == "in_flight")
 
 
 class _Batches:
@@ -239,12 +198,12 @@ class _Batches:
                     self._close_refused(row, error)
                 raise
         self._ledger.update_batch(row.batch_key, batch_id=batch_id)
-        _LOG.info("%s is %s at %s", _name(row), batch_id, row.endpoint)
+        _LOG.info("%s is %s at %s", named(row), batch_id, row.endpoint)
         return batch_id
 
     def _close_refused(self, row: BatchRow, error: LlmError) -> None:
         attempts = self._ledger.batch_attempts(row.batch_key)
-        self._fail(attempts, f"{_name(row)} was refused: {error.problem}")
+        self._fail(attempts, f"{named(row)} was refused: {error.problem}")
         self._ledger.update_batch(row.batch_key, state="refused")
 
     def _take_ended(self, waiting: dict[str, BatchRow]) -> None:
@@ -292,10 +251,10 @@ class _Batches:
             self._lose(row, "the endpoint has its results no more")
             return
         self._note_end(row, batch, in_flight)
-        self._fail(in_flight.values(), f"{_name(row, batch)} left it undone")
+        self._fail(in_flight.values(), f"{named(row, batch)} left it undone")
         self._ledger.update_batch(row.batch_key, state=batch.status)
         if ignored := +ignored:
-            _LOG.warning("%s: ignored lines: %s", _name(row, batch), dict(ignored))
+            _LOG.warning("%s: ignored lines: %s", named(row, batch), dict(ignored))
 
     def _download(self, batch: Batch, in_flight: Iterable[str]) -> Results:
         """The results; again where an answer that is wanted may be in what cannot be read."""
@@ -314,7 +273,7 @@ class _Batches:
         self._unreadable.add(row.batch_key)
         self._given_up.update(undone)
         error = self._error(
-            f"{_name(row, batch)}: {problem}",
+            f"{named(row, batch)}: {problem}",
             "try again later; if that does not help, delete its result files at the endpoint to "
             f"have the {len(undone)} requests asked, and possibly paid, again",
         )
@@ -329,13 +288,13 @@ class _Batches:
             for each in self._ledger.batch_attempts(row.batch_key)
             if each.status == "in_flight"
         ]
-        error = self._error(f"{_name(row)} is lost: {problem}", "it is asked again")
+        error = self._error(f"{named(row)} is lost: {problem}", "it is asked again")
         self._sender.settle_batch([(each, error) for each in attempts])
         self._ledger.update_batch(row.batch_key, state="lost")
         _LOG.warning(
             "%s is lost: %s; its %d requests stay charged, and those that are wanted are asked "
             "again",
-            _name(row),
+            named(row),
             problem,
             len(attempts),
         )
@@ -355,12 +314,12 @@ class _Batches:
                 for each in (batch.errors.data if batch.errors else None) or ()
             ]
             self._failure = self._failure or self._error(
-                f"{_name(row, batch)} failed: {'; '.join(filter(None, details)) or 'no reason'}",
+                f"{named(row, batch)} failed: {'; '.join(filter(None, details)) or 'no reason'}",
                 "correct that; if too much is queued, make batches smaller (max_requests)",
             )
         elif batch.status == "cancelled" and undone:
             self._stop = self._stop or Stopped(
-                f"{_name(row, batch)} was cancelled with {len(undone)} requests undone"
+                f"{named(row, batch)} was cancelled with {len(undone)} requests undone"
             )
 
     def _fail(self, attempts: Iterable[Attempt], problem: str) -> None:
@@ -371,10 +330,6 @@ class _Batches:
 
     def _error(self, problem: str, remedy: str) -> LlmError:
         return LlmError(self._model.endpoint, self._model.redacted(problem), remedy)
-
-
-def _name(row: BatchRow, batch: Batch | None = None) -> str:
-    return f"batch {batch.id if batch else row.batch_id or row.batch_key}"
 
 
 def _under_way(waiting: Iterable[str]) -> str:

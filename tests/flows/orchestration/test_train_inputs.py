@@ -4,7 +4,7 @@ import pytest
 
 from artifacts.store import Store
 from flows.orchestration.train_inputs import train_inputs
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import BUNDLED, ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.world import World

@@ -12,7 +12,8 @@ import torch
 from open_clip import pretrained
 from safetensors.torch import load_file, save_file
 
-from knowledge.clip.model import LazyClip, encode_frames, encode_texts, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import encode_frames, encode_texts, load_clip
 from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 

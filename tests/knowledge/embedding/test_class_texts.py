@@ -8,7 +8,8 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
-from knowledge.clip.model import LazyClip, encode_texts
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import encode_texts
 from knowledge.embedding import corpus_texts
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings

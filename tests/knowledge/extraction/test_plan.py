@@ -13,11 +13,10 @@ from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.parse import check_coverage
 from knowledge.extraction.plan import plan
-from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
-from knowledge.llm.options import SendOptions
+from knowledge.llm.options import BatchOptions, SendOptions
 from tests.llm_server import LlmServer
 
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]

@@ -9,12 +9,11 @@ from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import AskingOptions, ask
 from knowledge.extraction.kinds.description import DescriptionConfig
-from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Dialect
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import BatchOptions, RetryOptions, SendOptions
 
 NAMES = [f"action {letter}" for letter in "abcdefghij"]
 QUICK = {"poll_s": 0.01}

@@ -16,12 +16,12 @@ from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.plan import plan
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.batch import batch as batch_module
-from knowledge.llm.batch.batch import BatchOptions
 from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import file as ledger_file
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import LlmError, Stopped
+from knowledge.llm.options import BatchOptions
 from tests.knowledge.llm.batching import NAMES, QUICK, World, describe
 
 ROOT = Path(__file__).parents[3]

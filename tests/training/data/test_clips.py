@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.video.frames import read_frames
 from knowledge.video.sampling import segment_centres

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import load_clip
 from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.embedding.templates import template_embeddings
 from tests.clip_weights import save_random_clip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.clip.model import LazyClip
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.runs import MODELS, config_of, start

@@ -20,7 +20,8 @@ import torch
 
 from artifacts.files import LOCK_FILE
 from artifacts.store import Store
-from knowledge.clip.model import LazyClip, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.datasets.listing import DatasetSpec, read_listing
 from knowledge.datasets.registration import register_classes, register_videos
@@ -30,7 +31,7 @@ from knowledge.embedding.engine import engine
 from knowledge.embedding.engine.channel import Channel
 from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.image_encoder import ImageEncoder
-from knowledge.embedding.engine.part import FrameConfig
+from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.clip_weights import save_random_clip

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from knowledge.clip.model import LazyClip, encode_texts, load_clip
+from knowledge.clip.lazy import LazyClip
+from knowledge.clip.model import encode_texts, load_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.templates import template_embeddings
 from tests.clip_weights import save_random_clip
