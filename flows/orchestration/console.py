@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from datetime import timedelta
 from typing import Any
 
+import rich.progress
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from artifacts import jobs
 
@@ -30,28 +33,58 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[jobs.Progress]:
-    """A bar on a terminal, a line every 30 s elsewhere; yields a callback of (done, total)."""
+def progress(what: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[jobs.Progress]:
+    """Yields a callback of (done, total); shows both, the rate and the time left.
+
+    Args:
+        what: is done.
+        interval_s: between the lines that are printed where there is no terminal for a bar.
+    """
     if not sys.stdout.isatty():
-        last = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last >= LINE_INTERVAL_S:
-                last = time.monotonic()
-                console.print(f"{what}: {done} of {total}")
-
-        yield line
+        yield _Lines(what, interval_s)
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _RateColumn(ProgressColumn):
+    """Things done per second, over the last seconds."""
+
+    def render(self, task: rich.progress.Task) -> Text:
+        """The rate; empty until something is done."""
+        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+
+class _Lines:
+    """Progress as lines, for a log."""
+
+    def __init__(self, what: str, interval_s: float) -> None:
+        self._what, self._interval_s = what, interval_s
+        self._started = self._last = time.monotonic()
+        self._before: int | None = None
+        """What an earlier run had done already."""
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._before is None:
+            self._before, self._started = done, time.monotonic()
+        now = time.monotonic()
+        if now - self._last < self._interval_s:
+            return
+        self._last = now
+        rate = (done - self._before) / (now - self._started)
+        line = f"{self._what}: {done} of {total}"
+        if rate:
+            left = timedelta(seconds=round((total - done) / rate))
+            line += f", {rate:.3g}/s, {left} left"
+        console.print(line)
 
 
 def print_json(document: dict[str, Any]) -> None:

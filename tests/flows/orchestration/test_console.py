@@ -1,0 +1,20 @@
+"""Progress where there is no terminal: lines with rate and time left."""
+
+import re
+import time
+
+from flows.orchestration.console import progress
+
+
+def test_lines_say_rate_and_time_left_of_what_this_run_does(capsys):
+    with progress("encoding", interval_s=0.05) as advance:
+        advance(50, 100)  # done by an earlier run
+        time.sleep(0.1)
+        advance(60, 100)
+        advance(61, 100)  # too soon for a line
+    [line] = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(r"encoding: 60 of 100, (\S+)/s, 0:00:0(\d) left", line)
+    assert found, line
+    rate, left = float(found[1]), int(found[2])
+    assert 0 < rate <= 100
+    assert abs(left - 40 / rate) <= 1
