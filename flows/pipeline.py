@@ -24,7 +24,7 @@ from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
 from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.mining.config import MiningConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 
 TRAINED_KINDS = ("cooccurrence", "description")
 """Kinds of knowledge that mining and training use."""
@@ -95,7 +95,7 @@ def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
         videos=spec.dataset.videos,
         clip=spec.clip,
         split=spec.split,
-        runtime=RuntimeConfig(device=spec.device),
+        runtime=RuntimeOptions(device=spec.device),
     )
     data = training.config.data
     check_task(store, spec)

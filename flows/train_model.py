@@ -18,7 +18,7 @@ from flows.orchestration.train_inputs import train_inputs
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import override_stages
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.launch.launch import evaluate
@@ -49,7 +49,7 @@ class TrainSpec(Frozen):
     """Name of the run; DATASET-RECIPE when None."""
     split: str | None = None
     """Split to score; test, val or train, whichever exists first, when None."""
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: RuntimeOptions = RuntimeOptions()
     """How it is carried out; changes nothing in what comes out."""
 
     @property

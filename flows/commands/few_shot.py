@@ -51,7 +51,7 @@ def few_shot(
     def flow() -> list[JobReport]:
         from flows.evaluation.few_shot import FewShotSpec, few_shot
         from training.config.episodes import EpisodesConfig
-        from training.config.runtime import RuntimeConfig
+        from training.config.runtime import RuntimeOptions
 
         given = {
             "split": split,
@@ -67,7 +67,7 @@ def few_shot(
             episodes=EpisodesConfig(**given_only(given)),
             videos=videos,
             clip=optional_clip_spec(clip, clip_weights),
-            runtime=RuntimeConfig(device=device, workers=workers),
+            runtime=RuntimeOptions(device=device, workers=workers),
         )
         return few_shot(store, spec)
 

@@ -64,7 +64,7 @@ def train(
 
     def flow() -> list[JobReport]:
         from flows.train_model import TrainSpec, train
-        from training.config.runtime import RuntimeConfig
+        from training.config.runtime import RuntimeOptions
         from training.data.inputs import needs_clip
 
         if data not in (None, "stickworld"):
@@ -79,7 +79,7 @@ def train(
             start=start,
             name=name,
             split=split,
-            runtime=RuntimeConfig(
+            runtime=RuntimeOptions(
                 device=device,
                 processes=processes,
                 workers=workers,
@@ -119,7 +119,7 @@ def evaluate(
 
     def flow() -> list[JobReport]:
         from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
-        from training.config.runtime import RuntimeConfig
+        from training.config.runtime import RuntimeOptions
 
         spec = EvaluateSpec(
             run=run,
@@ -129,7 +129,7 @@ def evaluate(
             wise_ft=tuple(wise_ft) or None,
             videos=videos,
             clip=optional_clip_spec(clip, clip_weights),
-            runtime=RuntimeConfig(device=device, processes=processes, workers=workers),
+            runtime=RuntimeOptions(device=device, processes=processes, workers=workers),
         )
         return evaluate(store, spec)
 

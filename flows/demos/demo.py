@@ -15,7 +15,7 @@ from flows.orchestration.report import JobReport, name_of
 from flows.terminal.work import show_work
 from flows.train_model import TrainSpec, train
 from knowledge.stickworld.generate import StickworldConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 
 WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=6)
 RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")
@@ -46,6 +46,6 @@ def demo_flow(store: str, videos: Path) -> list[JobReport]:
     reports = mined_world(store, videos, WORLD)
     negatives = name_of(reports[-1])
     for recipe in RECIPES:
-        spec = TrainSpec(dataset=negatives, recipe=recipe, runtime=RuntimeConfig(device="cpu"))
+        spec = TrainSpec(dataset=negatives, recipe=recipe, runtime=RuntimeOptions(device="cpu"))
         reports += train(store, spec)
     return reports

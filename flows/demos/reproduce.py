@@ -27,7 +27,7 @@ from knowledge.stickworld.classes import pairs_by_reason
 from knowledge.stickworld.generate import StickworldConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.evaluation.comparison import Expected, compare, markdown
 from training.models.recipe import Table
 from training.models.registry import baselines, recipe, tables
@@ -146,7 +146,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     return [*reports, *comparisons]
 
 
-_CPU = RuntimeConfig(device="cpu")
+_CPU = RuntimeOptions(device="cpu")
 
 
 def _rows(spec: ReproduceSpec) -> dict[str, str]:

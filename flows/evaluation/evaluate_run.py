@@ -16,7 +16,7 @@ from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import parse
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.inputs import TrainInputs, needs_clip
 from training.inference.prediction import own_inputs
 from training.launch.launch import evaluate as evaluate_job
@@ -41,7 +41,7 @@ class EvaluateSpec(Frozen):
     clip: ClipSpec | None = None
     """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
     that."""
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: RuntimeOptions = RuntimeOptions()
 
 
 @task

@@ -14,7 +14,7 @@ from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.resolve import MinedName, RunName
 from knowledge.clip.weights import ClipSpec
 from training.config.episodes import EpisodesConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.inputs import TrainInputs
 from training.evaluation.episodes import draw_episodes
 from training.evaluation.few_shot import evaluate_few_shot
@@ -33,7 +33,7 @@ class FewShotSpec(Frozen):
     clip: ClipSpec | None = None
     """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
     that."""
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: RuntimeOptions = RuntimeOptions()
 
 
 @task

@@ -5,7 +5,7 @@ import torch
 
 from tests.training.runs import MODELS, config_of
 from tests.training.world import World
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.evaluation.evaluate import evaluate
 from training.launch.launch import InputRefs, LaunchSpec, run
 from training.loop.trainer import train
@@ -23,7 +23,7 @@ def test_losses_are_those_of_the_cpu_up_to_bfloat16(tmp_path, model):
     for device in ("cpu", "cuda"):
         world = World(tmp_path / device)
         inputs = world.inputs(templates=world.publish_templates())
-        runtime = RuntimeConfig(device=device)
+        runtime = RuntimeOptions(device=device)
         made = train(world.store, inputs, config_of(model=model), "t", None, runtime)
         found[device] = losses(made.artifact)
         scores = evaluate(world.store, made.artifact, inputs, "test", runtime=runtime)
@@ -35,7 +35,7 @@ def test_one_process_of_torchrun_trains_like_none(tmp_path):
     config, found = config_of(), []
     for name, through_torchrun in (("plain", False), ("torchrun", True)):
         world = World(tmp_path / name)
-        runtime = RuntimeConfig(device="cuda")
+        runtime = RuntimeOptions(device="cuda")
         if through_torchrun:
             job = LaunchSpec(
                 store=world.store.root,

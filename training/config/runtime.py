@@ -11,7 +11,7 @@ from artifacts.frozen import Frozen
 from training.config.settings import PositiveInt, PositiveReal
 
 
-class RuntimeConfig(Frozen):
+class RuntimeOptions(Frozen):
     """How a run is carried out: nothing in the result but rounding, so no part of a run's key."""
 
     device: str | None = None

@@ -21,7 +21,7 @@ from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.class_list import ClassList, read_class_list
 from training.data.inputs import TrainInputs, clip_identity
@@ -52,7 +52,7 @@ def evaluate(
     split: str,
     name: str | None = None,
     progress: Progress | None = None,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeOptions | None = None,
     views: str | None = None,
     wise_ft: Alphas = None,
 ) -> tuple[Outcome, Outcome]:
@@ -87,7 +87,7 @@ def evaluate(
             alpha outside [0, 1] or without effect, or more unreadable videos than the run's config
             allows.
     """
-    runtime = runtime or RuntimeConfig()
+    runtime = runtime or RuntimeOptions()
     saved, config = load_run(run, inputs)
     config = _seen_in(config, views)
     alphas = alphas_of(wise_ft, run, inputs, config, saved)

@@ -23,7 +23,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list
 from training.data.inputs import TrainInputs
 from training.data.video_set import check_share
@@ -55,7 +55,7 @@ def evaluate_few_shot(
     episodes: Artifact,
     name: str | None = None,
     progress: Progress | None = None,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeOptions | None = None,
 ) -> Outcome:
     """Score a run on episodes by the nearest class mean of clip embeddings.
 
@@ -84,7 +84,7 @@ def evaluate_few_shot(
         ValueError: inputs that do not belong together or to the run, episodes of other videos, or
             more unreadable videos than the run's config allows.
     """
-    runtime = runtime or RuntimeConfig()
+    runtime = runtime or RuntimeOptions()
     saved, config = load_run(run, inputs)
     if episodes.manifest.inputs["videos"].content_hash != inputs.videos.manifest.content_hash:
         raise ValueError(

@@ -25,7 +25,7 @@ from artifacts.jobs import Progress
 from artifacts.processes import import_environment
 from artifacts.store import Store
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
@@ -82,7 +82,7 @@ class LaunchSpec(Frozen):
     inputs: InputRefs
     name: str | None
     """Of what is made; None: the run's and the split's."""
-    runtime: RuntimeConfig
+    runtime: RuntimeOptions
     config: RunConfig | None = None
     """For training."""
     run: str | None = None
@@ -98,14 +98,14 @@ def train(
     config: RunConfig,
     name: str,
     progress: Progress | None = None,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeOptions | None = None,
 ) -> Outcome:
     """`training.loop.trainer.train`, on as many processes as `runtime` says.
 
     Raises:
         ValueError: as there, or a process died.
     """
-    runtime = runtime or RuntimeConfig()
+    runtime = runtime or RuntimeOptions()
     if runtime.processes == 1 or started_by_torchrun():
         return trainer.train(store, inputs, config, name, progress, runtime)
     check_inputs(inputs, config)
@@ -125,7 +125,7 @@ def evaluate(
     split: str,
     name: str | None = None,
     progress: Progress | None = None,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeOptions | None = None,
     views: str | None = None,
     wise_ft: Alphas = None,
 ) -> tuple[Outcome, Outcome]:
@@ -134,7 +134,7 @@ def evaluate(
     Raises:
         ValueError: as there, or a process died.
     """
-    runtime = runtime or RuntimeConfig()
+    runtime = runtime or RuntimeOptions()
     given = (store, trained, inputs, split, name)
     if runtime.processes > 1 and not started_by_torchrun():
         alone = runtime.model_copy(update={"processes": 1})

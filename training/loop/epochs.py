@@ -21,7 +21,7 @@ import torch
 
 from artifacts.jobs import Progress
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.batch import Batch, make_batch
 from training.data.inputs import TrainInputs
 from training.data.order import EpochSeed, Order
@@ -59,7 +59,7 @@ class Run:
     order: Order
     encode: Encode | None = None
     """Stands in for the method's own; compiled."""
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     progress: Progress | None = None
     curves: Writer = field(default_factory=lambda: Writer(None))
 
@@ -93,7 +93,7 @@ def begin(
     inputs: TrainInputs,
     config: RunConfig,
     group: Group,
-    runtime: RuntimeConfig,
+    runtime: RuntimeOptions,
     progress: Progress | None,
 ) -> Run:
     """The run before its first step.

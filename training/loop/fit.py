@@ -15,7 +15,7 @@ import torch
 
 from artifacts.jobs import Progress
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.batch import Joined, make_batch
 from training.data.inputs import TrainInputs
 from training.data.order import chunks
@@ -47,7 +47,7 @@ def begin_fit(
     inputs: TrainInputs,
     config: RunConfig,
     group: Group,
-    runtime: RuntimeConfig,
+    runtime: RuntimeOptions,
     progress: Progress | None,
 ) -> FitRun:
     """Read all but the clips, and build the method.

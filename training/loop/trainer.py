@@ -19,7 +19,7 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.store import Store
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.distributed.group import current_group
@@ -37,7 +37,7 @@ def train(
     config: RunConfig,
     name: str,
     progress: Progress | None = None,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeOptions | None = None,
 ) -> Outcome:
     """Train a model and publish it as `training_run/NAME`; found by its key, nothing is done.
 
@@ -57,7 +57,7 @@ def train(
             unreadable videos than allowed, a loss that is not finite, or a checkpoint of another
             run.
     """
-    runtime = runtime or RuntimeConfig()
+    runtime = runtime or RuntimeOptions()
     check_inputs(inputs, config)
     origin = provenance(inputs, config, name)
     if found := store.find(origin):

@@ -16,7 +16,7 @@ from training.backbone.image_tower import ImageTower
 from training.config.data import DataConfig, VisionConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list, read_classes
 from training.data.clips import VideoClips, read_clip
 from training.data.order import EpochSeed, chunks
@@ -184,7 +184,7 @@ def test_probabilities_of_views_are_averaged(videos):
     world, inputs = videos
     config = override(RunConfig(model=MgdmConfig()), VIDEOS)
     run = train(world.store, inputs, config, "views").artifact
-    runtime = RuntimeConfig(workers=1)
+    runtime = RuntimeOptions(workers=1)
     outcome, _ = evaluate(world.store, run, inputs, "test", runtime=runtime, views="2x3")
     several = outcome.artifact
     assert several.manifest.config["views"] == "2x3"
@@ -208,7 +208,7 @@ def test_probabilities_of_views_are_averaged(videos):
 def test_validation_sees_one_view(videos):
     _, inputs = videos
     config = override(RunConfig(model=MgdmConfig()), [*VIDEOS, "eval.views=2x3"])
-    run = begin(inputs, config, Group(), RuntimeConfig(), None)
+    run = begin(inputs, config, Group(), RuntimeOptions(), None)
     assert run.source.config.eval.num_views == (1, 1)
     assert run.config.eval.num_views == (2, 3), "what is published"
 

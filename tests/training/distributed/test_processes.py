@@ -18,7 +18,7 @@ from tests.strangers import directory_of_strangers
 from tests.training.distributed.two_processes import CASES
 from tests.training.runs import FITTED, config_of
 from tests.training.world import World
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.launch import launch
 from training.launch.launch import evaluate, train
 
@@ -134,7 +134,7 @@ def test_a_fitted_method_learns_the_same_to_the_bit(found, model):
 def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):
     world = World(tmp_path / "store", splits={"train": 3, "val": 2, "test": 2})
     config = config_of("model.video_blocks=1", "optim.batch_size=7")
-    steps, two = [], RuntimeConfig(processes=2, device="cpu")
+    steps, two = [], RuntimeOptions(processes=2, device="cpu")
     made = train(world.store, world.inputs(), config, "t", lambda *at: steps.append(at), two)
     assert made.made
     assert made.artifact.manifest.report["processes"] == 2
@@ -145,7 +145,7 @@ def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):
 
 def test_processes_start_where_other_packages_have_our_names(tmp_path, monkeypatch):
     world = World(tmp_path / "store", splits={"train": 3, "val": 2, "test": 2})
-    two = RuntimeConfig(processes=2, device="cpu")
+    two = RuntimeOptions(processes=2, device="cpu")
     monkeypatch.chdir(directory_of_strangers(tmp_path / "strangers"))
     config = config_of("optim.batch_size=9")
     run = train(world.store, world.inputs(), config, "t", None, two).artifact
@@ -189,7 +189,7 @@ def test_interrupting_ends_all_processes(tmp_path):
 
 def job_of(world):
     config = config_of("optim.epochs=100000")
-    inputs, two = launch.InputRefs.of(world.inputs()), RuntimeConfig(processes=2, device="cpu")
+    inputs, two = launch.InputRefs.of(world.inputs()), RuntimeOptions(processes=2, device="cpu")
     return launch.LaunchSpec(
         store=world.store.root, inputs=inputs, name="t", runtime=two, config=config
     )

@@ -12,7 +12,7 @@ from tests.training.world import World
 from tests.video_files import write_video
 from training.config.overrides import override
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list
 from training.data.run_data import read_videos
 from training.distributed.group import Group
@@ -207,7 +207,7 @@ def test_processes_are_told(tmp_path):
     config = override(RunConfig(model=ActionClipConfig()), [*settings, *MEAN, TEXT])
     run = train(world.store, inputs, config, "toy").artifact
     given = (world.store, run, inputs, "test", None, None)
-    shared = launch.evaluate(*given, RuntimeConfig(processes=2, device="cpu"), wise_ft=[0.25])
+    shared = launch.evaluate(*given, RuntimeOptions(processes=2, device="cpu"), wise_ft=[0.25])
     assert protocols_of(shared[0])[:2] == ["actionclip", "actionclip@0.25"]
     assert not evaluate(*given, wise_ft=[0.25])[0].made
 

@@ -22,7 +22,7 @@ import torch
 
 from tests.training.runs import config_of
 from tests.training.world import World
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 
@@ -31,7 +31,7 @@ SETTINGS = [
     *("optim.epochs=3", "optim.batch_size=4", "optim.ema=0.9", "optim.max_norm=1.0"),
     *("eval.select=val", "model.video_blocks=1", "optim.micro_batch=3"),
 ]
-RUNTIME = RuntimeConfig(device="cpu", checkpoint_every_steps=2)
+RUNTIME = RuntimeOptions(device="cpu", checkpoint_every_steps=2)
 
 
 def run_of(world):

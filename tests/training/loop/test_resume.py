@@ -8,7 +8,7 @@ import torch
 
 from tests.training.runs import batches, config_of, start
 from tests.training.world import World
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.loop.epochs import train_step
 from training.loop.resume import RunCheckpoints, Saved
 from training.loop.state import Best
@@ -103,7 +103,7 @@ def interrupted(world, config, after):
         if done == after:
             raise KeyboardInterrupt
 
-    every = RuntimeConfig(checkpoint_every_steps=1, keep_checkpoints=3)
+    every = RuntimeOptions(checkpoint_every_steps=1, keep_checkpoints=3)
     with pytest.raises(KeyboardInterrupt):
         train(world.store, world.inputs(), config, "t", stop, every)
     [draft] = world.store.drafts.iterdir()

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.runs import config_of
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeConfig
+from training.config.runtime import RuntimeOptions
 from training.data.batch import Batch
 from training.distributed.group import Group, joined
 from training.loop.compile import compiled
@@ -22,8 +22,8 @@ SMALL = ["model.video_blocks=1", "model.discriminator.blocks=1", "optim.batch_si
 
 
 def test_runtime_options_are_no_part_of_the_key(world, tmp_path):
-    assert not set(RuntimeConfig.model_fields) & set(RunConfig.model_fields)
-    runtime = RuntimeConfig(device="cpu", checkpoint_every_steps=1, keep_checkpoints=1)
+    assert not set(RuntimeOptions.model_fields) & set(RunConfig.model_fields)
+    runtime = RuntimeOptions(device="cpu", checkpoint_every_steps=1, keep_checkpoints=1)
     made = train(world.store, world.inputs(), config_of(), "t", None, runtime)
     assert made.made
     data = made.artifact.read_file(checkpoint.FILE)
@@ -35,9 +35,9 @@ def test_runtime_options_are_no_part_of_the_key(world, tmp_path):
 
 def test_settings_without_effect_are_refused(world):
     with pytest.raises(ValueError, match="device=cuda:1 is one device, processes=2 need one each"):
-        RuntimeConfig(device="cuda:1", processes=2)
+        RuntimeOptions(device="cuda:1", processes=2)
     with pytest.raises(ValueError, match="workers=2 has no effect: "):
-        train(world.store, world.inputs(), config_of(), "t", None, RuntimeConfig(workers=2))
+        train(world.store, world.inputs(), config_of(), "t", None, RuntimeOptions(workers=2))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -51,7 +51,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 
 def test_processes_that_nobody_starts_are_an_error(world):
-    two = RuntimeConfig(processes=2, device="cpu")
+    two = RuntimeOptions(processes=2, device="cpu")
     with pytest.raises(ValueError, match="processes=2 are not started here; call"):
         train(world.store, world.inputs(), config_of(), "t", runtime=two)
     assert not world.store.published("training_run")
@@ -128,7 +128,7 @@ def test_without_a_compiler_the_remedy_is_named(inductor, monkeypatch):
 
 
 def test_curves_are_written_where_tensorboard_is(world, tmp_path):
-    runtime = RuntimeConfig(device="cpu", tensorboard=tmp_path / "curves")
+    runtime = RuntimeOptions(device="cpu", tensorboard=tmp_path / "curves")
     train(world.store, world.inputs(), config_of(*SMALL, "optim.max_norm=1.0"), "t", None, runtime)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
