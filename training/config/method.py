@@ -158,7 +158,7 @@ class FittedConfig(MethodConfig):
         return True
 
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
-        """Everything about gradient steps, trained towers and augmented clips."""
+        """Everything about gradient steps, trained towers, augmented clips and random draws."""
         why = f"{self.name} is made in one pass over the videos, as they are tested"
         for name in OptimConfig.model_fields:
             yield f"optim.{name}", why
@@ -166,6 +166,8 @@ class FittedConfig(MethodConfig):
             yield name, why
         for name in ("vision.trainable", "eval.select", "eval.patience"):
             yield name, why
+        if data.shots is None:
+            yield "seed", f"{why}, and data.shots is null: nothing is drawn"
 
 
 def method_names() -> tuple[str, ...]:

@@ -41,6 +41,11 @@ class RunConfig(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides initial weights, the order of clips and every random draw."""
 
+    @property
+    def seed_counts(self) -> bool:
+        """Whether another seed may give another result."""
+        return "seed" not in dict(_without_effect(self))
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         if problem := next(self.model.conflicts(self.data, self.vision), None):
@@ -87,6 +92,8 @@ def _without_effect(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield "vision.last_n", f"vision.trainable is {vision.trainable}"
     if vision.trainable == "none" and not config.model.trains_clip:
         yield "optim.clip_lr_ratio", "no parameter of CLIP is trained"
+    if config.model.is_fitted and config.eval.every > 1:
+        yield "eval.every", f"{config.model.name} is made in one pass, which validation follows"
     yield from config.model.without_effect(data)
 
 

@@ -201,6 +201,10 @@ def _other_clip(inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
 
 def _other_start(start: Artifact, inputs: TrainInputs, config: RunConfig) -> Iterator[Problem]:
     """The weights of a run fit its method and its CLIP only."""
+    if config.model.is_fitted:
+        what = f"the start {start.ref} has no effect: {config.model.name} is made in one pass"
+        yield Problem(str(start.ref), what, None, "leave --start out")
+        return
     method = start.manifest.config["model"]["name"]
     if method != config.model.name:
         what = f"{start.ref} is of {method} and cannot be the start of {config.model.name}"
