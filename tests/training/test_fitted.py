@@ -1,5 +1,8 @@
 """What must hold of every method made in one pass; a further one is a line in `runs.FITTED`."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,12 +11,15 @@ from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.runs import FITTED, config_of
 from tests.training.world import World
-from training.data.checks import check_inputs
+from training.config.runtime import RuntimeOptions
+from training.data.checks import check_inputs, problems
 from training.data.class_list import read_classes
 from training.data.sources import CachedClips
+from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
 from training.inference.export import export, load
 from training.inference.prediction import classifier
+from training.loop.fit import begin_fit, fit
 from training.loop.trainer import train
 from training.models import weights
 from training.models.build import assemble, restore
@@ -61,6 +67,64 @@ def test_a_run_stopped_and_started_again_gives_the_same_bytes(model, tmp_path):
 def _stop_at_the_end(done, total):
     if done == total:
         raise KeyboardInterrupt
+
+
+@every_method
+def test_every_video_is_read_once(world, model):
+    """Those of validation too, which choose settings and measure the run."""
+    run = begin_fit(world.inputs(), config_of(model=model), Group(), RuntimeOptions(), None)
+    counting = Counting(run.source)
+    made = fit(replace(run, source=counting))
+    read = Counter(counting.read)
+    assert set(read) == {*run.data.videos.video_ids, *run.data.val.video_ids}
+    assert set(read.values()) == {1}
+    assert made.report["val_top1"] == fitted(world, model).manifest.report["val_top1"]
+
+
+@every_method
+def test_validation_is_that_of_the_evaluation(world, model):
+    run = fitted(world, model)
+    rows = evaluate(world.store, run, world.inputs(), "val")[1].artifact.read().to_pylist()
+    primary = method_of(world, model, run)[0].primary
+    [top1] = [r["value"] for r in rows if (r["protocol"], r["metric"]) == (primary, "top1")]
+    assert run.manifest.report["val_top1"] == pytest.approx(top1)
+
+
+class Counting:
+    """A source that notes the videos it is asked for."""
+
+    def __init__(self, source):
+        self.source, self.read = source, []
+        self.unreadable, self.num_decoded = {}, 0
+
+    def stream(self, videos, order, draw):
+        for index_B, clips in self.source.stream(videos, order, draw):
+            self.read += [videos.video_ids[i] for i in index_B.tolist()]
+            yield index_B, clips
+
+
+@every_method
+def test_what_it_has_no_use_for_is_refused(world, model, tmp_path):
+    config = config_of(model=model)
+    once = f"{config.model.name} is made in one pass"
+    for options in (
+        {"compile": True},
+        {"tensorboard": tmp_path / "curves"},
+        {"checkpoint_every_steps": 3},
+    ):
+        given = (config, "t", None, RuntimeOptions(**options))
+        with pytest.raises(ValueError, match=f"{next(iter(options))}=.* has no effect: {once}"):
+            train(world.store, world.inputs(), *given)
+    start = fitted(world, model)
+    [problem] = problems(world.inputs(start=start), config)
+    assert str(problem) == f"the start {start.ref} has no effect: {once}; leave --start out"
+    with pytest.raises(ValueError, match=f"eval.every=3 has no effect: {once}"):
+        config_of("eval.every=3", model=model)
+    with pytest.raises(ValueError, match=f"seed=1 has no effect: {once}.*data.shots is null"):
+        config_of("data.shots=null", "seed=1", model=model)
+    drawn = config_of("data.shots=2", "seed=1", model=model)
+    assert drawn.seed_counts
+    assert not config_of("data.shots=null", model=model).seed_counts
 
 
 @every_method

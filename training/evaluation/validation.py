@@ -29,8 +29,13 @@ def validate(
     """
     with torch.no_grad():
         classify = method.protocols(classes)[method.primary]
-    each, task = Pass(method, source, videos, {"": classify}), task_of(config.model)
+    return selection(Pass(method, source, videos, {"": classify}), classes, config, group)
+
+
+def selection(each: Pass, classes: ClassList, config: RunConfig, group: Group) -> tuple[str, float]:
+    """The same of a pass with one classifier, whose name is empty."""
+    task = task_of(config.model)
     num_top = task.num_top(len(classes.class_ids))
     found = scored(each, num_top, config.eval.videos_per_pass, group)
     check_readable(each, found, config)
-    return task.selection("", videos, found, classes)
+    return task.selection("", each.videos, found, classes)

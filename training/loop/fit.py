@@ -6,8 +6,8 @@ Legend: B videos, N videos of a split.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,20 @@ import torch
 from artifacts.jobs import Progress
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
+from training.config.settings import plain
 from training.data.batch import Joined, make_batch
 from training.data.inputs import TrainInputs
-from training.data.order import chunks
+from training.data.order import EpochSeed, Ints, chunks
 from training.data.run_data import TrainData
 from training.data.sources import ClipSource
 from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
-from training.evaluation.validation import validate
+from training.evaluation.scoring import Pass
+from training.evaluation.validation import selection
 from training.layers.losses import full_precision
 from training.loop.epochs import seen_once
 from training.loop.state import Trained
-from training.models.build import assemble, load_start, read_data
+from training.models.build import assemble, read_data
 from training.models.method import Encoded, FittedMethod
 
 
@@ -55,12 +57,53 @@ def begin_fit(
     Raises:
         ValueError: as for `training.loop.trainer.train`.
     """
+    _check_runtime(runtime, config)
     data, config = read_data(inputs, config), seen_once(config)
     given = (config, data.classes, data.cached, group.device, runtime.workers)
     method, source = assemble(inputs, *given)
     assert isinstance(method, FittedMethod)
-    load_start(method, inputs, config)
     return FitRun(config, data, source, method.eval(), group, progress)
+
+
+def _check_runtime(runtime: RuntimeOptions, config: RunConfig) -> None:
+    for name in _OF_STEPS:
+        value = getattr(runtime, name)
+        if value != RuntimeOptions.model_fields[name].default:
+            raise ValueError(
+                f"{name}={plain(value)} has no effect: {config.model.name} is made in one pass, "
+                "without steps; leave it out"
+            )
+
+
+_OF_STEPS = (
+    "compile",
+    "tensorboard",
+    "checkpoint_every_s",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+)
+"""Options that only a run with gradient steps has a use for."""
+
+
+@dataclass(eq=False)
+class EncodedVideos:
+    """What the method made of the readable videos of a split; a source of them as they are."""
+
+    index_N: Ints
+    """Of the videos, rising."""
+    encoded: Encoded
+    unreadable: dict[str, str] = field(default_factory=dict)
+    num_decoded: int = 0
+
+    def stream(
+        self, videos: VideoSet, order: Iterable[Ints], draw: EpochSeed | None
+    ) -> Iterator[tuple[Ints, torch.Tensor]]:
+        """Index (B,) of readable videos and their embeddings (B, D); nothing is drawn."""
+        for index_B in order:
+            readable_B = index_B[np.isin(index_B, self.index_N)]
+            if len(readable_B):
+                row_B = np.searchsorted(self.index_N, readable_B)
+                yield readable_B, self.encoded["video_BD"][row_B]
 
 
 def fit(run: FitRun) -> Trained:
@@ -72,12 +115,13 @@ def fit(run: FitRun) -> Trained:
     started, data, method = time.monotonic(), run.data, run.method
     train = _encoded(run, data.videos, data.joined, run.progress)
     val = None if data.val is None else _encoded(run, data.val, (), None)
-    found = method.fit(train, val)
+    found = method.fit(train.encoded, None if val is None else val.encoded)
     row: dict[str, Any] = {"epoch": 1, "step": 0, "loss": found["loss"], "learning_rate": 0.0}
     row |= {"val_top1": None, "val_map": None}
-    if data.val is not None:
-        given = (run.source, data.val, data.classes, run.config, run.group)
-        metric, value = validate(method, *given)
+    if data.val is not None and val is not None:
+        with torch.no_grad():
+            scores = Pass(None, val, data.val, {"": method.classifier(data.classes)})
+        metric, value = selection(scores, data.classes, run.config, run.group)
         row[f"val_{metric}"] = value
     report = {
         **{name: value for name, value in row.items() if name.startswith("val_")},
@@ -92,13 +136,13 @@ def fit(run: FitRun) -> Trained:
     }
     work = {"epochs": 1, "videos_decoded": sum(run.group.all_counts(run.source.num_decoded))}
     dim = int(data.classes.prompts_KD.shape[1])
-    return Trained([row], method.trained_state(), dim, report, work, method.from_start)
+    return Trained([row], method.trained_state(), dim, report, work)
 
 
 @torch.no_grad()
 def _encoded(
     run: FitRun, videos: VideoSet, joined: Sequence[Joined], progress: Progress | None
-) -> Encoded:
+) -> EncodedVideos:
     """What the method makes of every readable video, by rising id, in every process."""
     group, source, device = run.group, run.source, run.group.device
     mine = group.part(np.arange(len(videos), dtype=np.int64))
@@ -117,7 +161,7 @@ def _encoded(
     unusable = videos.skipped.total() + len(source.unreadable.keys() & set(videos.video_ids))
     check_share(unusable, videos.num_listed, run.config, f"split {videos.split!r}")
     counts = group.all_counts(sum(map(len, index)))
-    rising = group.all_gather(torch.cat(index), counts).argsort()
+    index_N, rising = group.all_gather(torch.cat(index), counts).sort()
     shapes = group.all_gather_object(
         {name: [str(each.dtype), *each.shape[1:]] for name, each in parts[0].items()}
         if parts
@@ -128,4 +172,4 @@ def _encoded(
         kind = getattr(torch, dtype.removeprefix("torch."))
         own = [torch.empty(0, *shape, dtype=kind, device=device), *(p[name] for p in parts)]
         whole[name] = group.all_gather(torch.cat(own), counts)[rising.to(device)]
-    return whole
+    return EncodedVideos(index_N.numpy(), whole)

@@ -279,13 +279,25 @@ class FittedMethod(Method):
     classes_K: torch.Tensor
     """Keys of the classes it was fitted on, see `learn_classes`."""
 
-    def __init__(self, tower: ImageTower | None = None) -> None:
-        super().__init__(tower)
+    def __init__(self, config: Any, parts: Parts) -> None:
+        """Build it, knowing nothing yet; arguments as for `build`."""
+        super().__init__(parts.tower)
+        self.config, self.classes = config, parts.classes
         self.register_buffer("classes_K", torch.zeros(0, dtype=torch.long))
 
+    @classmethod
+    def build(cls, config: Any, parts: Parts) -> Self:
+        """The model for the parts' classes."""
+        return cls(config, parts)
+
     @abc.abstractmethod
+    def embed(self, features_BTD: torch.Tensor) -> torch.Tensor:
+        """What is known of each video: (B, D) in full precision, of what `features` gives."""
+
     def encode(self, batch: Batch) -> Encoded:
-        """What `fit` needs of a part of the videos, sample by sample."""
+        """`video_BD`, what `embed` gives, and `class_ids_B`."""
+        video_BD = self.embed(self.features(batch.clips))
+        return {"video_BD": video_BD, "class_ids_B": batch.class_ids_B}
 
     @abc.abstractmethod
     def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
@@ -301,6 +313,37 @@ class FittedMethod(Method):
         Raises:
             ValueError: what has to be chosen on validation videos, and there are none.
         """
+
+    @abc.abstractmethod
+    def logits(self, classes: ClassList) -> Classifier:
+        """Logits (B, K) for these classes, of what `embed` gives.
+
+        Raises:
+            ValueError: a class that it was not fitted on.
+        """
+
+    def classifier(self, classes: ClassList) -> Classifier:
+        """Probabilities for these classes, of what `embed` gives; in full precision.
+
+        Raises:
+            ValueError: a class that it was not fitted on.
+        """
+        logits = self.logits(classes)
+
+        def classify(video_BD: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(video_BD.device.type, enabled=False):
+                return logits(video_BD).softmax(dim=1)
+
+        return classify
+
+    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
+        """The only one: `classifier`, of features.
+
+        Raises:
+            ValueError: a class that it was not fitted on.
+        """
+        classify = self.classifier(classes)
+        return {self.primary: lambda features_BTD: classify(self.embed(features_BTD))}
 
     def learn_classes(self, classes: ClassList, class_ids_N: torch.Tensor) -> torch.Tensor:
         """Keep what the classes are called.

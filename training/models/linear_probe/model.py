@@ -11,53 +11,30 @@ Legend: B videos, N videos of a split, T frames, D embedding, K classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
-
 import torch
 
-from training.data.batch import Batch
 from training.data.class_list import ClassList
 from training.layers.losses import full_precision
 from training.models.linear_probe.config import LinearProbeConfig
 from training.models.linear_probe.regression import Solution, minimise, strongest_best
 from training.models.method import Classifier, Encoded, FittedMethod, Parts
 
-if TYPE_CHECKING:
-    from training.backbone.image_tower import ImageTower
-
 
 class LinearProbe(FittedMethod):
     """Logistic regression on the mean features of frozen CLIP."""
 
+    config: LinearProbeConfig
     weight_KD: torch.Tensor
     bias_K: torch.Tensor
 
-    def __init__(
-        self, config: LinearProbeConfig, classes: ClassList, tower: ImageTower | None = None
-    ) -> None:
-        """Build it, knowing nothing yet.
-
-        Args:
-            config: of the method.
-            classes: what it will be fitted on.
-            tower: CLIP's image tower, where clips are pictures.
-        """
-        super().__init__(tower)
-        self.config, self.classes = config, classes
+    def __init__(self, config: LinearProbeConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
         self.register_buffer("weight_KD", torch.zeros(0, 0))
         self.register_buffer("bias_K", torch.zeros(0))
 
-    @classmethod
-    def build(cls, config: LinearProbeConfig, parts: Parts) -> Self:
-        """The model for the parts' classes."""
-        return cls(config, parts.classes, parts.tower)
-
-    def encode(self, batch: Batch) -> Encoded:
-        """`video_BD`, the mean of the frames' features, and `class_ids_B`."""
-        return {
-            "video_BD": mean_features(self.features(batch.clips)),
-            "class_ids_B": batch.class_ids_B,
-        }
+    def embed(self, features_BTD: torch.Tensor) -> torch.Tensor:
+        """The mean of the frames' features."""
+        return full_precision(features_BTD).mean(dim=1)
 
     def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
         """Minimise the regression's loss, with the strength given or chosen.
@@ -98,26 +75,15 @@ class LinearProbe(FittedMethod):
         """The only protocol."""
         return "linear_probe"
 
-    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
-        """`linear_probe`: softmax of the regression's logits for these classes.
+    def logits(self, classes: ClassList) -> Classifier:
+        """The regression's.
 
         Raises:
             ValueError: a class that it was not fitted on.
         """
         row_K = self.learnt(classes)
         weight_KD, bias_K = self.weight_KD[row_K], self.bias_K[row_K]
-
-        def classify(features_BTD: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(features_BTD.device.type, enabled=False):
-                logits_BK = mean_features(features_BTD) @ weight_KD.T + bias_K
-                return logits_BK.softmax(dim=1)
-
-        return {self.primary: classify}
-
-
-def mean_features(features_BTD: torch.Tensor) -> torch.Tensor:
-    """(B, D) in full precision."""
-    return full_precision(features_BTD).mean(dim=1)
+        return lambda video_BD: video_BD @ weight_KD.T + bias_K
 
 
 METHOD = LinearProbe

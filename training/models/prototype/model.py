@@ -12,12 +12,10 @@ Legend: B videos, N training videos, T frames, D embedding, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F
 
-from training.data.batch import Batch
 from training.data.class_list import ClassList
 from training.layers.losses import full_precision
 from training.models.method import Classifier, Encoded, FittedMethod, Parts
@@ -31,13 +29,11 @@ from training.models.prototype.logits import (
     votes,
 )
 
-if TYPE_CHECKING:
-    from training.backbone.image_tower import ImageTower
-
 
 class Prototype(FittedMethod):
     """Class means of unit video embeddings, or all of these and their classes."""
 
+    config: PrototypeConfig
     video_ND: torch.Tensor
     """The class means (K, D); with the cache, every training video."""
     class_N: torch.Tensor
@@ -47,18 +43,8 @@ class Prototype(FittedMethod):
     alpha: torch.Tensor
     beta: torch.Tensor
 
-    def __init__(
-        self, config: PrototypeConfig, classes: ClassList, tower: ImageTower | None = None
-    ) -> None:
-        """Build it, knowing nothing yet.
-
-        Args:
-            config: of the method.
-            classes: what it will be fitted on.
-            tower: CLIP's image tower, where clips are pictures.
-        """
-        super().__init__(tower)
-        self.config, self.classes = config, classes
+    def __init__(self, config: PrototypeConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
         self.register_buffer("video_ND", torch.zeros(0, 0))
         self.register_buffer("class_N", torch.zeros(0, dtype=torch.long))
         given: dict[str, float | str] = {"scale": config.logit_scale.init}
@@ -68,22 +54,15 @@ class Prototype(FittedMethod):
             number = value if isinstance(value, float) else torch.nan
             self.register_buffer(name, torch.tensor(number))
 
-    @classmethod
-    def build(cls, config: PrototypeConfig, parts: Parts) -> Self:
-        """The model for the parts' classes."""
-        return cls(config, parts.classes, parts.tower)
-
     def start_from_clip(self, factor: Callable[[], float]) -> None:
         """Take over CLIP's factor on cosines, where the config wants it."""
         if self.config.logit_scale.init == "clip":
             self.scale.fill_(factor())
 
-    def encode(self, batch: Batch) -> Encoded:
-        """`video_BD`, the unit embedding, and `class_ids_B`."""
-        return {
-            "video_BD": video_embeddings(self.features(batch.clips)),
-            "class_ids_B": batch.class_ids_B,
-        }
+    def embed(self, features_BTD: torch.Tensor) -> torch.Tensor:
+        """The mean of unit frames at unit length."""
+        unit_BTD = F.normalize(full_precision(features_BTD), dim=-1)
+        return F.normalize(unit_BTD.mean(dim=1), dim=-1)
 
     def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
         """Keep the class means; or all videos, and choose alpha and beta where they are `val`.
@@ -139,20 +118,14 @@ class Prototype(FittedMethod):
         """The only protocol: `tip_adapter` with the cache, else `prototype`."""
         return "tip_adapter" if self.config.cache else "prototype"
 
-    def protocols(self, classes: ClassList) -> dict[str, Classifier]:
-        """Softmax of the logits for these classes.
+    def logits(self, classes: ClassList) -> Classifier:
+        """Those of the class means, or of prompts and cache.
 
         Raises:
             ValueError: a class that it was not fitted on.
         """
-        prompts_KD, class_NK = self._of(classes)
-
-        def classify(features_BTD: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(features_BTD.device.type, enabled=False):
-                video_BD = video_embeddings(features_BTD)
-                return self._logits(video_BD, prompts_KD, class_NK).softmax(dim=1)
-
-        return {self.primary: classify}
+        known = self._of(classes)
+        return lambda video_BD: self._logits(video_BD, *known)
 
     def _of(self, classes: ClassList) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit prompts (K, D) of a list's classes, and 1 where a row is of a class (N, K)."""
@@ -168,12 +141,6 @@ class Prototype(FittedMethod):
             return self.scale * cosine_BN @ class_NK
         votes_BK = votes(cosine_BN, class_NK, float(self.beta))
         return self.scale * video_BD @ prompts_KD.T + self.alpha * votes_BK
-
-
-def video_embeddings(features_BTD: torch.Tensor) -> torch.Tensor:
-    """(B, D): the mean of unit frames at unit length, in full precision."""
-    unit_BTD = F.normalize(full_precision(features_BTD), dim=-1)
-    return F.normalize(unit_BTD.mean(dim=1), dim=-1)
 
 
 METHOD = Prototype
