@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -47,6 +47,7 @@ class ReproduceSpec(Frozen):
     settings: tuple[str, ...] = ()
     """Changes to the recipe of every variant; baselines stay as they are."""
     num_seeds: int = Field(3, ge=1)
+    """Runs of each row whose result depends on the seed."""
     at_once: int = Field(1, ge=1)
     """Runs at a time, each on one core: faster than one after the other on all of them."""
 
@@ -115,25 +116,29 @@ def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str])
 def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     """Every baseline and variant with every seed on the demo world; the comparisons come last.
 
+    What comes out the same with every seed is run once.
+
     Raises:
         ValueError: settings that cannot be, or after which variants are no longer apart.
     """
     check_settings(spec.paper, spec.variants, spec.settings)
     reports = mined_world(store, spec.videos, spec.world)
-    seeds, world = range(spec.num_seeds), name_of(reports[-1])
-    rows = _rows(spec)
-    runs = [_run(spec, world, *row, seed) for seed in seeds for row in rows.items()]
+    world, rows = name_of(reports[-1]), _rows(spec)
+    runs = _runs(spec, world, rows)
     on_base, novel = [], ""
     if spec.zero_shot:
         base, novel = (_part(store, spec, reports[0].ref, is_base) for is_base in (True, False))
-        row, name = f"{spec.zero_shot}-base", f"{spec.paper}_stickworld_{spec.zero_shot}"
-        on_base = [_run(spec, base, row, name, seed) for seed in seeds]
-    trained = train_all_task(store, [*runs, *on_base], spec.at_once)
+        name = f"{spec.paper}_stickworld_{spec.zero_shot}"
+        on_base = _runs(spec, base, {f"{spec.zero_shot}-base": name})
+    trained = train_all_task(store, [run for _, run in [*runs, *on_base]], spec.at_once)
     metrics: dict[str, list[str]] = defaultdict(list)
-    for row, made in zip([*rows] * spec.num_seeds, trained, strict=False):
+    for (row, _), made in zip(runs, trained, strict=False):
         metrics[row].append(made[-1].ref)
     reports += [each for made in trained for each in made]
-    comparisons = [compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason())]
+    once = [row for row, name in rows.items() if not _config(spec, name).seed_counts]
+    comparisons = [
+        compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason(), once)
+    ]
     if spec.zero_shot:
         scored = [
             evaluate(store, EvaluateSpec(run=_trained_run(made), data=novel, runtime=_CPU))
@@ -142,7 +147,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
         reports += [each for made in scored for each in made]
         unseen = {f"{spec.zero_shot}_of_other_classes": [made[-1].ref for made in scored]}
         name = f"stickworld-{spec.paper}-zero-shot"
-        comparisons.append(compare_task(store, name, unseen, {}))
+        comparisons.append(compare_task(store, name, unseen, {}, []))
     return [*reports, *comparisons]
 
 
@@ -155,15 +160,33 @@ def _rows(spec: ReproduceSpec) -> dict[str, str]:
     return others | {each: f"{spec.paper}_stickworld_{each}" for each in spec.variants}
 
 
-def _run(spec: ReproduceSpec, dataset: str, row: str, name: str, seed: int) -> TrainSpec:
-    settings = () if name in spec.baselines else spec.settings
-    return TrainSpec(
-        dataset=dataset,
-        recipe=name,
-        settings=(*settings, f"seed={seed}"),
-        name=f"stickworld-{spec.paper}-{row}-seed{seed}",
-        runtime=_CPU,
-    )
+def _settings(spec: ReproduceSpec, name: str) -> tuple[str, ...]:
+    return () if name in spec.baselines else spec.settings
+
+
+def _config(spec: ReproduceSpec, name: str) -> RunConfig:
+    return override(recipe(name).config, _settings(spec, name))
+
+
+def _runs(
+    spec: ReproduceSpec, dataset: str, rows: Mapping[str, str]
+) -> list[tuple[str, TrainSpec]]:
+    """Each row with each seed; once where the seed has no effect."""
+    return [
+        (
+            row,
+            TrainSpec(
+                dataset=dataset,
+                recipe=name,
+                settings=(*_settings(spec, name), f"seed={seed}"),
+                name=f"stickworld-{spec.paper}-{row}-seed{seed}",
+                runtime=_CPU,
+            ),
+        )
+        for seed in range(spec.num_seeds)
+        for row, name in rows.items()
+        if not seed or _config(spec, name).seed_counts
+    ]
 
 
 def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
@@ -186,12 +209,16 @@ def train_all_task(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[
 
 @task
 def compare_task(
-    store: str, name: str, made: dict[str, list[str]], pairs: dict[str, list[tuple[int, int]]]
+    store: str,
+    name: str,
+    made: dict[str, list[str]],
+    pairs: dict[str, list[tuple[int, int]]],
+    once: list[str],
 ) -> JobReport:
     """Mean and standard deviation over the seeds: `comparison`."""
     target = Store(store)
     runs = {variant: [target.get(ref) for ref in refs] for variant, refs in made.items()}
-    return job_report(compare(target, name, runs, pairs))
+    return job_report(compare(target, name, runs, pairs, once))
 
 
 def _trained_run(made: Sequence[JobReport]) -> str:

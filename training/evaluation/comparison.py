@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,17 @@ Expected = Mapping[str, Mapping[str, float | None]]
 """Per variant the paper's top-1 by column title, in [0, 1]."""
 
 
-def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pair]]) -> Outcome:
+ONCE = " ± -"
+"""Ends the cell of a variant that was run once, among others that were run several times."""
+
+
+def compare(
+    store: Store,
+    name: str,
+    runs: Runs,
+    pairs: Mapping[str, Sequence[Pair]],
+    once: Collection[str] = (),
+) -> Outcome:
     """Publish mean and sample standard deviation of every metric of every variant.
 
     Args:
@@ -31,18 +41,19 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
         runs: what to compare.
         pairs: groups of class pairs that look alike; `training.evaluation.pairs.mean_pair_accuracy`
             of each group becomes a metric of that name.
+        once: variants that come out the same with every seed, of which one run is all there is.
 
     Raises:
         ValueError: no variant, variants with different numbers of runs, an artifact of another kind
             or given twice, or a protocol that one run of a variant has and another lacks.
     """
-    counts = check_runs(runs)
+    counts = check_runs(runs, once)
     provenance = Provenance(
         kind="comparison",
         name=name,
         config={
             "variants": list(runs),
-            "num_seeds": next(iter(counts.values())),
+            "num_seeds": max(counts.values()),
             "pairs": {group: [list(pair) for pair in members] for group, members in pairs.items()},
         },
         inputs=inputs_by_variant(runs),
@@ -53,14 +64,20 @@ def compare(store: Store, name: str, runs: Runs, pairs: Mapping[str, Sequence[Pa
     return publish(store, provenance, values, counts)
 
 
-def check_runs(runs: Runs) -> dict[str, int]:
-    """The number of runs by variant, the same for all.
+def check_runs(runs: Runs, once: Collection[str] = ()) -> dict[str, int]:
+    """The number of runs by variant, the same for all but those of which there is one.
 
     Raises:
         ValueError: as for `compare`, but for the protocols.
     """
     counts = {variant: len(metrics) for variant, metrics in runs.items()}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
+    several = {number for variant, number in counts.items() if variant not in once}
+    if (
+        len(several) > 1
+        or not counts
+        or 0 in several
+        or any(counts.get(each) != 1 for each in once)
+    ):
         raise ValueError(f"every variant needs the same number of seeds, at least one: {counts}")
     for variant, members in runs.items():
         for i, metrics in enumerate(members):
@@ -152,20 +169,21 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
         expected: shown beside.
 
     Returns:
-        First frozen CLIP, once where it is the same for all variants; then a line per variant, and
-        one for each WiSE-FT of it. Of several inference contexts it is that of the paper: all
-        classes together.
+        Mean ± deviation, which is `-` of a single run among several. First frozen CLIP, once where
+        it is the same for all variants; then a line per variant, and one for each WiSE-FT of it. Of
+        several inference contexts it is that of the paper: all classes together.
     """
     found: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
     for row in comparison.read().to_pylist():
         found[row["variant"], row["protocol"]][row["metric"]] = row
+    lone = ONCE if comparison.manifest.config["num_seeds"] > 1 else ""
     metrics = list(dict.fromkeys(metric for row in found.values() for metric in row))
     metrics = [metric for metric in metrics if metric != "unreadable"]
     papers = list(next(iter(expected.values()), {}))
 
     def cells(variant: str, protocol: str) -> tuple[str, ...]:
         row = found[variant, protocol]
-        return tuple(_cell(row[metric]) if metric in row else "" for metric in metrics)
+        return tuple(_cell(row[metric], lone) if metric in row else "" for metric in metrics)
 
     lines = [[title, *shown, *[""] * len(papers)] for title, shown in _frozen(list(found), cells)]
     for variant in dict.fromkeys(variant for variant, _ in found):
@@ -195,19 +213,33 @@ def is_frozen(protocol: str) -> bool:
 def _frozen(
     found: Sequence[tuple[str, str]], cells: Callable[[str, str], tuple[str, ...]]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Title and cells of frozen CLIP; with the variants where they differ, as with other videos."""
+    """Title and cells of frozen CLIP; with the variants where they differ, as with other videos.
+
+    A variant that was run once joins those whose means are its own.
+    """
     lines = []
     for protocol in dict.fromkeys(protocol for _, protocol in found):
         if not is_frozen(protocol):
             continue
         by_cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for variant in (variant for variant, each in found if each == protocol):
-            by_cells[cells(variant, protocol)].append(variant.replace("_", " "))
+        shown_by = {variant: cells(variant, protocol) for variant, p in found if p == protocol}
+        for variant, shown in sorted(shown_by.items(), key=lambda each: _is_lone(each[1])):
+            if _is_lone(shown):
+                shown = next((each for each in by_cells if _means(each) == _means(shown)), shown)
+            by_cells[shown].append(variant.replace("_", " "))
         title = f"frozen CLIP, {protocol.removeprefix('zero_shot/').removesuffix('/frozen_clip')}"
         for shown, variants in by_cells.items():
             whose = f" ({', '.join(variants)})" if len(by_cells) > 1 else ""
             lines.append((title + whose, shown))
     return lines
+
+
+def _is_lone(shown: tuple[str, ...]) -> bool:
+    return any(cell.endswith(ONCE) for cell in shown)
+
+
+def _means(shown: tuple[str, ...]) -> list[str]:
+    return [cell.partition(" ± ")[0] for cell in shown]
 
 
 def _own_protocol(num_metrics: Mapping[str, int]) -> str:
@@ -220,6 +252,6 @@ def _own_protocol(num_metrics: Mapping[str, int]) -> str:
     return min(own, key=lambda each: (-num_metrics[each], not each.endswith("/all"), each))
 
 
-def _cell(row: Mapping[str, Any]) -> str:
-    spread = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else ""
+def _cell(row: Mapping[str, Any], lone: str) -> str:
+    spread = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else lone
     return f"{100 * row['mean']:.1f}{spread}"

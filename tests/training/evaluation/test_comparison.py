@@ -100,6 +100,22 @@ def test_variants_need_equally_many_seeds(runs):
     store, members = runs
     with pytest.raises(ValueError, match="same number of seeds"):
         compare(store, "x", members | {"k0": members["k0"][:1]}, PAIRS)
+    with pytest.raises(ValueError, match="same number of seeds"):
+        compare(store, "x", members, PAIRS, once=["k0"])
+
+
+def test_what_comes_out_the_same_with_every_seed_has_one_run_and_no_deviation(runs):
+    store, members = runs
+    given = members | {"k0": members["k0"][:1]}
+    made = compare(store, "x", given, PAIRS, once=["k0"]).artifact
+    assert made.manifest.config["num_seeds"] == 3
+    assert markdown(made, {}).splitlines()[2:] == [
+        "| frozen CLIP, prompt | 25.0 ± 0.0 | 25.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 |",
+        "| k0 | 50.0 ± - | 50.0 ± - | 50.0 ± - | 100.0 ± - |",
+        "| no discriminator | 40.0 ± 0.0 | 40.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 |",
+    ]
+    alone = compare(store, "alone", {"k0": given["k0"]}, PAIRS, once=["k0"]).artifact
+    assert "±" not in markdown(alone, {})
 
 
 def test_only_metrics_are_compared_each_once(runs):
