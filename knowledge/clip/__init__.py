@@ -1,5 +1,5 @@
 """Frozen CLIP.
 
-Reading order: `weights` (which model), `lazy` (loaded when used), `model` (loaded), `tokens`;
-`bundled/` holds the demo world's weights.
+Reading order: `weights` (which model), `lazy` (loaded when used), `model` (loaded), `tokens`,
+`logit_scale` (its bound); `bundled/` holds the demo world's weights.
 """

@@ -48,6 +48,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from knowledge.clip.logit_scale import MAX_LOGIT_SCALE
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import MODELS, ClipSpec
 from knowledge.pretraining.captions import Captions, captions
@@ -87,7 +88,6 @@ BLUEPRINT_WEIGHT = 3.0
 """Of the auxiliary loss: every patch token has to paint its patch of the blueprint."""
 BLUEPRINT_PATCH = 7
 """Side of a patch there, half of the image's."""
-MAX_LOGIT_SCALE = 100.0
 NUM_THREADS = 2
 """Threads of training; another number rounds differently."""
 
@@ -213,7 +213,7 @@ def train(model: Any, stills: Stills, texts: TokenisedCaptions) -> Iterator[tupl
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(max=float(np.log(MAX_LOGIT_SCALE)))
+            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         yield step, float(loss.detach())
     model.visual.output_tokens = False
     model.eval()

@@ -10,7 +10,7 @@ from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.runs import FITTED, config_of
-from tests.training.world import World
+from tests.training.world import LOGIT_SCALE, World
 from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs, problems
 from training.data.class_list import read_classes
@@ -166,6 +166,15 @@ def test_evaluation_is_deterministic_and_gives_probabilities(world, model):
         assert torch.allclose(found_BK.sum(dim=1), torch.ones(len(found_BK)))
         alone_BK = classify(method.features(clips[:1]))
         assert torch.allclose(alone_BK, found_BK[:1], atol=1e-5), "videos see each other"
+
+
+def test_the_factor_on_cosines_is_that_of_the_prompts_where_it_reads_them(world):
+    said = {}
+    for model in FITTED:
+        scale = method_of(world, model, fitted(world, model))[0].log_scale
+        said[model] = None if scale is None else float(scale.exp())
+    wanted = {"linear_probe": None, "prototype": None, "prototype, cache": LOGIT_SCALE}
+    assert said == {name: each and pytest.approx(each) for name, each in wanted.items()}
 
 
 @every_method

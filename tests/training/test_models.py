@@ -13,7 +13,7 @@ from tests.training.runs import (
     in_float64,
     start,
 )
-from tests.training.world import World
+from tests.training.world import LOGIT_SCALE, World
 from training.distributed.group import Group
 from training.loop.epochs import resume, train_epoch, train_step
 from training.loop.resume import RunCheckpoints
@@ -106,6 +106,13 @@ def test_a_clip_has_an_embedding_of_its_own(inputs, model):
     assert whole_BD.dtype == torch.float32
     assert torch.allclose(alone_BD, whole_BD[2:3], atol=1e-5), "clips see each other"
     assert not torch.allclose(whole_BD[2], whole_BD[3])
+
+
+@every_model
+def test_it_says_its_factor_on_cosines_which_starts_as_clips(inputs, model):
+    """Where it has one; export and mining again show that those with a parameter say it."""
+    log_scale = begun(inputs, model).state.method.log_scale
+    assert log_scale is None or log_scale.detach().exp().item() == pytest.approx(LOGIT_SCALE)
 
 
 @every_model

@@ -152,8 +152,8 @@ def _write(
     arch, built = clip.arch, open_clip.get_model_config(clip.arch)
     weights: dict[str, torch.Tensor] = dict(load_clip(clip).model.state_dict())
     weights |= {clip_names[key]: tensor for key, tensor in trained.items()}
-    if "logit_scale" in own:
-        weights["logit_scale"] = own["logit_scale"].reshape(weights["logit_scale"].shape)
+    if (log_scale := model.method.log_scale) is not None:
+        weights["logit_scale"] = log_scale.detach().cpu().reshape(weights["logit_scale"].shape)
     plain = {key: tensor.contiguous() for key, tensor in weights.items()}
     quick = str(bool(built.get("quick_gelu", False))).lower()
     save_file(plain, directory / CLIP, {"quick_gelu": quick})

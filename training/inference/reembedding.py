@@ -209,8 +209,10 @@ def _texts(
             units_KD = (features_KD / norms_K[:, None]).cpu().numpy()
             draft.write(append_tensor(table, "embedding", units_KD), number)
             count += table.num_rows
-        scale = float(embedder.get_parameter("logit_scale").detach().exp())
-        artifact = draft.publish({"texts": count, "logit_scale": scale})
+        report: dict[str, float] = {"texts": count}
+        if embedder.log_scale is not None:
+            report["logit_scale"] = float(embedder.log_scale.detach().exp())
+        artifact = draft.publish(report)
     return Outcome(artifact, made=True, work={"texts_encoded": count})
 
 

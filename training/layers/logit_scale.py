@@ -8,10 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from knowledge.clip.logit_scale import MAX_LOGIT_SCALE
 from training.config.losses import LogitScaleConfig
-
-MAX_LOGIT_SCALE = math.log(100)
-"""Largest logarithm of the factor, CLIP's own bound."""
 
 
 def logit_scale(config: LogitScaleConfig) -> nn.Parameter:

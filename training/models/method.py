@@ -139,6 +139,14 @@ class Method(nn.Module, abc.ABC):
         return mean_of_unit_frames(features)
 
     @property
+    def log_scale(self) -> torch.Tensor | None:
+        """Logarithm of the factor on the cosines of its videos with its texts, as CLIP keeps it.
+
+        None: it compares them in another way, or not at all.
+        """
+        return None
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(itertools.chain(self.parameters(), self.buffers())).device

@@ -60,6 +60,8 @@ def test_products_are_the_runs_own_similarities(world, settings):
     prompts = texts[0].artifact.read()
     assert prompts["text_id"].to_pylist() == [f"toy/{c}/prompt" for c in range(6)]
     head = load(world, run, config)
+    scale = head.logit_scale.detach().exp().item()
+    assert texts[0].artifact.manifest.report["logit_scale"] == pytest.approx(scale)
     classes = read_classes(world.classes, world.texts)
     with torch.no_grad():
         seen = F.normalize(head.class_texts(classes.prompts_KD).embeddings_KD, dim=-1)

@@ -97,6 +97,11 @@ class ActionClip(TrainedMethod):
             "clip": [p for p in clip if p.requires_grad],
         }
 
+    @property
+    def log_scale(self) -> torch.Tensor:
+        """The parameter, which starts as CLIP's."""
+        return self.logit_scale
+
     def start_from_clip(self, factor: Callable[[], float]) -> None:
         """Take over CLIP's factor on cosines, where the config wants it."""
         start_logit_scale(self.logit_scale, self.config.logit_scale, factor)

@@ -54,6 +54,11 @@ class Prototype(FittedMethod):
             number = value if isinstance(value, float) else torch.nan
             self.register_buffer(name, torch.tensor(number))
 
+    @property
+    def log_scale(self) -> torch.Tensor | None:
+        """That of the prompts beside the cache; class means are not compared with texts."""
+        return self.scale.log() if self.config.cache else None
+
     def start_from_clip(self, factor: Callable[[], float]) -> None:
         """Take over CLIP's factor on cosines, where the config wants it."""
         if self.config.logit_scale.init == "clip":
