@@ -1,8 +1,8 @@
 """One run on several processes: starts torchrun and waits for it.
 
 The processes get a job as JSON, which names artifacts by ref, and run `training.launch.worker`.
-Nothing comes back but progress and the reason of a failure: what they make is found by its key
-afterwards.
+What comes back is progress, the reason of a failure, and what the job made or found and the work
+that took; the artifacts are found by their keys afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ from training.evaluation import evaluate as evaluation
 from training.evaluation.wise_ft import Alphas
 from training.loop import trainer
 
-SPEC, PROGRESS, FAILURE, LOG = "spec.json", "progress.json", "failure.txt", "log.txt"
+SPEC, PROGRESS, DONE = "spec.json", "progress.json", "done.json"
+FAILURE, LOG = "failure.txt", "log.txt"
 """Files in the directory that a job and its processes share."""
 _POLL_S = 0.2
 _PATIENCE_S = 20.0
@@ -73,6 +73,17 @@ class InputRefs(Frozen):
             artifacts = tuple(store.get(ref) for ref in refs)
             found[name] = artifacts if ROLES[name].many else next(iter(artifacts), None)
         return TrainInputs(**found, clip=clip, root=self.root)
+
+
+class Done(Frozen):
+    """An `Outcome` as the processes hand it back, without the artifact."""
+
+    made: bool
+    work: dict[str, int]
+
+    def of(self, artifact: Artifact) -> Outcome:
+        """The outcome."""
+        return Outcome(artifact, self.made, self.work)
 
 
 class LaunchSpec(Frozen):
@@ -114,8 +125,8 @@ def train(
         return Outcome(found, made=False)
     refs = InputRefs.of(inputs)
     spec = LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config)
-    run(spec, progress)
-    return Outcome(store.get(origin.ref), made=True)
+    [done] = run(spec, progress)
+    return done.of(store.get(origin.ref))
 
 
 def evaluate(
@@ -149,15 +160,21 @@ def evaluate(
                 views=views,
                 wise_ft=None if wise_ft is None else tuple(wise_ft),
             )
-            run(spec, progress)
-            predictions, metrics = evaluation.evaluate(*given, None, alone, views, wise_ft)
-            return replace(predictions, made=True), metrics
+            done = run(spec, progress)
+            found = evaluation.evaluate(*given, None, alone, views, wise_ft)
+            predictions, metrics = (
+                each.of(outcome.artifact) for each, outcome in zip(done, found, strict=True)
+            )
+            return predictions, metrics
         runtime = alone
     return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
 
 
-def run(spec: LaunchSpec, progress: Progress | None = None) -> None:
+def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
     """Start the processes, show their progress, and end all of them if this one is interrupted.
+
+    Returns:
+        What they did, artifact by artifact.
 
     Raises:
         ValueError: one of them failed; the first reason.
@@ -184,6 +201,7 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> None:
             _end(process)
         if process.returncode:
             raise ValueError(_reason(directory, process.returncode))
+        return [Done(**each) for each in json.loads((directory / DONE).read_text())]
 
 
 def _reason(directory: Path, code: int) -> str:

@@ -6,6 +6,7 @@ its job does.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from artifacts.files import replacing, write_first
 from artifacts.store import Store
-from training.launch.launch import FAILURE, PROGRESS, SPEC, LaunchSpec
+from training.launch.launch import DONE, FAILURE, PROGRESS, SPEC, LaunchSpec
 
 _POLL_S = 1.0
 
@@ -50,20 +51,25 @@ def work(spec: LaunchSpec, directory: Path) -> None:
         runtime = spec.runtime.model_copy(update={"device": str(device)})
         if spec.config is not None:
             assert spec.name is not None
-            train(store, inputs, spec.config, spec.name, progress, runtime)
+            outcomes = [train(store, inputs, spec.config, spec.name, progress, runtime)]
         else:
             assert spec.run is not None
-            evaluate(
-                store,
-                store.get(spec.run),
-                inputs,
-                spec.split,
-                spec.name,
-                progress,
-                runtime,
-                spec.views,
-                spec.wise_ft,
+            outcomes = list(
+                evaluate(
+                    store,
+                    store.get(spec.run),
+                    inputs,
+                    spec.split,
+                    spec.name,
+                    progress,
+                    runtime,
+                    spec.views,
+                    spec.wise_ft,
+                )
             )
+        if os.environ["RANK"] == "0":
+            done = [{"made": each.made, "work": dict(each.work)} for each in outcomes]
+            (directory / DONE).write_text(json.dumps(done))
 
 
 def _end_with(launcher: int, parent: int) -> None:

@@ -137,10 +137,12 @@ def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):
     steps, two = [], RuntimeOptions(processes=2, device="cpu")
     made = train(world.store, world.inputs(), config, "t", lambda *at: steps.append(at), two)
     assert made.made
+    assert made.work == {"epochs": 2, "steps": 6, "videos_decoded": 0}
     assert made.artifact.manifest.report["processes"] == 2
     assert [row["step"] for row in made.artifact.read().to_pylist()] == [3, 6]
     assert {of for _, of in steps} == {6}
-    assert not train(world.store, world.inputs(), config, "t").made
+    again = train(world.store, world.inputs(), config, "t", runtime=two)
+    assert (again.made, dict(again.work)) == (False, {})
 
 
 def test_processes_start_where_other_packages_have_our_names(tmp_path, monkeypatch):
@@ -149,7 +151,10 @@ def test_processes_start_where_other_packages_have_our_names(tmp_path, monkeypat
     monkeypatch.chdir(directory_of_strangers(tmp_path / "strangers"))
     config = config_of("optim.batch_size=9")
     run = train(world.store, world.inputs(), config, "t", None, two).artifact
-    _, metrics = evaluate(world.store, run, world.inputs(), "test", runtime=two)
+    predictions, metrics = evaluate(world.store, run, world.inputs(), "test", runtime=two)
+    assert predictions.made
+    assert metrics.made
+    assert predictions.work["videos_scored"] == 12
     assert metrics.artifact.manifest.num_rows > 0
 
 
