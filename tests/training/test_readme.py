@@ -20,7 +20,7 @@ FILES = ("config", "model", "recipes")
 
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
-    """The page's code blocks as a folder among the methods."""
+    """The page's code blocks as a folder among the methods; gives the folder."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     assert len(blocks) == len(FILES)
     folder = tmp_path / "methods/adapter"
@@ -32,7 +32,7 @@ def adapter(tmp_path, monkeypatch):
         training.models, "__path__", [*training.models.__path__, str(folder.parent)]
     )
     registry._recipes.cache_clear()
-    yield
+    yield folder
     registry._recipes.cache_clear()
     for name in [each for each in sys.modules if each.startswith("training.models.adapter")]:
         del sys.modules[name]
@@ -56,3 +56,46 @@ def test_a_method_is_its_folder(adapter, tmp_path):
     assert top1["adapter"] > 0.6, "chance is 0.17"
     with pytest.raises(ValueError, match=r"model\.scale=-1: Input should be greater than 0"):
         override(config, ["model.scale=-1"])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config", None, "method adapter has no file training/models/adapter/config.py; write it"),
+        ("config", "", "training/models/adapter/config.py has no CONFIG; define it"),
+        ("config", "CONFIG = 3", "adapter/config.py: CONFIG=3 is no MethodConfig"),
+        (
+            "config",
+            "from training.models.mgdm.config import CONFIG",
+            "the name of MgdmConfig is 'mgdm'; write 'adapter'",
+        ),
+        ("recipes", None, "method adapter has no file training/models/adapter/recipes.py"),
+        ("recipes", "", "training/models/adapter/recipes.py has no recipes; define it"),
+        ("recipes", "def recipes():\n    return [3]", r"recipes\(\) of .* adapter gives 3, which"),
+        (
+            "recipes",
+            "from training.models.mgdm.recipes import recipes",
+            "two recipes are called 'mgdm_",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_method_is_named(adapter, file, text, message):
+    (adapter / f"{file}.py").unlink() if text is None else (adapter / f"{file}.py").write_text(text)
+    for asked in (registry.recipe_names, registry.tables):
+        with pytest.raises(ValueError, match=message):
+            asked()
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_method_without_a_model_is_named(adapter, text):
+    config = registry.recipe("adapter").config.model
+    path = adapter / "model.py"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ValueError, match=r"training/models/adapter/model.py"):
+        registry.method_of(config)
+
+
+def test_a_file_that_does_not_import_says_what_it_lacks(adapter):
+    (adapter / "recipes.py").write_text("import nowhere_to_be_found")
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        registry.recipe_names()

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast
 
 from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
@@ -180,9 +180,44 @@ def method_config(name: str) -> type[MethodConfig]:
     """The config of a method.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: there is no such method, or its folder is not one of a method.
     """
     if name not in method_names():
         raise ValueError(f"unknown method {name!r}; known: {', '.join(method_names())}")
-    found: type[MethodConfig] = importlib.import_module(f"{METHODS}.{name}.config").CONFIG
-    return found
+    found = of_folder(name, "config", "CONFIG")
+    is_config = isinstance(found, type) and issubclass(found, MethodConfig)
+    if not is_config:
+        raise ValueError(f"{_path(name, 'config')}: CONFIG={found!r} is no MethodConfig")
+    if (said := found.model_fields["name"].default) != name:
+        raise ValueError(
+            f"{_path(name, 'config')}: the name of {found.__name__} is {said!r}; write {name!r}, "
+            "as the folder is called"
+        )
+    return cast(type[MethodConfig], found)
+
+
+def of_folder(method: str, part: str, name: str) -> Any:
+    """What a file of a method's folder must hold, such as `CONFIG` in `config`.
+
+    Raises:
+        ValueError: there is no such file, or nothing of that name in it.
+    """
+    module = f"{METHODS}.{method}.{part}"
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ValueError(
+            f"the method {method} has no file {_path(method, part)}; write it with {name}, as "
+            "training/README.md says, or remove the folder"
+        ) from None
+    if not hasattr(found, name):
+        raise ValueError(
+            f"{_path(method, part)} has no {name}; define it, as training/README.md says"
+        )
+    return getattr(found, name)
+
+
+def _path(method: str, part: str) -> str:
+    return f"{METHODS}.{method}.{part}".replace(".", "/") + ".py"

@@ -161,5 +161,13 @@ def _at_demo_scale(config: RunConfig) -> RunConfig:
 
 
 def named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
-    """By name."""
-    return {each.name: each for each in recipes}
+    """By name.
+
+    Raises:
+        ValueError: two have the same.
+    """
+    found: dict[str, Recipe] = {}
+    for each in recipes:
+        if found.setdefault(each.name, each) is not each:
+            raise ValueError(f"two recipes are called {each.name!r}; rename one of them")
+    return found

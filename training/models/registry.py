@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import importlib
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from training.config.method import METHODS, MethodConfig, method_names
+from training.config.method import METHODS, MethodConfig, method_config, method_names, of_folder
 from training.models.recipe import Recipe, Table, named
 
 if TYPE_CHECKING:
@@ -19,14 +19,26 @@ if TYPE_CHECKING:
 
 
 def method_of(config: MethodConfig) -> type[Method]:
-    """The model of a method's config: `METHOD` of its folder's `model` module."""
-    found: type[Method] = _module(config.name, "model").METHOD
+    """The model of a method's config: `METHOD` of its folder's `model` module.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found: type[Method] = of_folder(config.name, "model", "METHOD")
     return found
 
 
 @cache
 def _recipes() -> dict[str, Recipe]:
-    return named([each for name in method_names() for each in _module(name, "recipes").recipes()])
+    return named([each for name in method_names() for each in _recipes_of(name)])
+
+
+def _recipes_of(method: str) -> list[Recipe]:
+    method_config(method)
+    found: list[Recipe] = of_folder(method, "recipes", "recipes")()
+    if wrong := [each for each in found if not isinstance(each, Recipe)]:
+        raise ValueError(f"recipes() of the method {method} gives {wrong[0]!r}, which is no Recipe")
+    return found
 
 
 def recipe_names() -> list[str]:
@@ -55,9 +67,8 @@ def baselines() -> list[Recipe]:
 
 def tables() -> dict[str, Table]:
     """What of the papers is repeated on the demo world, by method: `TABLE` of its recipes."""
-    found = {name: getattr(_module(name, "recipes"), "TABLE", None) for name in method_names()}
-    return {name: table for name, table in found.items() if table is not None}
-
-
-def _module(method: str, part: str) -> Any:
-    return importlib.import_module(f"{METHODS}.{method}.{part}")
+    _recipes()  # complains of a folder that is not one of a method
+    modules = {
+        name: importlib.import_module(f"{METHODS}.{name}.recipes") for name in method_names()
+    }
+    return {name: module.TABLE for name, module in modules.items() if hasattr(module, "TABLE")}
