@@ -62,9 +62,16 @@ def override_stages(stages: Sequence[RunConfig], settings: Iterable[str]) -> tup
         if match is None:
             for each in given:
                 each.append(setting)
-        elif not (len(stages) > 1 and 1 <= int(match[1]) <= len(stages)):
-            known = f"1 to {len(stages)}" if len(stages) > 1 else "this recipe has only one"
-            raise ValueError(f"{setting!r} is of stage {match[1]}; there is {known}")
+        elif len(stages) == 1:
+            raise ValueError(
+                f"{setting!r} is of a stage, but this recipe is one run without stages; "
+                f"write {match[2]}"
+            )
+        elif not 1 <= int(match[1]) <= len(stages):
+            raise ValueError(
+                f"{setting!r} is of stage {match[1]}, but this recipe has stages 1 to "
+                f"{len(stages)}; write one of these, or {match[2]} for all"
+            )
         else:
             given[int(match[1]) - 1].append(match[2])
     return tuple(override(stage, each) for stage, each in zip(stages, given, strict=True))

@@ -34,11 +34,17 @@ def make_optimizer(method: TrainedMethod, config: RunConfig) -> torch.optim.Opti
     """Adam or AdamW with one group per origin of the parameters, weight decay on all of them.
 
     Raises:
-        ValueError: nothing is left to train.
+        ValueError: nothing is left to train, or a group has no learning rate.
     """
     optim, lr_ratios = config.optim, config.model.lr_ratios(config.optim)
     groups = []
     for name, params in checked_groups(method).items():
+        if name not in lr_ratios:
+            raise ValueError(
+                f"the method {config.model.name} has parameters in the group {name!r}, of which "
+                f"{type(config.model).__name__}.lr_ratios has no learning rate; it has "
+                f"{', '.join(lr_ratios)}: add it, or use one of these in parameter_groups"
+            )
         if params:
             peak_lr = optim.lr * lr_ratios[name]
             groups.append({"params": params, "lr": peak_lr, "peak_lr": peak_lr})

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from tests.training.runs import batches, config_of, gradients, start
+from training.data.class_list import read_classes
 from training.loop.epochs import train_step
-from training.loop.optimizer import WeightAverage
+from training.loop.optimizer import WeightAverage, make_optimizer
+from training.models.method import Parts
+from training.models.mgdm.model import Mgdm
 
 
 def moved(world, *settings):
@@ -29,6 +32,20 @@ def test_the_first_step_is_adams(world, kind):
         step = gradient / (gradient.abs() + 1e-3)
         kept = before[name] * (1 - lr * 0.1) if kind == "adamw" else before[name]
         torch.testing.assert_close(after[name], kept - lr * step, rtol=1e-5, atol=1e-6)
+
+
+class OtherGroups(Mgdm):
+    def parameter_groups(self):
+        groups = super().parameter_groups()
+        return {"head": groups["new"], "clip": groups["clip"]}
+
+
+def test_a_group_without_a_learning_rate_is_named(world):
+    config = config_of("model.video_blocks=1")
+    classes = read_classes(world.classes, world.texts)
+    method = OtherGroups.build(config.model, Parts(dim=32, num_frames=4, classes=classes))
+    with pytest.raises(ValueError, match=r"method mgdm .* 'head', of which Mgdm.*; it has new, cl"):
+        make_optimizer(method, config)
 
 
 def test_clipping_is_used_and_off_by_default(world):
