@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.world import World
 from training.config.episodes import EpisodesConfig
 from training.evaluation.episodes import draw_episodes, read_episodes
-from training.evaluation.tasks.few_shot import measure, nearest_class_mean
+from training.evaluation.nearest_class_mean import measure, nearest_class_mean
 
 
 def main():

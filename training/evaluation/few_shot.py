@@ -29,8 +29,8 @@ from training.data.inputs import TrainInputs
 from training.data.video_set import check_share
 from training.evaluation.episodes import Episodes, read_episodes
 from training.evaluation.evaluate import load_run, read_passes
+from training.evaluation.nearest_class_mean import measure, nearest_class_mean
 from training.evaluation.scoring import Pass, outputs
-from training.evaluation.tasks.few_shot import measure, nearest_class_mean
 from training.models.build import default_device
 from training.models.method import Classifier, mean_of_unit_frames
 

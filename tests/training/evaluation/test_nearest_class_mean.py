@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.literal import nearest_class_mean_hits
-from training.evaluation.tasks.few_shot import EPISODES_PER_PASS, measure, nearest_class_mean
+from training.evaluation.nearest_class_mean import EPISODES_PER_PASS, measure, nearest_class_mean
 
 
 def episodes(rng, num, ways, shots, queries, num_videos):
