@@ -7,20 +7,20 @@ from typing import Any
 
 from artifacts.artifact import Artifact
 
-METRICS = ("top1", "top5", "map")
+UNREADABLE = "unreadable"
+"""The share of videos that could not be scored; every other metric is an accuracy."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well one protocol did, in [0, 1]; a metric that it does not have is None."""
+    """How well one protocol did."""
 
     protocol: str
     is_frozen: bool
     """Frozen CLIP's, whatever was trained."""
-    top1: float | None
-    top5: float | None
-    map: float | None
-    """Mean over the classes of average precision."""
+    values: dict[str, float]
+    """Accuracies in [0, 1] by metric, such as `top1`, `top5`, or `map` and the others of videos
+    with several classes; the main one first."""
     split: str
     num_videos: int | None
     """That the metrics are computed over."""
@@ -40,12 +40,17 @@ def accuracies(artifact: Artifact) -> list[Accuracy]:
     return [_accuracy(protocol, rows) for protocol, rows in found.items()]
 
 
+def is_frozen(protocol: str) -> bool:
+    """Whether a protocol is of frozen CLIP: zero-shot, or its embeddings in few-shot episodes."""
+    return protocol.startswith("zero_shot") or protocol.endswith("/frozen_clip")
+
+
 def _accuracy(protocol: str, rows: list[dict[str, Any]]) -> Accuracy:
-    known = {row["metric"]: row for row in rows if row["metric"] in METRICS}
+    known = [row for row in rows if row["metric"] != UNREADABLE]
     return Accuracy(
         protocol,
-        is_frozen=protocol.startswith("zero_shot"),
-        **{name: known[name]["value"] if name in known else None for name in METRICS},
+        is_frozen(protocol),
+        values={row["metric"]: row["value"] for row in known},
         split=rows[0]["split"],
-        num_videos=next((row["num_videos"] for row in known.values()), None),
+        num_videos=next((row["num_videos"] for row in known), None),
     )

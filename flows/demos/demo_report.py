@@ -89,8 +89,8 @@ def partner_found(negatives: Artifact) -> float:
 def _accuracies(metrics: Sequence[Artifact]) -> str:
     lines = {
         ("frozen CLIP" if row.is_frozen else artifact.manifest.name, row.protocol): [
-            percent(row.top1),
-            percent(row.top5),
+            percent(row.values["top1"]),
+            percent(row.values["top5"]),
             of_split(row),
         ]
         for artifact in metrics

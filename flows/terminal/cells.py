@@ -38,6 +38,11 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
+def metric_title(name: str) -> str:
+    """A metric as tables call it, e.g. `top-1`, `mAP`."""
+    return name.replace("map", "mAP").replace("top", "top-").replace("_", " ")
+
+
 def of_split(accuracy: Accuracy) -> str:
     """The videos that an accuracy is computed over."""
     return "" if accuracy.num_videos is None else f"{accuracy.num_videos} of {accuracy.split}"

@@ -13,7 +13,7 @@ from artifacts.views.few_shot import is_few_shot
 from artifacts.views.metrics import accuracies
 from flows.orchestration.console import console
 from flows.orchestration.report import JobReport
-from flows.terminal.cells import of_split, percent
+from flows.terminal.cells import metric_title, of_split, percent
 from flows.terminal.few_shot import show_few_shot
 
 NOTES_LENGTH = 150
@@ -31,17 +31,17 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     """One line per protocol and run; frozen CLIP's, the same in many runs, come once."""
     if not metrics:
         return
-    table = Table(
-        "run", "protocol", "top-1 %", "top-5 %", "mAP %", "videos", box=None, pad_edge=False
-    )
+    found = [(each, row) for each in metrics for row in accuracies(each)]
+    names = list(dict.fromkeys(name for _, row in found for name in row.values))
+    titles = [f"{metric_title(name)} %" for name in names]
+    table = Table("run", "protocol", *titles, "videos", box=None, pad_edge=False)
     seen = set()
-    for artifact in metrics:
-        for row in accuracies(artifact):
-            run = "frozen CLIP" if row.is_frozen else artifact.manifest.name
-            cells = [row.protocol, *map(percent, (row.top1, row.top5, row.map)), of_split(row)]
-            if (run, *cells) not in seen:
-                seen.add((run, *cells))
-                table.add_row(run, *cells)
+    for artifact, row in found:
+        run = "frozen CLIP" if row.is_frozen else artifact.manifest.name
+        cells = [row.protocol, *(percent(row.values.get(name)) for name in names), of_split(row)]
+        if (run, *cells) not in seen:
+            seen.add((run, *cells))
+            table.add_row(run, *cells)
     console.print(table)
 
 

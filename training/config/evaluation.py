@@ -16,8 +16,9 @@ class EvalConfig(Frozen):
     every: Annotated[int, Field(ge=0)] = 1
     """Epochs between passes over the `val` split; 0: never."""
     select: str | None = None
-    """Split whose videos choose the published epoch, by top-1 (where videos have several classes,
-    by mean average precision): `val`. None: the last epoch is published."""
+    """Split whose videos choose the published epoch, by the first metric of the task (top-1; where
+    videos have several classes, mean average precision): `val`. None: the last epoch is
+    published."""
     patience: PositiveInt | None = None
     """Stop after this many validations without improvement. None: never."""
     views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"

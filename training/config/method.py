@@ -1,7 +1,7 @@
 """What the rest of training asks a method's config; a method is a folder of `training.models`.
 
 The folder's `config` module holds the config as `CONFIG`, found by the folder's name, so nothing
-outside it lists methods. Nothing here needs torch.
+outside it lists methods. Tasks are found the same way. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, Self, cast
 
 from artifacts.frozen import Frozen
@@ -20,8 +21,8 @@ from training.config.optim import OptimConfig
 METHODS = "training.models"
 """Package whose folders are the methods."""
 
-Task = Literal["single_label", "multi_label"]
-"""What is predicted of a video: one class, or any number of them."""
+TASKS = "training.evaluation.tasks"
+"""Package whose modules are the tasks: what is predicted of a video, and how that is measured."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class MethodConfig(Frozen):
     """The folder in `training.models`."""
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """Module of `training.evaluation.tasks` that scores it."""
         return "single_label"
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a video has any number of classes, as the task says, instead of one."""
+        return bool(task_module(self.task).SEVERAL_LABELS)
 
     @property
     def mined(self) -> NegativesConfig:
@@ -120,7 +126,7 @@ class MethodConfig(Frozen):
 
     def conflicts(self, data: DataConfig, vision: VisionConfig) -> Iterator[str]:
         """Settings that exclude each other, each as one line with the remedy."""
-        if data.shots and self.task != "single_label":
+        if self.several_labels and data.shots:
             yield (
                 f"data.shots={data.shots} needs one class per video, which the task {self.task} "
                 "has not; set data.shots=null"
@@ -168,6 +174,23 @@ class FittedConfig(MethodConfig):
             yield name, why
         if data.shots is None:
             yield "seed", f"{why}, and data.shots is null: nothing is drawn"
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of all tasks, sorted; none of them is imported."""
+    package = importlib.import_module(TASKS)
+    return tuple(sorted(each.name for each in pkgutil.iter_modules(package.__path__)))
+
+
+def task_module(name: str) -> ModuleType:
+    """The module of a task, which fulfils `training.evaluation.task.Task` and loads no torch.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if name not in task_names():
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(task_names())}")
+    return importlib.import_module(f"{TASKS}.{name}")
 
 
 def method_names() -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def read_videos(
             f"it has {', '.join(there) or 'none at all'}"
         )
     known = sorted(inputs.classes.read(["class_id"])["class_id"].to_pylist())
-    several = config.model.task != "single_label"
+    several = config.model.several_labels
     kept, skipped = [], Counter[str]()
     for row in sorted(rows, key=lambda row: row["video_id"]):
         _check_row(row, set(known), inputs, several, config)

@@ -31,7 +31,6 @@ from training.data.sources import CachedClips
 from training.distributed.group import Group, current_group
 from training.evaluation.scoring import Pass, check_readable, scored, zero_shot_classifier
 from training.evaluation.task import task_of
-from training.evaluation.tasks.single_label import NUM_TOP
 from training.evaluation.wise_ft import (
     Alphas,
     alphas_of,
@@ -43,6 +42,9 @@ from training.evaluation.wise_ft import (
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device, restore
 from training.models.method import Classifier, Method
+
+NUM_TOP = 5
+"""Part of the key of all predictions, whatever their task stores of a video."""
 
 
 def evaluate(

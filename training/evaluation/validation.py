@@ -25,7 +25,7 @@ def validate(
     """The metric that selects, and its value, under the method's primary protocol.
 
     Returns:
-        `top1`; `map` where videos have several classes.
+        The first of the task's metrics: `top1`; `map` where videos have several classes.
     """
     with torch.no_grad():
         classify = method.protocols(classes)[method.primary]
@@ -38,4 +38,4 @@ def selection(each: Pass, classes: ClassList, config: RunConfig, group: Group) -
     num_top = task.num_top(len(classes.class_ids))
     found = scored(each, num_top, config.eval.videos_per_pass, group)
     check_readable(each, found, config)
-    return task.selection("", each.videos, found, classes)
+    return task.METRICS[0], task.selection("", each.videos, found, classes)

@@ -13,6 +13,7 @@ def test_one_row_per_protocol(tmp_path):
         ("zero_shot/prompt", "top5"): 0.75,
         ("zero_shot/prompt", "unreadable"): 1.0,
         ("mgdm/all", "map"): 0.5,
+        ("mgdm/all", "of_a_new_task"): 0.125,
         ("mgdm/self", "unreadable"): 1.0,
     }
     rows = [
@@ -20,9 +21,9 @@ def test_one_row_per_protocol(tmp_path):
         for (p, m), value in values.items()
     ]
     assert accuracies(publish(Store(tmp_path), "metrics", rows)) == [
-        Accuracy("zero_shot/prompt", True, 0.25, 0.75, None, "test", 8),
-        Accuracy("mgdm/all", False, None, None, 0.5, "test", 8),
-        Accuracy("mgdm/self", False, None, None, None, "test", None),
+        Accuracy("zero_shot/prompt", True, {"top1": 0.25, "top5": 0.75}, "test", 8),
+        Accuracy("mgdm/all", False, {"map": 0.5, "of_a_new_task": 0.125}, "test", 8),
+        Accuracy("mgdm/self", False, {}, "test", None),
     ]
 
 

@@ -91,6 +91,6 @@ def test_candidates_and_the_hardest_of_a_video():
 
 def test_accuracies_in_per_cent():
     assert [percent(share) for share in (None, 0.0, 0.12345, 1.0)] == ["", "0.0", "12.3", "100.0"]
-    facts = {"protocol": "p", "is_frozen": False, "top1": 0.5, "top5": None, "map": None}
+    facts = {"protocol": "p", "is_frozen": False, "values": {"top1": 0.5}}
     assert of_split(Accuracy(**facts, split="test", num_videos=8)) == "8 of test"
     assert of_split(Accuracy(**facts, split="test", num_videos=None)) == ""

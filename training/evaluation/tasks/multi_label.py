@@ -6,14 +6,15 @@ Legend: N videos, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from training.data.class_list import ClassList
+    from training.data.video_set import VideoSet
+    from training.evaluation.scoring import Scored
 
-from training.data.class_list import ClassList
-from training.data.video_set import VideoSet
-from training.evaluation.metrics import multilabel_metrics
-from training.evaluation.scoring import Scored
+SEVERAL_LABELS = True
+METRICS = ("map", "map_micro", "f1_micro", "f1_macro")
 
 
 def num_top(num_classes: int) -> int:
@@ -38,6 +39,10 @@ def rows(
 
 def measure(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """`map` and the others of `multilabel_metrics`."""
+    import torch
+
+    from training.evaluation.metrics import multilabel_metrics
+
     if not rows:
         return {}
     class_ids = sorted(rows[0]["top_class_ids"])
@@ -52,13 +57,15 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return multilabel_metrics(probabilities_NK, labels_NK)
 
 
-def selection(
-    protocol: str, videos: VideoSet, found: Scored, classes: ClassList
-) -> tuple[str, float]:
+def selection(protocol: str, videos: VideoSet, found: Scored, classes: ClassList) -> float:
     """`map`."""
+    import torch
+
+    from training.evaluation.metrics import multilabel_metrics
+
     assert videos.labels_NK is not None
     order_NK = found.top_positions[protocol]
     sorted_NK = found.top_probabilities[protocol]
     by_class_NK = torch.zeros_like(sorted_NK).scatter(1, order_NK, sorted_NK)
     labels_NK = videos.labels_NK[torch.from_numpy(found.index_N)]
-    return "map", multilabel_metrics(by_class_NK, labels_NK)["map"]
+    return multilabel_metrics(by_class_NK, labels_NK)["map"]

@@ -6,15 +6,15 @@ Legend: N videos.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from training.data.class_list import ClassList
+    from training.data.video_set import VideoSet
+    from training.evaluation.scoring import Scored
 
-from training.data.class_list import ClassList
-from training.data.video_set import VideoSet
-from training.evaluation.metrics import accuracies
-from training.evaluation.scoring import Scored
-
+SEVERAL_LABELS = False
+METRICS = ("top1", "top5")
 NUM_TOP = 5
 """Classes stored per prediction."""
 
@@ -39,13 +39,15 @@ def rows(
 
 def measure(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """`top1` and `top5`."""
+    from training.evaluation.metrics import accuracies
+
     return accuracies([(row["class_ids"][0], row["top_class_ids"]) for row in rows])
 
 
-def selection(
-    protocol: str, videos: VideoSet, found: Scored, classes: ClassList
-) -> tuple[str, float]:
+def selection(protocol: str, videos: VideoSet, found: Scored, classes: ClassList) -> float:
     """`top1`."""
+    import torch
+
     true_N = videos.class_ids_N[torch.from_numpy(found.index_N)]
     hits_N = found.top_positions[protocol][:, 0] == classes.positions(true_N)
-    return "top1", float(hits_N.float().mean()) if len(hits_N) else 0.0
+    return float(hits_N.float().mean()) if len(hits_N) else 0.0

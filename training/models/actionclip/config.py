@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
 from training.config.losses import LogitScaleConfig, LossConfig
-from training.config.method import MethodConfig, Task, TowersConfig
+from training.config.method import MethodConfig, TowersConfig
 from training.config.settings import PositiveInt, PositiveReal
 from training.models.actionclip.prompts import TEMPLATES, Family, family_templates
 
@@ -86,7 +86,7 @@ class ActionClipConfig(MethodConfig):
         return self
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """Several labels per video where `multilabel` says so."""
         return "single_label" if self.multilabel is None else "multi_label"
 
