@@ -66,7 +66,7 @@ def evaluate_few_shot(
 
     Few-shot recognition is of classes the run was not trained on. Whether it was is not checked,
     as the question makes sense for other classes, too; the report says how many of the episodes'
-    classes have training videos in the run's own dataset.
+    classes, by name, have training videos in the run's own dataset; null where the store lacks it.
 
     Args:
         store: where to look and publish.
@@ -193,13 +193,25 @@ def _embedded(
     return found, seen_V
 
 
-def _num_trained_on(run: Artifact, inputs: TrainInputs, drawn: Episodes) -> int:
-    """Classes of the episodes that have training videos, where the run is of the same dataset."""
-    if run.manifest.inputs["videos"].content_hash != inputs.videos.manifest.content_hash:
-        return 0
-    rows = inputs.videos.read(["split", "class_ids"]).to_pylist()
+def _num_trained_on(run: Artifact, inputs: TrainInputs, drawn: Episodes) -> int | None:
+    """Classes of the episodes that have training videos in the run's dataset, by name.
+
+    Ids tell nothing here: two datasets may number their classes differently.
+    """
+    origin, of = run.manifest.inputs, run.store
+    try:
+        videos, classes = (of.get(origin[role].ref) for role in ("videos", "classes"))
+    except ValueError:
+        return None
+    rows = videos.read(["split", "class_ids"]).to_pylist()
     trained = {c for row in rows if row["split"] == "train" for c in row["class_ids"]}
-    return len(trained & set(drawn.class_ids_EN.flatten().tolist()))
+    drawn_from = set(drawn.class_ids_EN.unique().tolist())
+    return len(_names(classes, trained) & _names(inputs.classes, drawn_from))
+
+
+def _names(classes: Artifact, class_ids: set[int]) -> set[str]:
+    rows = classes.read(["class_id", "name"]).to_pylist()
+    return {row["name"] for row in rows if row["class_id"] in class_ids}
 
 
 def _unit(embed: Classifier) -> Classifier:

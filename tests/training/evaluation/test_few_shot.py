@@ -137,12 +137,34 @@ def test_too_few_readable_videos_are_refused(tmp_path):
         evaluate_few_shot(world.store, run, world.inputs(), episodes)
 
 
+def test_classes_trained_on_are_known_by_name(world, tmp_path):
+    """The other dataset numbers the first one's classes from its end, and has three of its own."""
+    other = World(tmp_path, num_classes=6, seed=2)
+    names = ["toy5", "toy4", "toy3", "new", "newer", "newest"]
+
+    def renamed(kind, rows, *args, publish=other.publish, **kwargs):
+        if kind == "classes":
+            rows = [row | {"name": names[row["class_id"]]} for row in rows]
+        return publish(kind, rows, *args, **kwargs)
+
+    other.publish = renamed
+    other.classes = other.publish_classes("toy", 6)
+    other.videos = other.publish_videos()
+    other.frames = other.publish_frames()
+    other.texts = other.publish_texts("toy", other.classes, other.texts_KD)
+    run = run_of(world, world.inputs())
+    inputs, episodes = other.inputs(negatives=None), episodes_of(other)
+    outcome = evaluate_few_shot(other.store, run, inputs, episodes)
+    assert outcome.artifact.manifest.report["classes_trained_on"] == 3
+
+
 def test_another_dataset_of_the_same_clip_can_be_scored(tmp_path):
     world, other = World(tmp_path / "a"), World(tmp_path / "b", num_classes=9, seed=2)
     run = run_of(world, world.inputs())
     inputs = other.inputs(negatives=None)
     outcome = evaluate_few_shot(other.store, run, inputs, episodes_of(other))
-    assert outcome.artifact.manifest.report["classes_trained_on"] == 0
+    trained_on = outcome.artifact.manifest.report["classes_trained_on"]
+    assert trained_on == 6, "of the same names, of 9"
     assert 0 < values(outcome)["nearest_class_mean/mgdm", "accuracy"] <= 1
     with pytest.raises(ValueError, match=r"was drawn from videos/toy@\w+, not from videos/toy@"):
         evaluate_few_shot(other.store, run, inputs, episodes_of(world))
