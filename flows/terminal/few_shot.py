@@ -8,17 +8,24 @@ from rich.table import Table
 
 from artifacts.artifact import Artifact
 from artifacts.views.few_shot import few_shot_accuracies
+from artifacts.views.metrics import is_frozen
 from flows.orchestration.console import console
 
 
 def show_few_shot(metrics: Sequence[Artifact]) -> None:
-    """One line per protocol and run, with the 95 % interval of the accuracy."""
+    """One line per protocol and run, with the 95 % interval of the accuracy.
+
+    Of a run that embeds as frozen CLIP does there is frozen CLIP's line only, which says so.
+    """
     if not metrics:
         return
     table = Table("run", "protocol", "episodes", "accuracy %", "queries", box=None, pad_edge=False)
     for artifact in metrics:
         run = artifact.manifest.inputs["run"].ref.split("/")[1].split("@")[0]
-        for row in few_shot_accuracies(artifact):
+        rows = few_shot_accuracies(artifact)
+        if all(is_frozen(row.protocol) for row in rows):
+            run += " (embeds as frozen CLIP)"
+        for row in rows:
             table.add_row(
                 run,
                 row.protocol,

@@ -36,6 +36,10 @@ from training.models.method import Classifier, mean_of_unit_frames
 
 CLASSIFIER = "nearest_class_mean"
 """First part of the protocols' names."""
+FROZEN = f"{CLASSIFIER}/frozen_clip"
+"""Protocol of frozen CLIP."""
+SAME = 1e-5
+"""Unit embeddings whose entries differ by no more are the same ones."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def evaluate_few_shot(
     Protocols: `nearest_class_mean/METHOD` with `Method.embed_clips`, and
     `nearest_class_mean/frozen_clip` with the mean of frozen CLIP's unit frames, which needs
     `inputs.frames` where the image tower was trained. Of several views of a video the unit
-    embeddings are averaged. An episode with a video that cannot be read is left out and counted.
+    embeddings are averaged. A run that embeds as frozen CLIP does, as where only a classifier is
+    learnt, has no number of its own: only frozen CLIP's protocol is there, and the report says so.
+    An episode with a video that cannot be read is left out and counted.
 
     Few-shot recognition is of classes the run was not trained on. Whether it was is not checked,
     as the question makes sense for other classes, too; the report says how many of the episodes'
@@ -106,7 +112,7 @@ def evaluate_few_shot(
     passes = read_passes(
         *(inputs, config, saved, split, classes, device, runtime.workers),
         own=lambda method: {f"{CLASSIFIER}/{config.model.name}": _unit(method.embed_clips)},
-        frozen={f"{CLASSIFIER}/frozen_clip": _unit(mean_of_unit_frames)},
+        frozen={FROZEN: _unit(mean_of_unit_frames)},
     )
     drawn = read_episodes(episodes)
     measured: list[Measured] = []
@@ -125,6 +131,7 @@ def evaluate_few_shot(
         "episodes": {each.protocol: each.num_episodes for each in measured},
         "episodes_left_out": len(drawn.support_ENS) - min(each.num_episodes for each in measured),
         "classes_trained_on": _num_trained_on(run, inputs, drawn),
+        "embeds_as_frozen_clip": all(each.protocol == FROZEN for each in measured),
         "videos_unreadable": {
             video_id: why for each in passes for video_id, why in each.source.unreadable.items()
         },
@@ -162,9 +169,17 @@ def _measured(
             "reasons, or draw more episodes"
         )
     support_ENS, query_ENQ = drawn.support_ENS[complete_E], drawn.query_ENQ[complete_E]
+    frozen_VD = embeddings.get(FROZEN)
     for protocol, embeddings_VD in embeddings.items():
+        if protocol != FROZEN and frozen_VD is not None and _are_same(embeddings_VD, frozen_VD):
+            continue
         hits_ENQ = nearest_class_mean(embeddings_VD, support_ENS, query_ENQ)
         yield Measured(protocol, measure(hits_ENQ), len(hits_ENQ), hits_ENQ.numel())
+
+
+def _are_same(one_VD: torch.Tensor, other_VD: torch.Tensor) -> bool:
+    same_shape = one_VD.shape == other_VD.shape
+    return same_shape and torch.allclose(one_VD, other_VD, rtol=0, atol=SAME)
 
 
 def _places(each: Pass, drawn: Episodes) -> dict[int, int]:
@@ -205,7 +220,7 @@ def _num_trained_on(run: Artifact, inputs: TrainInputs, drawn: Episodes) -> int 
         return None
     rows = videos.read(["split", "class_ids"]).to_pylist()
     trained = {c for row in rows if row["split"] == "train" for c in row["class_ids"]}
-    drawn_from = set(drawn.class_ids_EN.unique().tolist())
+    drawn_from = set(drawn.class_ids_EN.flatten().tolist())
     return len(_names(classes, trained) & _names(inputs.classes, drawn_from))
 
 

@@ -131,7 +131,8 @@ class Method(nn.Module, abc.ABC):
     def embed_clips(self, features: torch.Tensor) -> torch.Tensor:
         """Clips (B, D) for comparing them with each other, without any text; not normalised.
 
-        Here `mean_of_unit_frames`.
+        Here `mean_of_unit_frames`, which on frozen CLIP's features is frozen CLIP's own: few-shot
+        episodes then give no number for the method.
 
         Args:
             features: what `features` gives.

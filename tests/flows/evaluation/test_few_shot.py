@@ -50,6 +50,14 @@ def test_a_run_is_scored_on_episodes(actionlore, trained, tmp_path):
     assert store.get("episodes/tiny-train-3way-1shot").ref != episodes.ref
 
 
+def test_a_run_without_embeddings_of_its_own_is_shown_as_frozen_clip(actionlore, trained):
+    recipe = ("--recipe", "prototype", "--set", "data.num_frames=2")
+    succeeded(actionlore("train", "--dataset", "tiny", "--name", "means", *recipe))
+    shown = " ".join(succeeded(actionlore("few-shot", "means", *FEW)).split())
+    assert "means (embeds as frozen CLIP) nearest_class_mean/frozen_clip 3-way 1-shot" in shown
+    assert "nearest_class_mean/prototype" not in shown
+
+
 def test_errors(actionlore, trained):
     failed(actionlore("few-shot", "run"), "split 'test' of videos/tiny@", "fewer than ways=5")
     failed(

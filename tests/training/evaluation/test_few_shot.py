@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.literal import nearest_class_mean_hits
-from tests.training.runs import MODELS
+from tests.training.runs import FITTED, MODELS, config_of
 from tests.training.world import World
 from training.config.episodes import EpisodesConfig
 from training.config.overrides import override
@@ -78,6 +78,7 @@ def test_accuracies_are_those_of_a_loop_over_the_episodes(world, model):
         shares = hits.mean(axis=(1, 2))
         expected = 1.96 * shares.std(ddof=1) / np.sqrt(50)
         assert found[protocol, "ci95"] == pytest.approx(expected)
+    assert not outcome.artifact.manifest.report["embeds_as_frozen_clip"]
     assert calls[-1] == (30, 30)
     manifest = outcome.artifact.manifest
     assert manifest.name == "toy-toy-test-3way-2shot"
@@ -87,6 +88,19 @@ def test_accuracies_are_those_of_a_loop_over_the_episodes(world, model):
     assert outcome.work == {"videos_scored": 30, "videos_decoded": 0}
     again = evaluate_few_shot(world.store, run, inputs, episodes)
     assert (again.made, again.artifact.ref) == (False, outcome.artifact.ref)
+
+
+@pytest.mark.parametrize("model", [*FITTED, "mgdm without its representer"])
+def test_a_run_that_embeds_as_frozen_clip_has_no_number_of_its_own(world, model):
+    if model in FITTED:
+        config = config_of(model=model)
+    else:
+        method = MODELS["mgdm"][0].model_copy(update={"no_video_representer": True})
+        config = override(RunConfig(model=method), [*QUICK, "model.negatives.k=3"])
+    run = train(world.store, world.inputs(), config, "probe").artifact
+    outcome = evaluate_few_shot(world.store, run, world.inputs(), episodes_of(world))
+    assert {protocol for protocol, _ in values(outcome)} == {"nearest_class_mean/frozen_clip"}
+    assert outcome.artifact.manifest.report["embeds_as_frozen_clip"]
 
 
 def test_batch_size_changes_nothing(world):
