@@ -28,7 +28,10 @@ app = typer.Typer(
 
 
 def run_flow(
-    flow: Callable[[], Sequence[JobReport]], store: str, wanted: str | None = None
+    flow: Callable[[], Sequence[JobReport]],
+    store: str,
+    wanted: str | None = None,
+    show: Callable[[Sequence[JobReport]], None] | None = None,
 ) -> None:
     """Run a flow and print what it made.
 
@@ -37,13 +40,17 @@ def run_flow(
         store: where it publishes.
         wanted: kind of artifact without which the command must be run again: exit status
             `RESUMABLE`.
+        show: prints what was made; `show_reports` when None.
     """
 
     def run() -> None:
         from flows.terminal.work import show_reports
 
         reports = flow()
-        show_reports(reports, store)
+        if show:
+            show(reports)
+        else:
+            show_reports(reports, store)
         if wanted and not any(each.kind == wanted for each in reports):
             sys.exit(RESUMABLE)
 

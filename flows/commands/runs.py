@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,10 +143,10 @@ def summarise(
     of: VariantsOption = [],  # noqa: B006
     base: BaseOption = [],  # noqa: B006
     novel: NovelOption = [],  # noqa: B006
+    as_json: JsonOption = False,
     store: StoreOption = "store",
 ) -> None:
     """Mean and deviation over splits, draws or seeds; or base and novel classes."""
-    made: list[JobReport] = []
 
     def flow() -> list[JobReport]:
         from flows.evaluation.summarise import SummariseSpec, summarise
@@ -156,18 +157,14 @@ def summarise(
             base=variants(base, "--base"),
             novel=variants(novel, "--novel"),
         )
-        made.extend(summarise(store, spec))
-        return made
+        return summarise(store, spec)
 
-    def show() -> None:
-        from artifacts.store import Store
-        from training.evaluation.comparison import markdown
+    def show(made: Sequence[JobReport]) -> None:
+        from flows.terminal.comparison import show_summary
 
-        for each in made:
-            typer.echo(f"\n{markdown(Store(store).get(each.ref), {})}")
+        show_summary(store, made, as_json)
 
-    run_flow(flow, store)
-    guarded(show)
+    run_flow(flow, store, show=show)
 
 
 @app.command()

@@ -12,9 +12,8 @@ from artifacts.store import Store
 from artifacts.views.metrics import accuracies
 from artifacts.views.negatives import negatives_of
 from flows.orchestration.report import JobReport
-from flows.terminal.cells import of_split, percent
+from flows.terminal.cells import markdown_table, of_split, percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
-from training.evaluation.comparison import markdown_table
 from training.evaluation.pairs import pair_accuracy
 
 PARTNER_RANK = 3

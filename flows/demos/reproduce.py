@@ -19,6 +19,7 @@ from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report, name_of
 from flows.orchestration.side_by_side import side_by_side
 from flows.register_dataset import register
+from flows.terminal.comparison import Expected, markdown
 from flows.terminal.work import show_reports
 from flows.train_model import TrainSpec, train
 from knowledge.datasets.listing import DatasetSpec
@@ -28,7 +29,7 @@ from knowledge.stickworld.generate import StickworldConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
-from training.evaluation.comparison import Expected, compare, markdown
+from training.evaluation.comparison import compare
 from training.models.recipe import Table
 from training.models.registry import baselines, recipe, tables
 

@@ -2,5 +2,5 @@
 
 Reading order: `work` (artifacts made and found), `inspect` with `cells` and `difference` (facts of
 `artifacts.views` as text), `plan` and `knowledge_report` (an extraction before and after),
-`use_run` (a trained run on videos), `few_shot` (episodes).
+`use_run` (a trained run on videos), `few_shot` (episodes), `comparison` (several runs).
 """

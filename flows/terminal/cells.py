@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from artifacts.views.cooccurrence import ClassPair
@@ -46,6 +46,12 @@ def metric_title(name: str) -> str:
 def of_split(accuracy: Accuracy) -> str:
     """The videos that an accuracy is computed over."""
     return "" if accuracy.num_videos is None else f"{accuracy.num_videos} of {accuracy.split}"
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown, without a final line end."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def pair_cells(pair: ClassPair) -> Cells:

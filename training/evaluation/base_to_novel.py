@@ -39,8 +39,8 @@ def compare_base_to_novel(store: Store, name: str, base: Runs, novel: Runs) -> O
         novel: those on novel classes, in the same order.
 
     Raises:
-        ValueError: other variants or numbers on one side, a pair of different runs, no protocol in
-            common, or as for `training.evaluation.comparison.compare`.
+        ValueError: other variants or numbers on one side, a pair of different runs or with a class
+            in common, no protocol in common, or as for `training.evaluation.comparison.compare`.
     """
     counts = _check_parts(base, novel)
     provenance = Provenance(
@@ -91,12 +91,34 @@ def _check_parts(base: Runs, novel: Runs) -> dict[str, int]:
             )
     for variant in base:
         for one, other in zip(base[variant], novel[variant], strict=True):
-            if _run_of(one) != _run_of(other):
-                raise ValueError(
-                    f"{variant}: {one.ref} and {other.ref} are a pair and of different runs; give "
-                    "base and novel in the same order"
-                )
+            _check_pair(variant, one, other)
     return counts
+
+
+def _check_pair(variant: str, base: Artifact, novel: Artifact) -> None:
+    if base.ref == novel.ref:
+        raise ValueError(
+            f"{variant}: {base.ref} is given as base and as novel; give as novel what "
+            "`actionlore evaluate RUN --data NOVEL` made"
+        )
+    if _run_of(base) != _run_of(novel):
+        raise ValueError(
+            f"{variant}: {base.ref} and {novel.ref} are a pair and of different runs; give "
+            "base and novel in the same order"
+        )
+    if common := sorted(_class_names(base) & _class_names(novel)):
+        raise ValueError(
+            f"{variant}: {base.ref} and {novel.ref} both have the class {common[0]!r}, so it is "
+            "not novel; score the run on a dataset of other classes"
+        )
+
+
+def _class_names(metrics: Artifact) -> set[str]:
+    """Names of the classes that videos were told apart from; empty where that is not known."""
+    predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
+    if (classes := predictions.manifest.inputs.get("classes")) is None:
+        return set()
+    return set(metrics.store.get(classes.ref).read(["name"])["name"].to_pylist())
 
 
 def _run_of(metrics: Artifact) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,13 +16,6 @@ from training.evaluation.pairs import Pair, mean_pair_accuracy
 
 Runs = Mapping[str, Sequence[Artifact]]
 """`metrics` artifacts of each variant, one per seed, split or draw."""
-
-Expected = Mapping[str, Mapping[str, float | None]]
-"""Per variant the paper's top-1 by column title, in [0, 1]."""
-
-
-ONCE = " ± -"
-"""Ends the cell of a variant that was run once, among others that were run several times."""
 
 
 def compare(
@@ -45,9 +37,11 @@ def compare(
 
     Raises:
         ValueError: no variant, variants with different numbers of runs, an artifact of another kind
-            or given twice, or a protocol that one run of a variant has and another lacks.
+            or given twice, metrics of different kinds, or a protocol that one run of a variant has
+            and another lacks.
     """
     counts = check_runs(runs, once)
+    _check_same_metrics(runs)
     provenance = Provenance(
         kind="comparison",
         name=name,
@@ -86,6 +80,19 @@ def check_runs(runs: Runs, once: Collection[str] = ()) -> dict[str, int]:
             if metrics.ref in [other.ref for other in members[:i]]:
                 raise ValueError(f"{variant}: {metrics.ref} is given twice; leave one out")
     return counts
+
+
+def _check_same_metrics(runs: Runs) -> None:
+    """Refuse scores that fill different columns, such as those of few-shot episodes and a split."""
+    members = [metrics for each in runs.values() for metrics in each]
+    found = [sorted(set(each.read(["metric"])["metric"].to_pylist())) for each in members]
+    for metrics, names in zip(members, found, strict=True):
+        if names != found[0]:
+            raise ValueError(
+                f"{members[0].ref} has {', '.join(found[0])} and {metrics.ref} has "
+                f"{', '.join(names)}, which makes no table; summarise them apart: few-shot "
+                "episodes, splits with one class per video, splits with several"
+            )
 
 
 def inputs_by_variant(runs: Runs, part: str = "") -> dict[str, InputRef]:
@@ -159,99 +166,3 @@ def _values(
         for key, share in mean_pair_accuracy(predictions, pairs).items():
             values.setdefault(key, []).append(share)
     return values
-
-
-def markdown(comparison: Artifact, expected: Expected) -> str:
-    """The comparison as a Markdown table, all metrics but `unreadable` in per cent.
-
-    Args:
-        comparison: the artifact.
-        expected: shown beside.
-
-    Returns:
-        Mean ± deviation, which is `-` of a single run among several. First frozen CLIP, once where
-        it is the same for all variants; then a line per variant, and one for each WiSE-FT of it. Of
-        several inference contexts it is that of the paper: all classes together.
-    """
-    found: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
-    for row in comparison.read().to_pylist():
-        found[row["variant"], row["protocol"]][row["metric"]] = row
-    lone = ONCE if comparison.manifest.config["num_seeds"] > 1 else ""
-    metrics = list(dict.fromkeys(metric for row in found.values() for metric in row))
-    metrics = [metric for metric in metrics if metric != "unreadable"]
-    papers = list(next(iter(expected.values()), {}))
-
-    def cells(variant: str, protocol: str) -> tuple[str, ...]:
-        row = found[variant, protocol]
-        return tuple(_cell(row[metric], lone) if metric in row else "" for metric in metrics)
-
-    lines = [[title, *shown, *[""] * len(papers)] for title, shown in _frozen(list(found), cells)]
-    for variant in dict.fromkeys(variant for variant, _ in found):
-        own = _own_protocol({each: len(row) for (of, each), row in found.items() if of == variant})
-        values = expected.get(variant, {})
-        known = ["" if (v := values.get(title)) is None else f"{100 * v:.1f}" for title in papers]
-        title = variant.replace("_", " ")
-        lines.append([title, *cells(variant, own), *known])
-        for protocol in [p for of, p in found if of == variant and p.startswith(f"{own}@")]:
-            title_at = f"{title}, WiSE-FT {protocol.removeprefix(f'{own}@')}"
-            lines.append([title_at, *cells(variant, protocol), *[""] * len(papers)])
-    titles = [f"{metric.replace('top', 'top-').replace('_', ' ')} %" for metric in metrics]
-    return markdown_table(["", *titles, *(f"paper, {title}" for title in papers)], lines)
-
-
-def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown, without a final line end."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def is_frozen(protocol: str) -> bool:
-    """Whether a protocol is of frozen CLIP: zero-shot, or its embeddings in few-shot episodes."""
-    return protocol.startswith("zero_shot") or protocol.endswith("/frozen_clip")
-
-
-def _frozen(
-    found: Sequence[tuple[str, str]], cells: Callable[[str, str], tuple[str, ...]]
-) -> list[tuple[str, tuple[str, ...]]]:
-    """Title and cells of frozen CLIP; with the variants where they differ, as with other videos.
-
-    A variant that was run once joins those whose means are its own.
-    """
-    lines = []
-    for protocol in dict.fromkeys(protocol for _, protocol in found):
-        if not is_frozen(protocol):
-            continue
-        by_cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        shown_by = {variant: cells(variant, protocol) for variant, p in found if p == protocol}
-        for variant, shown in sorted(shown_by.items(), key=lambda each: _is_lone(each[1])):
-            if _is_lone(shown):
-                shown = next((each for each in by_cells if _means(each) == _means(shown)), shown)
-            by_cells[shown].append(variant.replace("_", " "))
-        title = f"frozen CLIP, {protocol.removeprefix('zero_shot/').removesuffix('/frozen_clip')}"
-        for shown, variants in by_cells.items():
-            whose = f" ({', '.join(variants)})" if len(by_cells) > 1 else ""
-            lines.append((title + whose, shown))
-    return lines
-
-
-def _is_lone(shown: tuple[str, ...]) -> bool:
-    return any(cell.endswith(ONCE) for cell in shown)
-
-
-def _means(shown: tuple[str, ...]) -> list[str]:
-    return [cell.partition(" ± ")[0] for cell in shown]
-
-
-def _own_protocol(num_metrics: Mapping[str, int]) -> str:
-    """That of the model as trained; of several inference contexts the one with all classes.
-
-    Args:
-        num_metrics: by protocol; of class pairs there are some of every context.
-    """
-    own = [each for each in num_metrics if not is_frozen(each) and "@" not in each]
-    return min(own, key=lambda each: (-num_metrics[each], not each.endswith("/all"), each))
-
-
-def _cell(row: Mapping[str, Any], lone: str) -> str:
-    spread = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else lone
-    return f"{100 * row['mean']:.1f}{spread}"

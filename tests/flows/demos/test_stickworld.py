@@ -7,8 +7,8 @@ import pytest
 
 from artifacts.store import Store
 from flows.demos.demo_report import partner_found
+from flows.terminal.comparison import markdown
 from knowledge.stickworld.generate import StickworldConfig
-from training.evaluation.comparison import markdown
 
 WORLD = StickworldConfig(train_per_class=1, val_per_class=1, test_per_class=1)
 

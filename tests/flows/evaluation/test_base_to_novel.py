@@ -1,6 +1,7 @@
 """From base to novel classes by commands alone, on lists as evaluation protocols publish them."""
 
 import csv
+import json
 from statistics import harmonic_mean as expected_mean
 
 import pytest
@@ -94,6 +95,17 @@ def test_from_base_to_novel_classes(actionlore, command, tmp_path):
         assert all(means), "else nothing is compared here"
     shown = command("summarise", "draws", "--of", f"transf={on_novel}")
     assert "| transf, WiSE-FT 0.5 |" in shown
+    document = json.loads(command("summarise", "base-to-novel", *parts, "--json"))
+    assert document["artifact"] == str(store.get("comparison/base-to-novel").ref)
+    frozen, own, between = document["rows"]
+    assert (frozen["is_frozen"], frozen["protocol"]) == (True, "zero_shot/prompt")
+    assert (own["variants"], own["protocol"], own["wise_ft"]) == (["transf"], "actionclip", None)
+    assert between["wise_ft"] == "0.5"
+    assert own["metrics"]["novel_top1"]["values"] == found["actionclip", "novel_top1"]
+    failed(
+        actionlore("summarise", "x", "--base", f"a={on_base}", "--novel", f"a={on_base}"),
+        "is given as base and as novel",
+    )
     again = command("summarise", "draws", "--of", f"transf=metrics/{on_novel}")
     assert "found comparison/draws@" in " ".join(again.split())
 

@@ -7,8 +7,9 @@ import pytest
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
+from tests.published import classes, publish
 from training.evaluation.base_to_novel import compare_base_to_novel
-from training.evaluation.comparison import _own_protocol, compare, is_frozen, markdown
+from training.evaluation.comparison import compare
 from training.evaluation.pairs import pair_accuracy
 from training.models.mgdm.recipes import TABLE
 from training.models.registry import recipe
@@ -77,18 +78,6 @@ def test_mean_and_sample_standard_deviation(runs):
     assert not compare(store, "x", members, PAIRS).made
 
 
-def test_markdown_has_a_line_per_variant_and_the_papers_numbers(runs):
-    store, members = runs
-    text = markdown(compare(store, "x", members, PAIRS).artifact, {"k0": {"hmdb51": 0.79}})
-    assert text.splitlines() == [
-        "|  | top-1 % | top-5 % | time pairs % | posture pairs % | paper, hmdb51 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| frozen CLIP, prompt | 25.0 ± 0.0 | 25.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 |  |",
-        "| k0 | 60.0 ± 10.0 | 60.0 ± 10.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 79.0 |",
-        "| no discriminator | 40.0 ± 0.0 | 40.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 |  |",
-    ]
-
-
 def test_a_pair_is_told_apart_where_the_own_class_comes_first(runs):
     store, _ = runs
     predictions = store.get("predictions/x")
@@ -136,7 +125,20 @@ def test_a_protocol_that_one_run_lacks_is_named(runs):
         compare(store, "y", mixed, {})
 
 
-def scores(store, seed, **values):
+def test_scores_that_make_no_table_together_are_refused(runs):
+    store, members = runs
+    value = {"split": "test", "protocol": "mgdm/all", "value": 0.5, "num_videos": 8}
+    rows = [value | {"metric": metric} for metric in ("accuracy", "ci95")]
+    episodes = published(store, "metrics", rows, {"of": "episodes"})
+    apart = r"has top1, top5 and metrics/x@\w+ has accuracy, ci95, which makes no table; summarise"
+    with pytest.raises(ValueError, match=apart):
+        compare(store, "y", {"a": members["k0"][:1], "b": [episodes]}, {})
+    with pytest.raises(ValueError, match=apart):
+        compare(store, "y", {"a": [members["k0"][0], episodes]}, {})
+    assert compare(store, "y", {"b": [episodes]}, {}).made
+
+
+def scores(store, seed, classes=None, **values):
     """`metrics` of a run of its own with these top-1, by protocol with _ for / and AT for @."""
     rows = [
         {
@@ -150,29 +152,9 @@ def scores(store, seed, **values):
     ]
     config = {"seed": seed}
     run = published(store, "training_run", [], {"run": seed.split()[0]})
-    inputs = inputs_of(run=run)
+    inputs = inputs_of(run=run, classes=classes) if classes else inputs_of(run=run)
     predictions = published(store, "predictions", [], config, inputs)
     return published(store, "metrics", rows, config, inputs_of(predictions=predictions))
-
-
-def test_weights_between_stand_below_and_frozen_clip_apart_where_videos_differ(tmp_path):
-    store = Store(tmp_path)
-    runs = {
-        "ucf": [scores(store, "u", clip=0.5, clipATp25=0.75, zero_shot_prompt=0.25)],
-        "hmdb": [scores(store, "h", clip=0.5, zero_shot_prompt=0.125)],
-        "twice_hmdb": [scores(store, "i", clip=0.0, zero_shot_prompt=0.125)],
-    }
-    text = markdown(compare(store, "x", runs, {}).artifact, {"ucf": {"paper": 0.5}})
-    assert text.splitlines() == [
-        "|  | top-1 % | paper, paper |",
-        "| --- | --- | --- |",
-        "| frozen CLIP, prompt (ucf) | 25.0 |  |",
-        "| frozen CLIP, prompt (hmdb, twice hmdb) | 12.5 |  |",
-        "| ucf | 50.0 | 50.0 |",
-        "| ucf, WiSE-FT p25 | 75.0 |  |",
-        "| hmdb | 50.0 |  |",
-        "| twice hmdb | 0.0 |  |",
-    ]
 
 
 def test_harmonic_means_are_those_of_the_pairs(tmp_path):
@@ -194,12 +176,6 @@ def test_harmonic_means_are_those_of_the_pairs(tmp_path):
     report = outcome.artifact.manifest.report
     assert report["protocols_of_one_part"] == {"a": "clip@05"}
     assert not compare_base_to_novel(store, "x", {"a": base}, {"a": novel}).made
-    assert markdown(outcome.artifact, {}).splitlines() == [
-        "|  | base top-1 % | novel top-1 % | harmonic mean % |",
-        "| --- | --- | --- | --- |",
-        "| frozen CLIP, prompt | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 |",
-        "| a | 41.7 ± 38.2 | 25.0 ± 25.0 | 29.2 ± 26.0 |",
-    ]
 
 
 def test_base_and_novel_are_pairs(tmp_path):
@@ -220,13 +196,29 @@ def test_base_and_novel_are_pairs(tmp_path):
             compare_base_to_novel(store, "x", {"a": base}, given)
 
 
+def test_the_same_scores_are_not_base_and_novel(tmp_path):
+    store = Store(tmp_path)
+    base = [scores(store, "0 base", clip=0.5)]
+    with pytest.raises(ValueError, match=r"a: metrics/x@\w+ is given as base and as novel"):
+        compare_base_to_novel(store, "x", {"a": base}, {"a": base})
+
+
+def test_novel_classes_are_no_base_classes(tmp_path):
+    """By name: each list numbers its classes from 0."""
+    store = Store(tmp_path)
+    old, new, mixed = (
+        publish(store, "classes", classes(names), {"names": names})
+        for names in (["run", "sit"], ["walk", "wave"], ["walk", "sit"])
+    )
+    base = {"a": [scores(store, "0 base", old, clip=0.5)]}
+    novel = {"a": [scores(store, "0 novel", mixed, clip=0.5)]}
+    with pytest.raises(ValueError, match=r"a: .* both have the class 'sit', so it is not novel"):
+        compare_base_to_novel(store, "x", base, novel)
+    novel = {"a": [scores(store, "0 new", new, clip=0.5)]}
+    assert compare_base_to_novel(store, "x", base, novel).made
+
+
 def test_every_variant_has_a_recipe_on_each_dataset():
     for variant in TABLE.variants:
         for dataset in ("stickworld", "kinetics400", "hmdb51", "ucf101"):
             assert recipe(f"mgdm_{dataset}_{variant}").dataset == dataset
-
-
-def test_frozen_clip_in_episodes_is_not_taken_for_the_method():
-    counts = {"nearest_class_mean/frozen_clip": 2, "nearest_class_mean/mgdm": 2}
-    assert _own_protocol(counts) == "nearest_class_mean/mgdm"
-    assert [is_frozen(each) for each in (*counts, "zero_shot/prompt")] == [True, False, True]

@@ -1,0 +1,80 @@
+"""A comparison as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from artifacts.artifact import Artifact
+from artifacts.store import Store
+from artifacts.views.comparison import Line, Spread, lines
+from artifacts.views.metrics import UNREADABLE
+from flows.orchestration.console import print_json
+from flows.orchestration.report import JobReport
+from flows.terminal.cells import markdown_table, metric_title, percent
+from flows.terminal.work import show_reports
+
+Expected = Mapping[str, Mapping[str, float | None]]
+"""Per variant the paper's top-1 by column title, in [0, 1]."""
+
+
+def show_summary(store: str, made: Sequence[JobReport], as_json: bool) -> None:
+    """The one comparison that `actionlore summarise` made or found."""
+    [comparison] = [Store(store).get(each.ref) for each in made]
+    if as_json:
+        print_json({"artifact": str(comparison.ref), "rows": lines(comparison)})
+        return
+    show_reports(made, store)
+    typer.echo(f"\n{markdown(comparison, {})}")
+
+
+def markdown(comparison: Artifact, expected: Expected) -> str:
+    """The lines of `artifacts.views.comparison`, all metrics but `unreadable` in per cent.
+
+    The deviation of a single run among several is `-`.
+
+    Args:
+        comparison: the artifact.
+        expected: shown beside.
+    """
+    found = lines(comparison)
+    names = list(dict.fromkeys(name for line in found for name in line.metrics))
+    names = [name for name in names if name != UNREADABLE]
+    alone = " ± -" if comparison.manifest.config["num_seeds"] > 1 else ""
+    papers = list(next(iter(expected.values()), {}))
+    titles = _titles(found)
+    rows = []
+    for line, title in zip(found, titles, strict=True):
+        as_trained = not line.is_frozen and line.wise_ft is None
+        known = expected.get(line.variants[0], {}) if as_trained else {}
+        cells = [_cell(line.metrics.get(name), alone) for name in names]
+        rows.append([title, *cells, *(percent(known.get(paper)) for paper in papers)])
+    head = [f"{metric_title(name)} %" for name in names]
+    return markdown_table(["", *head, *(f"paper, {paper}" for paper in papers)], rows)
+
+
+def _titles(found: list[Line]) -> list[str]:
+    """Frozen CLIP's names its variants where they differ, or where one has no line of its own."""
+    frozen = Counter(line.protocol for line in found if line.is_frozen)
+    own = {line.variants[0] for line in found if not line.is_frozen}
+    titles = []
+    for line in found:
+        variants = ", ".join(each.replace("_", " ") for each in line.variants)
+        if line.is_frozen:
+            what = line.protocol.removeprefix("zero_shot/").removesuffix("/frozen_clip")
+            named = frozen[line.protocol] > 1 or not own.issuperset(line.variants)
+            titles.append(f"frozen CLIP, {what}" + (f" ({variants})" if named else ""))
+        else:
+            titles.append(
+                variants if line.wise_ft is None else f"{variants}, WiSE-FT {line.wise_ft}"
+            )
+    return titles
+
+
+def _cell(spread: Spread | None, alone: str) -> str:
+    if spread is None:
+        return ""
+    deviation = f" ± {percent(spread.std)}" if len(spread.values) > 1 else alone
+    return percent(spread.mean) + deviation
