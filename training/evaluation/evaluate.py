@@ -308,13 +308,14 @@ def _measure(
         return Outcome(found, made=False)
     table = predictions.read(["protocol", "class_ids", "top_class_ids", "top_probabilities"])
     task = task_of(config.model)
-    rows = []
+    rows, by_protocol = [], dict[str, dict[str, float]]()
     for protocol in predictions.manifest.report["protocols"]:
         of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
         values = task.measure(of_it)
         listed = predictions.manifest.report["videos_listed"]
         counted = {metric: (value, len(of_it)) for metric, value in values.items()}
         counted["unreadable"] = ((listed - len(of_it)) / listed, listed)
+        by_protocol[protocol] = {metric: value for metric, (value, _) in counted.items()}
         rows += [
             {
                 "split": split,
@@ -327,8 +328,8 @@ def _measure(
         ]
     rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
     chosen_on = "weights_chosen_on_these_videos"
-    report = {chosen_on: predictions.manifest.report.get(chosen_on, False)}
-    report |= {f"{row['protocol']} {row['metric']}": row["value"] for row in rows}
+    report: dict[str, Any] = {chosen_on: predictions.manifest.report.get(chosen_on, False)}
+    report["metrics"] = by_protocol
     report |= {
         name: predictions.manifest.report[name]
         for name in (

@@ -309,7 +309,7 @@ class FittedMethod(Method):
         return {"video_BD": video_BD, "class_ids_B": batch.class_ids_B}
 
     @abc.abstractmethod
-    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
+    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, Any]:
         """Learn from all training videos.
 
         Args:
@@ -317,7 +317,7 @@ class FittedMethod(Method):
             val: the same of the validation videos; None where there are none.
 
         Returns:
-            What the run's report says of it; `loss` among it.
+            What the run's report says of it, as JSON; `loss` among it.
 
         Raises:
             ValueError: what has to be chosen on validation videos, and there are none.

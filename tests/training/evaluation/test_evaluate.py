@@ -56,7 +56,9 @@ def test_all_protocols_are_reported_and_found_again(world):
             assert row["top_probabilities"] == sorted(row["top_probabilities"], reverse=True)
             assert len(set(row["top_class_ids"])) == 5
             assert row["class_ids"] == [world.labels[row["video_id"]]]
-    assert metrics.artifact.manifest.report["classes_without_description"] == 4
+    said = metrics.artifact.manifest.report
+    assert {(p, m): v for p, of_it in said["metrics"].items() for m, v in of_it.items()} == found
+    assert said["classes_without_description"] == 4
     assert predictions.work == {"videos_scored": 30, "videos_decoded": 0}
     assert predictions.artifact.manifest.name == "toy-test"
     again = evaluate(world.store, run, world.inputs(), "test")

@@ -11,6 +11,8 @@ Legend: B videos, N videos of a split, T frames, D embedding, K classes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from training.data.class_list import ClassList
@@ -36,12 +38,12 @@ class LinearProbe(FittedMethod):
         """The mean of the frames' features."""
         return full_precision(features_BTD).mean(dim=1)
 
-    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
+    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, Any]:
         """Minimise the regression's loss, with the strength given or chosen.
 
         Returns:
-            `loss`, the mean cross-entropy; `strength`; where that was chosen, the `val_top1` of
-            every strength tried.
+            `loss`, the mean cross-entropy; `strength`; where that was chosen, `strengths`: the
+            `val_top1` of each that was tried.
 
         Raises:
             ValueError: a class without a training video.
@@ -52,7 +54,7 @@ class LinearProbe(FittedMethod):
         def solved(strength: float) -> Solution:
             return minimise(features_ND, class_N, len(self.classes.names), strength)
 
-        said: dict[str, float] = {}
+        said: dict[str, Any] = {}
         if self.config.strength == "val":
             assert val is not None
             video_ND = val["video_BD"].double()
@@ -63,7 +65,7 @@ class LinearProbe(FittedMethod):
                 return float((found_N == true_N).double().mean())
 
             strength, tried = strongest_best(accuracy)
-            said = {f"val_top1 at strength {each:.3g}": tried[each] for each in tried}
+            said["strengths"] = {f"{each:.3g}": {"val_top1": tried[each]} for each in tried}
         else:
             strength = self.config.strength
         solution = solved(strength)

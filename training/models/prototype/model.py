@@ -12,6 +12,7 @@ Legend: B videos, N training videos, T frames, D embedding, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,13 +70,13 @@ class Prototype(FittedMethod):
         unit_BTD = F.normalize(full_precision(features_BTD), dim=-1)
         return F.normalize(unit_BTD.mean(dim=1), dim=-1)
 
-    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, float]:
+    def fit(self, train: Encoded, val: Encoded | None) -> dict[str, Any]:
         """Keep the class means; or all videos, and choose alpha and beta where they are `val`.
 
         Returns:
             `loss`, the mean cross-entropy of the training videos, which with the cache find
-            themselves in it; with the cache `alpha`, `beta` and, where one of them was chosen, the
-            `val_top1` it had.
+            themselves in it; with the cache `alpha`, `beta` and, where one of them was chosen,
+            `chosen`: the `val_top1` that they had.
 
         Raises:
             ValueError: a class without a training video.
@@ -95,10 +96,10 @@ class Prototype(FittedMethod):
         ]
         return {"loss": float(F.cross_entropy(torch.cat(logits), class_N)), **said}
 
-    def _chosen(self, val: Encoded | None) -> dict[str, float]:
+    def _chosen(self, val: Encoded | None) -> dict[str, Any]:
         """Set alpha and beta; what the report says of them."""
         alpha, beta = self.config.alpha, self.config.beta
-        said: dict[str, float] = {}
+        said: dict[str, Any] = {}
         if "val" in (alpha, beta):
             assert val is not None
             prompts_KD, class_NK = self._of(self.classes)
@@ -111,7 +112,7 @@ class Prototype(FittedMethod):
                 ALPHAS if alpha == "val" else (alpha,),
                 BETAS if beta == "val" else (beta,),
             )
-            said = {"val_top1 of alpha and beta": accuracy}
+            said = {"chosen": {"val_top1": accuracy}}
         assert alpha != "val"
         assert beta != "val"
         self.alpha.fill_(alpha)

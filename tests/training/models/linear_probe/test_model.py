@@ -61,11 +61,7 @@ def test_forward_and_fit_by_hand(world):
 def test_the_strength_is_chosen_on_validation_videos_and_the_report_tells_all(world):
     run = fitted(world)
     report = run.manifest.report
-    tried = {
-        float(name.split()[-1]): value
-        for name, value in report.items()
-        if name.startswith("val_top1 at strength")
-    }
+    tried = {float(name): said["val_top1"] for name, said in report["strengths"].items()}
     assert len(tried) >= 7
     assert float(f"{report['strength']:.3g}") in tried
     assert report["val_top1"] == pytest.approx(max(tried.values()))
