@@ -162,8 +162,19 @@ def recipes(as_json: bool) -> None:
 
 def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
     expected = ("expected_top1", "expected_top5", "expected_map")
-    facts = ("name", "dataset", "split", "clip", *expected, "hours", "about")
-    return {name: getattr(recipe, name) for name in facts}
+    facts = (
+        "name",
+        "dataset",
+        "split",
+        "clip",
+        *expected,
+        "hours",
+        "start",
+        "is_baseline",
+        "about",
+    )
+    stages = [stage.model_dump(mode="json") for stage in recipe.stages]
+    return {name: getattr(recipe, name) for name in facts} | {"stages": stages}
 
 
 def _print_rows(lines: Sequence[Cells]) -> None:

@@ -27,6 +27,7 @@ from training.models import weights
 if TYPE_CHECKING:
     from training.backbone.image_tower import ImageTower
     from training.backbone.text_tower import TextTower
+    from training.config.method import MethodConfig
     from training.config.run import RunConfig
     from training.data.batch import Batch, Joined
     from training.data.class_list import ClassList
@@ -63,6 +64,9 @@ def mean_of_unit_frames(features_BTD: torch.Tensor) -> torch.Tensor:
 
 class Method(nn.Module, abc.ABC):
     """A model with its ways of classifying; knows no optimiser and no artifact."""
+
+    config: MethodConfig
+    """What it was built by; its `name` is what errors call the method."""
 
     def __init__(self, tower: ImageTower | None = None, texts: TextTower | None = None) -> None:
         super().__init__()
@@ -232,11 +236,11 @@ class Method(nn.Module, abc.ABC):
             clips: as for `features`.
             guides_BD: CLIP features of each video's class.
         """
-        raise TypeError(f"{type(self).__name__} embeds no videos")
+        raise TypeError(f"{self.config.name} embeds no videos")
 
     def embed_texts(self, features_KD: torch.Tensor) -> torch.Tensor:
         """Texts (K, D) as the loss compares them with videos, from CLIP's, not normalised."""
-        raise TypeError(f"{type(self).__name__} embeds no texts")
+        raise TypeError(f"{self.config.name} embeds no texts")
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint holds: everything but frozen parts, which come from CLIP."""
@@ -372,7 +376,7 @@ class FittedMethod(Method):
         if not bool(count_K.all()):
             lacking = classes.names[int(count_K.argmin())]
             raise ValueError(
-                f"class {lacking!r} has no usable training video, so {type(self).__name__} cannot "
+                f"class {lacking!r} has no usable training video, so {self.config.name} cannot "
                 "learn it; add a video of it, or register the dataset without the class"
             )
         self.classes_K = classes.keys().to(class_ids_N.device)
@@ -391,7 +395,7 @@ class FittedMethod(Method):
             unknown = classes.names[int(same_KK.any(dim=1).int().argmin())]
             raise ValueError(
                 f"class {unknown!r} is not among the {len(self.classes_K)} classes that "
-                f"{type(self).__name__} was fitted on, and it knows no others; score it on videos "
+                f"{self.config.name} was fitted on, and it knows no others; score it on videos "
                 "of those, or train on a dataset that has the class"
             )
         return same_KK.int().argmax(dim=1)

@@ -53,9 +53,10 @@ class Recipe:
     stages: tuple[RunConfig, ...] = ()
     """Runs on the same dataset before this one, each from the weights of the one before."""
     start: str | None = None
-    """Recipe of its own dataset whose run this one, or its first stage, starts from."""
-    beside: bool = False
-    """A baseline that every table on the demo world shows."""
+    """Recipe, trained on a dataset of its own, from whose newest run this one, or its first stage,
+    starts."""
+    is_baseline: bool = False
+    """Shown in every table on the demo world."""
 
     @property
     def hours(self) -> float | None:

@@ -62,7 +62,7 @@ def recipe(name: str) -> Recipe:
 
 def baselines() -> list[Recipe]:
     """Recipes that every table on the demo world shows beside its own."""
-    return [each for each in _recipes().values() if each.beside]
+    return [each for each in _recipes().values() if each.is_baseline]
 
 
 def tables() -> dict[str, Table]:

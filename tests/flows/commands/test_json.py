@@ -157,5 +157,12 @@ def test_recipes(printed):
     assert found["dataset"] == "kinetics400"
     assert 0.5 < found["expected_top1"] < 1
     assert found["hours"] > 1
-    [small] = [row for row in printed("recipes")["rows"] if row["name"] == "mgdm_small"]
+    assert (found["start"], found["stages"], found["is_baseline"]) == (None, [], False)
+    rows = {row["name"]: row for row in printed("recipes")["rows"]}
+    assert [name for name, row in rows.items() if row["is_baseline"]]
+    assert all(rows[row["start"]] for row in rows.values() if row["start"])
+    assert {row["start"] for row in rows.values()} > {None}
+    [stage] = rows["actionclip_stickworld_head_first"]["stages"]
+    assert stage["model"]["name"] == "actionclip"
+    small = rows["mgdm_small"]
     assert (small["dataset"], small["expected_top1"], small["hours"]) == (None, None, None)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 class ActionClip(TrainedMethod):
     """Both towers of CLIP, trained or not, with prompts for time and for class names."""
 
+    config: ActionClipConfig
+
     def __init__(
         self,
         config: ActionClipConfig,

@@ -20,5 +20,5 @@ def linear_probe() -> Recipe:
 
 def recipes() -> list[Recipe]:
     """All of them."""
-    here = replace(on_stickworld(linear_probe()), name="linear_probe_stickworld", beside=True)
+    here = replace(on_stickworld(linear_probe()), name="linear_probe_stickworld", is_baseline=True)
     return [linear_probe(), here]

@@ -49,6 +49,8 @@ class ClassTexts:
 class Mgdm(TrainedMethod):
     """Video representer and semantic discriminator on CLIP features."""
 
+    config: MgdmConfig
+
     def __init__(
         self, config: MgdmConfig, dim: int, num_frames: int, tower: ImageTower | None = None
     ) -> None:

@@ -31,7 +31,7 @@ def recipes() -> list[Recipe]:
     """All of them."""
     anywhere = [prototype(), prototype_cache()]
     here = [
-        replace(on_stickworld(each), name=f"{each.name}_stickworld", beside=True)
+        replace(on_stickworld(each), name=f"{each.name}_stickworld", is_baseline=True)
         for each in anywhere
     ]
     return [*anywhere, *here]

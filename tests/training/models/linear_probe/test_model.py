@@ -106,14 +106,14 @@ def test_classes_are_known_by_name_and_others_are_refused(world, tmp_path):
     found_BK = method.protocols(mixed)["linear_probe"](clips)
     torch.testing.assert_close(found_BK, logits_BK[:, [4, 1]].softmax(dim=1))
     torch.testing.assert_close(whole_BK, logits_BK.softmax(dim=1))
-    with pytest.raises(ValueError, match=r"class 'toy9' is not among the 6 classes that LinearPr"):
+    with pytest.raises(ValueError, match=r"class 'toy9' is not among the 6 classes that linear_p"):
         method.protocols(_renamed(some, ("toy0", "toy9")))
 
 
 def test_a_class_without_a_training_video_is_refused(tmp_path):
     broken = [f"train/c2/v{i}" for i in range(3)]
     world = World(tmp_path, splits={"train": 3, "test": 1}, broken=broken)
-    with pytest.raises(ValueError, match="class 'toy2' has no usable training video"):
+    with pytest.raises(ValueError, match="class 'toy2' has no usable training video, so linear_p"):
         fitted(world, "model.strength=1")
 
 
