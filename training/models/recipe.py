@@ -136,6 +136,14 @@ def on_stickworld(recipe: Recipe) -> Recipe:
     )
 
 
+def baseline_on_stickworld(recipe: Recipe) -> Recipe:
+    """The row of a baseline in the tables on the demo world, named `RECIPE_stickworld`."""
+    here = on_stickworld(recipe)
+    how = "with the same settings" if here.config == recipe.config else "at its scale"
+    about = f"{recipe.name} on the demo world, {how}: a row of its tables"
+    return replace(here, name=f"{recipe.name}_stickworld", about=about, is_baseline=True)
+
+
 def _at_demo_scale(config: RunConfig) -> RunConfig:
     towers = config.model.towers(config.data)
     if towers.time != "none" or towers.init != "clip":

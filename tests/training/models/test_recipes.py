@@ -7,7 +7,7 @@ from torch import device as torch_device
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.recipes import _STICKWORLD, SHOTS
 from training.models.recipe import _TOWERS, multiply_adds, needs, on_stickworld
-from training.models.registry import recipe, recipe_names
+from training.models.registry import baselines, recipe, recipe_names
 
 
 def test_every_number_of_actionclip_has_a_recipe():
@@ -68,6 +68,13 @@ def test_on_the_demo_world_a_recipe_keeps_its_method():
         else:
             assert changed in ({}, {"pos_emb_std": 1.0})
         assert on_stickworld(here).config == here.config
+
+
+def test_a_recipe_under_two_names_says_so():
+    for here in baselines():
+        there = recipe(here.name.removesuffix("_stickworld"))
+        assert here.config == there.config
+        assert here.about.startswith(f"{there.name} on the demo world, with the same settings")
 
 
 def test_costs_are_counted_from_the_models_themselves():

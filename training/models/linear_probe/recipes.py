@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from training.config.run import RunConfig
 from training.models.linear_probe.config import LinearProbeConfig
-from training.models.recipe import Recipe, on_stickworld
+from training.models.recipe import Recipe, baseline_on_stickworld
 
 
 def linear_probe() -> Recipe:
@@ -20,5 +18,4 @@ def linear_probe() -> Recipe:
 
 def recipes() -> list[Recipe]:
     """All of them."""
-    here = replace(on_stickworld(linear_probe()), name="linear_probe_stickworld", is_baseline=True)
-    return [linear_probe(), here]
+    return [linear_probe(), baseline_on_stickworld(linear_probe())]

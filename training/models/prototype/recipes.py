@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from training.config.run import RunConfig
 from training.models.prototype.config import PrototypeConfig
-from training.models.recipe import Recipe, on_stickworld
+from training.models.recipe import Recipe, baseline_on_stickworld
 
 
 def prototype() -> Recipe:
@@ -30,8 +28,4 @@ def prototype_cache() -> Recipe:
 def recipes() -> list[Recipe]:
     """All of them."""
     anywhere = [prototype(), prototype_cache()]
-    here = [
-        replace(on_stickworld(each), name=f"{each.name}_stickworld", is_baseline=True)
-        for each in anywhere
-    ]
-    return [*anywhere, *here]
+    return [*anywhere, *map(baseline_on_stickworld, anywhere)]
