@@ -7,6 +7,7 @@ import pytest
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
+from flows.terminal.comparison import markdown
 from tests.published import classes, publish
 from training.evaluation.base_to_novel import compare_base_to_novel
 from training.evaluation.comparison import compare
