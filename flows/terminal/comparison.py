@@ -42,7 +42,7 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
     found = lines(comparison)
     names = list(dict.fromkeys(name for line in found for name in line.metrics))
     names = [name for name in names if name != UNREADABLE]
-    alone = " ± -" if comparison.manifest.config["num_seeds"] > 1 else ""
+    alone = " ± -" if comparison.manifest.config.get("num_seeds", 1) > 1 else ""
     papers = list(next(iter(expected.values()), {}))
     titles = _titles(found)
     rows = []

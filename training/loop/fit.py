@@ -30,7 +30,8 @@ from training.layers.losses import full_precision
 from training.loop.epochs import seen_once
 from training.loop.state import Trained
 from training.models.build import assemble, read_data
-from training.models.method import Encoded, FittedMethod
+from training.models.fitted import FittedMethod
+from training.models.method import Encoded
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,5 +110,5 @@ def test_inputs_of_every_stage_are_checked_before_the_first_trains(world):
         settings=("data.num_frames=4", "optim.epochs=2", "model.video.layers=1"),
     )
     with pytest.raises(ValueError, match=r"stage 2: model\.text.trainable=true needs a CLIP model"):
-        train_task.fn(str(world.store.root), spec)
+        train_task(str(world.store.root), spec)
     assert world.store.published("training_run") == []

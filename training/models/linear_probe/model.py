@@ -17,9 +17,10 @@ import torch
 
 from training.data.class_list import ClassList
 from training.layers.losses import full_precision
+from training.models.fitted import FittedMethod
 from training.models.linear_probe.config import LinearProbeConfig
 from training.models.linear_probe.regression import Solution, minimise, strongest_best
-from training.models.method import Classifier, Encoded, FittedMethod, Parts
+from training.models.method import Classifier, Encoded, Parts
 
 
 class LinearProbe(FittedMethod):

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 
 from training.data.class_list import ClassList
 from training.layers.losses import full_precision
-from training.models.method import Classifier, Encoded, FittedMethod, Parts
+from training.models.fitted import FittedMethod
+from training.models.method import Classifier, Encoded, Parts
 from training.models.prototype.config import PrototypeConfig
 from training.models.prototype.logits import (
     ALPHAS,
