@@ -94,7 +94,7 @@ class Artifact:
         if entry is None:
             known = ", ".join(item.name for item in self.manifest.files)
             raise ValueError(f"{self.ref} has no file {name!r}; it has {known}")
-        with self._opened(name) as file:
+        with self.opened(name) as file:
             data: bytes = file.read()
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise self._corrupt(name, "its SHA-256 differs from the manifest")
@@ -131,7 +131,12 @@ class Artifact:
             raise self._corrupt(name, str(error).splitlines()[0]) from error
 
     @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """A file as it is on disk, not verified.
+
+        Raises:
+            CorruptArtifactError: it is missing.
+        """
         try:
             with self.store.open(f"{self.store.directory(self.ref)}/{name}") as file:
                 yield file

@@ -16,8 +16,7 @@ from flows.orchestration.resolve import VideosName, newest_of
 from knowledge.clip.weights import ClipSpec
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
-from training.data.inputs import TrainInputs
-from training.inference.prediction import own_inputs
+from training.data.inputs import TrainInputs, own_inputs
 from training.inference.reembedding import reembed
 
 

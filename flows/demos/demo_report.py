@@ -14,7 +14,7 @@ from artifacts.views.negatives import negatives_of
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import markdown_table, of_split, percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
-from training.evaluation.pairs import pair_accuracy
+from training.evaluation.tables.pairs import pair_accuracy
 
 PARTNER_RANK = 3
 """How far down a video's hard negatives its partner class is looked for."""

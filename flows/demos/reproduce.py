@@ -29,7 +29,7 @@ from knowledge.stickworld.generate import StickworldConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
-from training.evaluation.comparison import compare
+from training.evaluation.tables.comparison import compare
 from training.models.recipe import Table
 from training.models.registry import baselines, recipe, tables
 

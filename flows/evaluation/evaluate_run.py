@@ -17,8 +17,7 @@ from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import parse
 from training.config.runtime import RuntimeOptions
-from training.data.inputs import TrainInputs, needs_clip
-from training.inference.prediction import own_inputs
+from training.data.inputs import TrainInputs, needs_clip, own_inputs
 from training.launch.launch import evaluate as evaluate_job
 
 

@@ -11,8 +11,8 @@ from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from training.evaluation.base_to_novel import compare_base_to_novel
-from training.evaluation.comparison import compare
+from training.evaluation.tables.base_to_novel import compare_base_to_novel
+from training.evaluation.tables.comparison import compare
 
 Refs = dict[str, tuple[str, ...]]
 """By variant, NAME (the newest) or NAME@KEY of `metrics`, one per split, draw or seed."""

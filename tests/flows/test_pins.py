@@ -24,7 +24,7 @@ from artifacts.provenance import canonical_hash
 from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from tests.video_files import moving, write_video
-from training.evaluation.comparison import compare
+from training.evaluation.tables.comparison import compare
 from training.models.registry import recipe, recipe_names
 
 PINS = Path(__file__).with_name("pins.json")

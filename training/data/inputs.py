@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artifacts.artifact import Artifact
-from artifacts.provenance import InputRef, inputs_of
+from artifacts.provenance import InputRef, Provenance, inputs_of
+from artifacts.store import Store
 from training.config.method import MethodConfig
 from training.config.run import RunConfig
 from training.data.roles import ROLES, Role, roles_read
@@ -55,9 +56,33 @@ class TrainInputs:
                 artifacts[f"{role.many}_{i}" if role.many else role.name] = artifact
         return dict(inputs_of(**artifacts))
 
+    def run_key(self, config: RunConfig, name: str) -> Provenance:
+        """What decides a `training_run` of that name."""
+        return Provenance(
+            kind="training_run",
+            name=name,
+            config=config.model_dump(mode="json"),
+            inputs=self.used(config),
+        )
+
     def used(self, config: RunConfig) -> dict[str, InputRef]:
         """Provenance of a run: the artifacts that training with this config reads, by role."""
         return self.filled([*roles_read(config), ROLES["start"]])
+
+
+def own_inputs(store: Store, run: Artifact) -> TrainInputs:
+    """What a run was trained on, as far as scoring reads it.
+
+    Raises:
+        ValueError: an input is not in the store any more.
+    """
+    used = run.manifest.inputs
+    fields = [role.name for role in ROLES.values() if role.scoring and role.name in used]
+    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields}
+    for name, artifact in found.items():
+        if artifact.manifest.content_hash != used[name].content_hash:
+            raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
+    return TrainInputs(**found)
 
 
 def needs_clip(config: RunConfig) -> bool:

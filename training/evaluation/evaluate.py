@@ -17,34 +17,27 @@ import torch
 from artifacts.artifact import Artifact, Outcome
 from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
-from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
-from training.config.overrides import override, parse
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
-from training.data.checks import check_inputs
 from training.data.class_list import ClassList, read_class_list
-from training.data.inputs import TrainInputs, clip_identity
-from training.data.roles import ROLES, roles_read
+from training.data.inputs import TrainInputs
 from training.data.run_data import read_videos
 from training.data.sources import CachedClips
 from training.distributed.group import Group, current_group
+from training.evaluation.scored import (
+    Alphas,
+    checked_config,
+    metrics_key,
+    trained_towers,
+    what_is_scored,
+)
 from training.evaluation.scoring import Pass, check_readable, scored, zero_shot_classifier
 from training.evaluation.task import task_of
-from training.evaluation.wise_ft import (
-    Alphas,
-    alphas_of,
-    clip_weights,
-    interpolated,
-    protocol_at,
-    trained_towers,
-)
+from training.evaluation.wise_ft import clip_weights, interpolated, protocol_at
 from training.models import weights as checkpoint
 from training.models.build import assemble, default_device, restore
 from training.models.method import Classifier, Method
-
-NUM_TOP = 5
-"""Part of the key of all predictions, whatever their task stores of a video."""
 
 
 def evaluate(
@@ -90,13 +83,11 @@ def evaluate(
             allows.
     """
     runtime = runtime or RuntimeOptions()
-    saved, config = load_run(run, inputs)
-    config = _seen_in(config, views)
-    alphas = alphas_of(wise_ft, run, inputs, config, saved)
-    name = name or f"{run.manifest.name}-{split}"
-    origin = _provenance(run, inputs, config, split, name, alphas)
+    origin, config = what_is_scored(run, inputs, split, name, views, wise_ft)
+    name = origin.name
     if found := store.find(origin):
         return Outcome(found, made=False), _measure(store, name, split, found, config)
+    saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
     device = torch.device(runtime.device) if runtime.device else default_device()
     group = current_group(device, runtime.processes)
     classes = read_class_list(inputs, config)
@@ -104,7 +95,7 @@ def evaluate(
         *(inputs, config, saved, split, classes, group.device, runtime.workers),
         own=lambda method: method.protocols(classes),
         frozen=_zero_shot(classes, group.device),
-        alphas=alphas,
+        alphas=origin.config.get("wise_ft", ()),
     )
     rows = _score(passes, classes, config, group, progress)
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
@@ -128,47 +119,6 @@ def evaluate(
     return Outcome(predictions, made=True, work=work), metrics
 
 
-def is_scored(
-    store: Store,
-    run: Artifact,
-    inputs: TrainInputs,
-    split: str,
-    name: str | None = None,
-    views: str | None = None,
-    wise_ft: Alphas = None,
-) -> bool:
-    """Whether `evaluate` would find its predictions.
-
-    Raises:
-        ValueError: as for `evaluate`.
-    """
-    saved, config = load_run(run, inputs)
-    config = _seen_in(config, views)
-    alphas = alphas_of(wise_ft, run, inputs, config, saved)
-    return store.find(_provenance(run, inputs, config, split, name, alphas)) is not None
-
-
-def _seen_in(config: RunConfig, views: str | None) -> RunConfig:
-    return override(config, [f"eval.views={views}"]) if views else config
-
-
-def _provenance(
-    run: Artifact,
-    inputs: TrainInputs,
-    config: RunConfig,
-    split: str,
-    name: str | None,
-    alphas: Sequence[float],
-) -> Provenance:
-    return Provenance(
-        kind="predictions",
-        name=name or f"{run.manifest.name}-{split}",
-        config={"split": split, "num_top": NUM_TOP, "views": config.eval.views}
-        | ({"wise_ft": list(alphas)} if alphas else {}),
-        inputs=_used(run, inputs, config),
-    )
-
-
 def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint, RunConfig]:
     """A run's weights and config, after checking that the inputs can be scored with them.
 
@@ -177,14 +127,7 @@ def load_run(run: Artifact, inputs: TrainInputs) -> tuple[checkpoint.Checkpoint,
         CorruptArtifactError: the checkpoint is damaged.
     """
     saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
-    config = parse(saved.facts["config"])
-    check_inputs(inputs, config, training=False)
-    if saved.facts["clip"] != clip_identity(inputs.texts):
-        raise ValueError(
-            f"{inputs.texts.ref} was made with another CLIP than {run.ref}; run `actionlore mine` "
-            f"with {saved.facts['clip']['arch']} and the weights of the run"
-        )
-    return saved, config
+    return saved, checked_config(saved.facts, run, inputs)
 
 
 def read_passes(
@@ -222,7 +165,7 @@ def read_passes(
     videos = read_videos(inputs, config, split, None if from_videos else cached)
     frames = None if from_videos else cached
     method, source = assemble(inputs, config, classes, frames, device, workers)
-    towers = trained_towers(config, saved) if alphas else frozenset()
+    towers = trained_towers(config, saved.facts) if alphas else frozenset()
     started = clip_weights(method, towers)
     restore(method, saved)
     method.eval()
@@ -298,12 +241,7 @@ def _measure(
     store: Store, name: str, split: str, predictions: Artifact, config: RunConfig
 ) -> Outcome:
     """`metrics`, from the predictions alone."""
-    provenance = Provenance(
-        kind="metrics",
-        name=name,
-        config={"split": split},
-        inputs=dict(inputs_of(predictions=predictions)),
-    )
+    provenance = metrics_key(name, split, predictions)
     if found := store.find(provenance):
         return Outcome(found, made=False)
     table = predictions.read(["protocol", "class_ids", "top_class_ids", "top_probabilities"])
@@ -340,9 +278,3 @@ def _measure(
         )
     }
     return Outcome(store.publish(provenance, rows_table, report), made=True)
-
-
-def _used(run: Artifact, inputs: TrainInputs, config: RunConfig) -> dict[str, InputRef]:
-    """What scoring reads: zero-shot reads cached frames also where the model takes videos."""
-    roles = dict.fromkeys([*roles_read(config, training=False), ROLES["frames"]])
-    return {**inputs_of(run=run), **inputs.filled([*roles])}

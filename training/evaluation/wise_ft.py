@@ -10,64 +10,11 @@ frames, the logit scale), so that alpha = 0 is frozen CLIP under a trained head.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
-from artifacts.artifact import Artifact
-from training.config.run import RunConfig
-from training.data.inputs import TrainInputs
 from training.models.method import Method
-from training.models.weights import Checkpoint
-
-ZERO_SHOT_ALPHAS = (0.5,)
-"""What is scored where nothing else is asked for: the value the paper recommends."""
-
-Alphas = Sequence[float] | None
-"""Shares of the trained weights, in [0, 1]; None: those of `ZERO_SHOT_ALPHAS` where a run that has
-trained weights of CLIP is scored on classes that are not its own, else none."""
-
-
-def alphas_of(
-    asked: Alphas, run: Artifact, inputs: TrainInputs, config: RunConfig, saved: Checkpoint
-) -> tuple[float, ...]:
-    """The alphas a run is scored with, each once, rising.
-
-    Raises:
-        ValueError: an alpha outside [0, 1], or one that changes nothing.
-    """
-    trained = trained_towers(config, saved)
-    if asked is None:
-        own = run.manifest.inputs["classes"].content_hash == inputs.classes.manifest.content_hash
-        return () if own or not trained else ZERO_SHOT_ALPHAS
-    for alpha in asked:
-        if not 0 <= alpha <= 1:
-            raise ValueError(
-                f"--wise-ft {alpha:g} is not in [0, 1]; it is the share of the trained weights: "
-                "0 is frozen CLIP, 1 the run"
-            )
-    if asked and not trained:
-        raise ValueError(
-            f"--wise-ft {asked[0]:g} has no effect: {run.ref} trained no weights that it took from "
-            "CLIP; leave it out"
-        )
-    return tuple(sorted({float(alpha) for alpha in asked}))
-
-
-def trained_towers(config: RunConfig, saved: Checkpoint) -> frozenset[str]:
-    """Which of CLIP's towers, `image` and `text`, started from CLIP and have other weights now.
-
-    Args:
-        config: of the run.
-        saved: its weights.
-    """
-    towers = config.model.towers(config.data)
-    taken_over = any(name.startswith("tower.") for name in saved.facts.get("from_start", ()))
-    image = towers.image and (config.vision.trainable != "none" or taken_over)
-    found = {"image": image and towers.init != "scratch", "text": towers.text}
-    if towers.init != "clip":
-        found["text"] = False
-    return frozenset(tower for tower, trained in found.items() if trained)
 
 
 def clip_weights(method: Method, towers: frozenset[str]) -> dict[str, torch.Tensor]:

@@ -23,8 +23,7 @@ from training.config.overrides import parse
 from training.config.run import RunConfig
 from training.data.class_list import ClassList, read_class_list
 from training.data.clips import read_clip
-from training.data.inputs import TrainInputs, needs_clip
-from training.data.roles import ROLES
+from training.data.inputs import needs_clip, own_inputs
 from training.models import weights as checkpoint
 from training.models.build import Towers, build, load_towers, restore
 from training.models.method import Classifier, Method
@@ -111,21 +110,6 @@ class VideoClassifier:
                 order[:num_top].tolist(), best[:num_top].tolist(), strict=True
             )
         ]
-
-
-def own_inputs(store: Store, run: Artifact) -> TrainInputs:
-    """What a run was trained on, as far as scoring reads it.
-
-    Raises:
-        ValueError: an input is not in the store any more.
-    """
-    used = run.manifest.inputs
-    fields = [role.name for role in ROLES.values() if role.scoring and role.name in used]
-    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields}
-    for name, artifact in found.items():
-        if artifact.manifest.content_hash != used[name].content_hash:
-            raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
-    return TrainInputs(**found)
 
 
 def classifier(

@@ -28,10 +28,7 @@ from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
-from training.distributed.group import started_by_torchrun
-from training.evaluation import evaluate as evaluation
-from training.evaluation.wise_ft import Alphas
-from training.loop import trainer
+from training.evaluation.scored import Alphas, find_scored, what_is_scored
 
 SPEC, PROGRESS, DONE = "spec.json", "progress.json", "done.json"
 FAILURE, LOG = "failure.txt", "log.txt"
@@ -117,12 +114,15 @@ def train(
         ValueError: as there, or a process died.
     """
     runtime = runtime or RuntimeOptions()
-    if runtime.processes == 1 or started_by_torchrun():
-        return trainer.train(store, inputs, config, name, progress, runtime)
     check_inputs(inputs, config)
-    origin = trainer.provenance(inputs, config, name)
+    origin = inputs.run_key(config, name)
     if found := store.find(origin):
         return Outcome(found, made=False)
+    from training.distributed.group import started_by_torchrun
+    from training.loop import trainer
+
+    if runtime.processes == 1 or started_by_torchrun():
+        return trainer.train(store, inputs, config, name, progress, runtime)
     refs = InputRefs.of(inputs)
     spec = LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config)
     [done] = run(spec, progress)
@@ -147,9 +147,14 @@ def evaluate(
     """
     runtime = runtime or RuntimeOptions()
     given = (store, trained, inputs, split, name)
+    if found := find_scored(*given, views, wise_ft):
+        return found
+    from training.distributed.group import started_by_torchrun
+    from training.evaluation import evaluate as evaluation
+
     if runtime.processes > 1 and not started_by_torchrun():
         alone = runtime.model_copy(update={"processes": 1})
-        if not evaluation.is_scored(*given, views, wise_ft):
+        if store.find(what_is_scored(trained, inputs, split, name, views, wise_ft)[0]) is None:
             spec = LaunchSpec(
                 store=_url(store),
                 inputs=InputRefs.of(inputs),

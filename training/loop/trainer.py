@@ -16,7 +16,6 @@ from artifacts.artifact import Outcome
 from artifacts.draft import Draft
 from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
-from artifacts.provenance import Provenance
 from artifacts.store import Store
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
@@ -59,7 +58,7 @@ def train(
     """
     runtime = runtime or RuntimeOptions()
     check_inputs(inputs, config)
-    origin = provenance(inputs, config, name)
+    origin = inputs.run_key(config, name)
     if found := store.find(origin):
         return Outcome(found, made=False)
     device = torch.device(runtime.device) if runtime.device else default_device()
@@ -77,16 +76,6 @@ def train(
             _publish(draft, made, config, clip_identity(inputs.texts))
         group.barrier()
         return Outcome(store.get(origin.ref), made=True, work=made.work)
-
-
-def provenance(inputs: TrainInputs, config: RunConfig, name: str) -> Provenance:
-    """What decides a run."""
-    return Provenance(
-        kind="training_run",
-        name=name,
-        config=config.model_dump(mode="json"),
-        inputs=inputs.used(config),
-    )
 
 
 def _publish(draft: Draft, made: Trained, config: RunConfig, clip: dict[str, str]) -> None:

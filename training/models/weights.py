@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,9 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from artifacts.provenance import canonical_json
+from training.models.facts import ENTRY, FILE, facts_in
 
-FILE = "model.safetensors"
-_ENTRY = "actionlore"
-"""The only metadata entry: safetensors does not keep the order of several, and equal runs would
-differ."""
+__all__ = ["FILE", "Checkpoint", "load", "restore", "save"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Checkpoint:
 def save(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> bytes:
     """A checkpoint as bytes; equal content gives equal bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save_safetensors(plain, {_ENTRY: canonical_json(facts)})
+    return save_safetensors(plain, {ENTRY: canonical_json(facts)})
 
 
 def load(data: bytes, where: str) -> Checkpoint:
@@ -47,8 +45,7 @@ def load(data: bytes, where: str) -> Checkpoint:
     """
     try:
         tensors = load_safetensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        facts = json.loads(header["__metadata__"][_ENTRY])
+        facts = facts_in(io.BytesIO(data))
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{where} is not a checkpoint of a training run ({error})") from error
     return Checkpoint(tensors, facts)

@@ -8,8 +8,8 @@ from flows.orchestration.train_inputs import train_inputs
 from tests.training.world import World
 from training.config.run import RunConfig
 from training.data.checks import problems
+from training.data.inputs import own_inputs
 from training.data.roles import ROLES, roles_read
-from training.inference.prediction import own_inputs
 from training.launch.launch import InputRefs
 from training.models.mgdm.config import MgdmConfig
 

@@ -16,9 +16,10 @@ from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list
 from training.data.run_data import read_videos
 from training.distributed.group import Group
-from training.evaluation.evaluate import evaluate, is_scored
+from training.evaluation.evaluate import evaluate
+from training.evaluation.scored import find_scored, trained_towers
 from training.evaluation.scoring import Pass, scored
-from training.evaluation.wise_ft import clip_weights, interpolated, protocol_at, trained_towers
+from training.evaluation.wise_ft import clip_weights, interpolated, protocol_at
 from training.launch import launch
 from training.loop.trainer import train
 from training.models import weights as checkpoint
@@ -120,7 +121,7 @@ def test_at_the_ends_it_is_the_run_and_frozen_clip_under_the_trained_head(films,
     settings, towers = REGIMES[regime]
     config, run = config_of(settings), trained(settings)
     saved = checkpoint.load(run.read_file(checkpoint.FILE), "t")
-    assert trained_towers(config, saved) == towers
+    assert trained_towers(config, saved.facts) == towers
 
     predictions, metrics = evaluate(world.store, run, inputs, "test", wise_ft=[1, 0, 0.5])
     assert predictions.artifact.manifest.config["wise_ft"] == [0, 0.5, 1]
@@ -176,14 +177,14 @@ def test_half_of_clip_stands_beside_the_run_on_classes_of_others_only(films, tra
     own = evaluate(world.store, run, inputs, "test")[0]
     assert not any("@" in name for name in protocols_of(own))
     assert "wise_ft" not in own.artifact.manifest.config
-    assert not is_scored(other.store, run, others, "test")
+    assert not find_scored(other.store, run, others, "test")
     zero_shot, metrics = evaluate(other.store, run, others, "test")
     assert protocols_of(zero_shot)[:2] == ["actionclip", "actionclip@0.5"]
     assert zero_shot.artifact.manifest.config["wise_ft"] == [0.5]
     assert zero_shot.work == {"videos_scored": 24, "videos_decoded": 16}
     assert "top1" in metrics.artifact.manifest.report["metrics"]["actionclip@0.5"]
-    assert is_scored(other.store, run, others, "test")
-    assert not is_scored(other.store, run, others, "test", wise_ft=())
+    assert find_scored(other.store, run, others, "test")
+    assert not find_scored(other.store, run, others, "test", wise_ft=())
     assert not evaluate(other.store, run, others, "test", wise_ft=[0.5])[0].made
     plain = evaluate(other.store, run, others, "test", wise_ft=())[0]
     assert plain.artifact.manifest.config.keys() == own.artifact.manifest.config.keys()
@@ -235,11 +236,11 @@ def test_alphas_are_shares(films, trained, alpha):
 def test_a_frozen_tower_of_another_run_is_not_clips():
     settings = [*HEAD]
     started = checkpoint.Checkpoint({}, {"from_start": ["head.x", "tower.visual.proj"]})
-    assert trained_towers(config_of(settings), started) == {"image"}
+    assert trained_towers(config_of(settings), started.facts) == {"image"}
     only_head = checkpoint.Checkpoint({}, {"from_start": ["head.x"]})
-    assert trained_towers(config_of(settings), only_head) == set()
+    assert trained_towers(config_of(settings), only_head.facts) == set()
     halves = config_of([*HEAD, IMAGE, TEXT, "model.init=vision_only"])
-    assert trained_towers(halves, only_head) == {"image"}
+    assert trained_towers(halves, only_head.facts) == {"image"}
 
 
 def test_names_of_protocols():

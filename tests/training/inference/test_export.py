@@ -26,10 +26,10 @@ from tests.jobs import frame_embeddings
 from tests.video_files import write_video
 from training.config.overrides import override
 from training.config.run import RunConfig
-from training.data.inputs import TrainInputs
+from training.data.inputs import TrainInputs, own_inputs
 from training.evaluation.evaluate import evaluate
 from training.inference.export import export, load
-from training.inference.prediction import classifier, own_inputs
+from training.inference.prediction import classifier
 from training.loop.trainer import train
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.prompts import TEMPLATES

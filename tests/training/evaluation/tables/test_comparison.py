@@ -9,9 +9,9 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from flows.terminal.comparison import markdown
 from tests.published import classes, publish
-from training.evaluation.base_to_novel import compare_base_to_novel
-from training.evaluation.comparison import compare
-from training.evaluation.pairs import pair_accuracy
+from training.evaluation.tables.base_to_novel import compare_base_to_novel
+from training.evaluation.tables.comparison import compare
+from training.evaluation.tables.pairs import pair_accuracy
 from training.models.mgdm.recipes import TABLE
 from training.models.registry import recipe
 

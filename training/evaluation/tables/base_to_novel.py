@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from artifacts.artifact import Artifact, Outcome
 from artifacts.provenance import Provenance
 from artifacts.store import Store
-from training.evaluation.comparison import (
+from training.evaluation.tables.comparison import (
     Runs,
     check_runs,
     inputs_by_variant,
@@ -40,7 +40,8 @@ def compare_base_to_novel(store: Store, name: str, base: Runs, novel: Runs) -> O
 
     Raises:
         ValueError: other variants or numbers on one side, a pair of different runs or with a class
-            in common, no protocol in common, or as for `training.evaluation.comparison.compare`.
+            in common, no protocol in common, or as for
+            `training.evaluation.tables.comparison.compare`.
     """
     counts = _check_parts(base, novel)
     provenance = Provenance(

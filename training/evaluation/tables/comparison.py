@@ -12,7 +12,7 @@ from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import InputRef, Provenance
 from artifacts.store import Store
-from training.evaluation.pairs import Pair, mean_pair_accuracy
+from training.evaluation.tables.pairs import Pair, mean_pair_accuracy
 
 Runs = Mapping[str, Sequence[Artifact]]
 """`metrics` artifacts of each variant, one per seed, split or draw."""
@@ -31,7 +31,7 @@ def compare(
         store: where to look and publish.
         name: of the artifact.
         runs: what to compare.
-        pairs: groups of class pairs that look alike; `training.evaluation.pairs.mean_pair_accuracy`
+        pairs: groups of class pairs that look alike; `mean_pair_accuracy`
             of each group becomes a metric of that name.
         once: variants that come out the same with every seed, of which one run is all there is.
 
