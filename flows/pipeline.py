@@ -17,7 +17,7 @@ from flows.orchestration.resolve import classes_of
 from flows.orchestration.runners import RunnerSpec
 from flows.register_dataset import register
 from flows.train_model import TrainSpec, scored_split, train
-from knowledge.clip.weights import ClipSpec, weights_path
+from knowledge.clip.weights import ClipSpec, checkpoint
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.embedding.corpus_file import is_corpus_file
 from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
@@ -76,7 +76,7 @@ def check_task(store: str, spec: PipelineSpec) -> None:
             usable_texts(Path(name).expanduser(), spec.corpus_texts)
         else:
             classes_of(target, name)
-    weights_path(spec.clip)
+    checkpoint(spec.clip)
 
 
 @task

@@ -1,5 +1,6 @@
 """The command line: quick help, errors of one line, nothing half-written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 from artifacts.store import Store
 from tests.flows.command_line import failed
 
-HEAVY = ("torch", "faiss", "open_clip", "openai", "prefect", "pandas", "pyarrow", "av")
+MODELS = ("torch", "faiss", "open_clip", "openai", "prefect")
+HEAVY = (*MODELS, "pandas", "pyarrow", "av")
 
 
 def test_help_loads_nothing_heavy():
@@ -21,6 +23,28 @@ def test_help_loads_nothing_heavy():
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_command_that_finds_everything_loads_no_model_library(actionlore, videos, tmp_path):
+    given = f"pipeline --dataset folder --videos {videos} --name tiny --set optim.epochs=2"
+    command = [*given.split(), "--clip", "stickworld-clip", "--clip-weights", "bundled"]
+    done = actionlore(*command)
+    assert done.exit_code == 0, done.stderr
+    code = (
+        "import sys\nfrom flows.cli import app\n"
+        f"sys.argv = ['actionlore', *{command!r}]\n"
+        "try:\n    app()\nfinally:\n"
+        f"    print([name for name in {MODELS!r} if name in sys.modules])"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert "nothing had to be done" in again.stdout, again.stderr
+    assert again.stdout.splitlines()[-1] == "[]"
 
 
 def test_registration_errors(actionlore, videos, tmp_path):
