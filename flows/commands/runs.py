@@ -212,13 +212,18 @@ def export(
 
 
 @app.command()
-def recipes(as_json: JsonOption = False) -> None:
-    """List the recipes with what they should reach."""
+def recipes(
+    words: Annotated[
+        list[str], typer.Argument(help="Only recipes with all of these words, e.g. mgdm ucf101.")
+    ] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """List the recipes with what they should reach, those with a number first."""
 
     def look() -> None:
         from flows.terminal import inspect
 
-        inspect.recipes(as_json)
+        inspect.recipes(words, as_json)
 
     guarded(look)
 

@@ -12,7 +12,9 @@ from flows.commands.options import JsonOption, StoreOption
 
 @app.command()
 def inspect(
-    what: Annotated[str, typer.Argument(help="list, show, lineage, verify, compare, or a ref.")],
+    what: Annotated[
+        str, typer.Argument(help="list, show, lineage, verify, compare, a kind or a ref.")
+    ] = "list",
     ref: Annotated[str | None, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")] = None,
     other: Annotated[str | None, typer.Argument(help="The later ref, for compare.")] = None,
     video: Annotated[str | None, typer.Option(help="Video whose negatives are shown.")] = None,
@@ -36,6 +38,7 @@ def inspect(
     """
 
     def look() -> None:
+        from artifacts.kinds import SCHEMAS
         from flows.terminal import inspect
 
         if video is not None and what in ("list", "lineage", "verify", "compare"):
@@ -46,6 +49,8 @@ def inspect(
             inspect.compare(store, ref, other, limit, as_json)
         elif what == "list" and not other:
             inspect.list_artifacts(store, ref, as_json)
+        elif what in SCHEMAS and not ref:
+            inspect.list_artifacts(store, what, as_json)
         elif what == "verify" and not other:
             inspect.verify(store, ref, as_json)
         elif what == "show" and ref and not other:
@@ -54,8 +59,8 @@ def inspect(
             inspect.lineage(store, ref, as_json)
         else:
             raise ValueError(
-                f"inspect {what!r}: write list [KIND], verify [REF], show REF, lineage REF, "
-                "compare REF REF or REF"
+                f"inspect {what!r}: write list [KIND], KIND, verify [REF], show REF, "
+                "lineage REF, compare REF REF or REF"
             )
 
     guarded(look)

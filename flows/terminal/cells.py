@@ -33,6 +33,19 @@ def as_cells(row: Mapping[str, Any]) -> Cells:
     return {name: as_text(value) for name, value in row.items()}
 
 
+def fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """`name value` of each fact that says something; nested ones as `outer.name value`."""
+    found: list[str] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            found += [f"{name}.{line}" for line in fact_lines(value)]
+        elif isinstance(value, bool):
+            found.append(f"{name} {'yes' if value else 'no'}")
+        elif text := as_text(value):
+            found.append(f"{name} {text}")
+    return found
+
+
 def percent(share: float | None) -> str:
     """A share in [0, 1]; empty if there is none."""
     return "" if share is None else f"{100 * share:.1f}"

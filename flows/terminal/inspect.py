@@ -21,10 +21,13 @@ from flows.terminal.cells import (
     Cells,
     as_cells,
     candidate_cells,
+    fact_lines,
     nearest_cells,
     pair_cells,
     status_cells,
 )
+from flows.terminal.next_steps import DEFAULT_STORE
+from flows.terminal.work import show_metrics
 
 if TYPE_CHECKING:
     from training.models.recipe import Recipe
@@ -45,8 +48,10 @@ def list_artifacts(store: str, kind: str | None, as_json: bool) -> None:
         table.add_row(each.artifact, str(each.num_rows), each.created[:19])
     if not table.row_count:
         console.print(f"store {store} holds no artifacts" + (f" of kind {kind}" if kind else ""))
-    else:
-        console.print(table)
+        return
+    console.print(table)
+    where = "" if store == DEFAULT_STORE else f" --store {store}"
+    console.print(f"\nOne of them: actionlore inspect {found[-1].artifact}{where}", soft_wrap=True)
 
 
 def show(store: str, ref: str, video: str | None, limit: int, as_json: bool) -> None:
@@ -63,11 +68,24 @@ def show(store: str, ref: str, video: str | None, limit: int, as_json: bool) -> 
         made = {"config": manifest.config, "report": manifest.report}
         print_json({"artifact": str(artifact.ref), **about, **made, **found})
         return
-    console.print(f"{artifact.ref}: {manifest.num_rows} rows, each {schema_of(manifest.kind).row}")
-    console.print(f"config {manifest.config}", style="dim")
-    console.print(f"report {manifest.report}", style="dim")
-    for table in tables:
-        _print_rows(table)
+    rows_text = f"{manifest.num_rows} rows, each {schema_of(manifest.kind).row}"
+    console.print(f"{artifact.ref}: {rows_text}\n", markup=False)
+    report = dict(manifest.report)
+    if manifest.kind == "metrics":
+        show_metrics([artifact])
+        report.pop("metrics", None)
+    else:
+        for table in tables:
+            _print_rows(table)
+            console.print()
+    made_from = {role: source.ref for role, source in manifest.inputs.items()}
+    for title, facts in (
+        ("Report", report),
+        ("Settings", manifest.config),
+        ("Made from", made_from),
+    ):
+        if lines := fact_lines(facts):
+            console.print(f"[bold]{title}:[/bold] {escape('; '.join(lines))}")
 
 
 def _shown(
@@ -138,12 +156,29 @@ def verify(store: str, ref: str | None, as_json: bool) -> None:
         console.print(f"{len(artifacts)} artifacts are what their manifests say")
 
 
-def recipes(as_json: bool) -> None:
-    """Every recipe with its dataset, the accuracy it should reach and what it needs."""
+def recipes(words: Sequence[str], as_json: bool) -> None:
+    """Recipes with dataset, the accuracy they should reach and what they need.
+
+    Those with a number to reach come first.
+
+    Args:
+        words: only recipes with all of them in name, dataset, CLIP or `about`; all when empty.
+        as_json: print one JSON document.
+
+    Raises:
+        ValueError: no recipe has the words.
+    """
     from training.models.recipe import needs
     from training.models.registry import recipe, recipe_names
 
     known = {name: recipe(name) for name in recipe_names()}
+    found = {name: each for name, each in known.items() if _has(each, words)}
+    if not found:
+        raise ValueError(
+            f"no recipe has {' and '.join(map(repr, words))} in name, dataset, CLIP or "
+            "description; `actionlore recipes` lists all"
+        )
+    known = dict(sorted(found.items(), key=lambda each: not _has_number(each[1])))
     if as_json:
         print_json({"rows": [_recipe_facts(each) for each in known.values()]})
         return
@@ -158,6 +193,15 @@ def recipes(as_json: bool) -> None:
         about = f"{each.about}; {needs(each)}"
         table.add_row(name, each.dataset or "any", each.clip or "any", *expected, about)
     console.print(table)
+
+
+def _has(recipe: Recipe, words: Sequence[str]) -> bool:
+    text = f"{recipe.name} {recipe.dataset or ''} {recipe.clip or ''} {recipe.about}".lower()
+    return all(word.lower() in text for word in words)
+
+
+def _has_number(recipe: Recipe) -> bool:
+    return recipe.expected_top1 is not None or recipe.expected_map is not None
 
 
 def _recipe_facts(recipe: Recipe) -> dict[str, Any]:

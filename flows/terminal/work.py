@@ -15,6 +15,7 @@ from flows.orchestration.console import console
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import metric_title, of_split, percent
 from flows.terminal.few_shot import show_few_shot
+from flows.terminal.next_steps import next_steps
 
 NOTES_LENGTH = 150
 COUNTED = {
@@ -45,12 +46,18 @@ def show_accuracies(metrics: Sequence[Artifact]) -> None:
     console.print(table)
 
 
-def show_reports(reports: Sequence[JobReport], store: str) -> None:
-    """Print the artifacts with their reports, the total work, and accuracies if there are any."""
-    show_work(reports)
-    metrics = [Store(store).get(each.ref) for each in reports if each.kind == "metrics"]
+def show_metrics(metrics: Sequence[Artifact]) -> None:
+    """Accuracies of splits, then those of episodes."""
     show_accuracies([each for each in metrics if not is_few_shot(each)])
     show_few_shot([each for each in metrics if is_few_shot(each)])
+
+
+def show_reports(reports: Sequence[JobReport], store: str) -> None:
+    """Print the artifacts with their reports, the work, accuracies if any, and what comes next."""
+    show_work(reports)
+    show_metrics([Store(store).get(each.ref) for each in reports if each.kind == "metrics"])
+    for number, step in enumerate(next_steps(reports, store)):
+        console.print(f"{'      ' if number else 'Next: '}{step}", markup=False, soft_wrap=True)
 
 
 def show_work(reports: Sequence[JobReport]) -> None:

@@ -27,3 +27,20 @@ def halted(done, *words):
     [line] = [line for line in done.stderr.splitlines() if line.strip()]
     for word in ("stopped: ", *words):
         assert word in line
+
+
+def parse(line):
+    """Parse a line that begins with `actionlore`, without running it; options must exist."""
+    import shlex
+
+    from typer.main import get_command
+
+    from flows.cli import app
+
+    program, *words = shlex.split(line)
+    assert program == "actionlore", line
+    group = get_command(app)
+    with group.make_context(program, list(words)) as context:
+        name, command, rest = group.resolve_command(context, words)
+        with command.make_context(name, rest, parent=context):
+            pass
