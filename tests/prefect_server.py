@@ -1,4 +1,7 @@
-"""A Prefect server of the user's own, as a process."""
+"""A Prefect server of the user's own, as a process; and whether a schedule fires on it.
+
+As a script (`python prefect_server.py DIRECTORY`) it checks that with whatever is installed.
+"""
 
 import os
 import signal
@@ -6,11 +9,17 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 
 START_TIMEOUT_S = 300
 """The first start makes the database."""
+SERVED = """
+from flows.extract_knowledge import extract
+spec = {"classes": "ava", "kinds": ["cooccurrence"]}
+extract.serve("often", interval=15, limit=1, parameters={"store": "store", "spec": spec})
+"""
 
 
 class PrefectServer:
@@ -59,3 +68,34 @@ class PrefectServer:
         """State of the newest run of a flow."""
         asked = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
         return self.ask("flow_runs/filter", **asked)[0]["state"]
+
+
+def check_a_schedule_fires(server, directory):
+    """Serve the flow `extract` in a directory until a scheduled run of it has completed."""
+    serving = subprocess.Popen(
+        [sys.executable, "-c", SERVED],
+        cwd=directory,
+        env=os.environ | {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(directory / "client")},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        asked = {"flow_runs": {"deployment_id": {"is_null_": False}}}
+        end = time.monotonic() + START_TIMEOUT_S
+        while True:
+            runs = server.ask("flow_runs/filter", **asked, limit=200)
+            states = {each["state_type"] for each in runs}
+            if "COMPLETED" in states:
+                return
+            assert serving.poll() is None
+            assert time.monotonic() < end, states
+            time.sleep(0.5)
+    finally:
+        serving.terminate()
+        serving.wait()
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1]).absolute()
+    with PrefectServer(where / "server") as running:
+        check_a_schedule_fires(running, where)
+    print("a schedule has fired")

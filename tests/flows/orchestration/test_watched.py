@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.store import Store
 from tests.flows.command_line import ASKED, described
 from tests.llm_server import LlmServer
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, check_a_schedule_fires
 from tests.strangers import run_among_strangers
 
 ROOT = Path(__file__).parents[3]
@@ -134,6 +135,12 @@ def test_a_server_records_runs_and_how_they_ended(server, command):
     assert "prefect.db" in {path.name for path in files}
     for path in files:
         assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_schedule_fires(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    check_a_schedule_fires(server, tmp_path)
+    assert Store(tmp_path / "store").get("cooccurrence/ava").manifest.num_rows > 0
 
 
 def test_a_server_that_never_answered_is_an_error_of_one_line(command):
