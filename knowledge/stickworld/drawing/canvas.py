@@ -5,6 +5,7 @@ World: x to the right, y up, one unit is the height of a standing grown-up, the 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
@@ -106,6 +107,12 @@ def between(first: Point, second: Point, share: float) -> Point:
 
 def rotate(vector: Point, degrees: float) -> Point:
     """`vector` turned clockwise, the way a figure that faces right leans forward."""
-    angle = math.radians(degrees)
-    c, s = math.cos(angle), math.sin(angle)
+    c, s = _turn(degrees)
     return vector[0] * c + vector[1] * s, vector[1] * c - vector[0] * s
+
+
+@lru_cache(maxsize=64)
+def _turn(degrees: float) -> tuple[float, float]:
+    """Cosine and sine; most points of a figure are turned by the same few angles."""
+    angle = math.radians(degrees)
+    return math.cos(angle), math.sin(angle)

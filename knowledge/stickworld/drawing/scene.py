@@ -220,6 +220,11 @@ def _paint(canvas: Canvas, stage: Stage) -> None:
 
 def expose(frame: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and sensor noise: float32 (112, 112, 3) to uint8 of the same shape."""
-    noise = rng.standard_normal(frame.shape, dtype=np.float32)
-    frame = (frame - 128.0) * camera.contrast + (128.0 + camera.brightness) + camera.noise * noise
-    return np.clip(frame + 0.5, 0.0, 255.0).astype(np.uint8)
+    exposed = rng.standard_normal(frame.shape, dtype=np.float32)
+    exposed *= camera.noise
+    frame = frame - 128.0
+    frame *= camera.contrast
+    frame += 128.0 + camera.brightness
+    exposed += frame
+    exposed += 0.5
+    return np.clip(exposed, 0.0, 255.0, out=exposed).astype(np.uint8)
