@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ from knowledge.datasets.readers.stickworld import read
 from knowledge.stickworld.actions import ACTIONS
 from knowledge.stickworld.classes import CLASS_NAMES, CLASSES, CONFUSABLE_PAIRS
 from knowledge.stickworld.contact_sheet import contact_sheet
+from knowledge.stickworld.drawing.canvas import rotate
 from knowledge.stickworld.drawing.figure import Body, Person, Pose
 from knowledge.stickworld.drawing.render import NUM_FRAMES, render_clip, set_stage
+from knowledge.stickworld.drawing.scene import draw_camera, expose
 from knowledge.stickworld.drawing.style import draw_style, generator
 from knowledge.stickworld.encode import FPS, encode_mp4
 from knowledge.stickworld.generate import StickworldConfig, generate
@@ -261,3 +264,31 @@ def test_generating_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_exposure_and_turns_are_those_of_their_definitions_to_the_last_bit() -> None:
+    camera = draw_camera(generator("camera"), 1, 1.0, 0.1)
+    frame = np.random.default_rng(0).uniform(-9, 300, (112, 112, 3)).astype(np.float32)
+    before = frame.copy()
+    for _ in range(2):
+        noise = generator("noise").standard_normal(frame.shape, dtype=np.float32)
+        wanted = (frame - 128.0) * camera.contrast + (128.0 + camera.brightness)
+        wanted = np.clip(wanted + camera.noise * noise + 0.5, 0.0, 255.0).astype(np.uint8)
+        assert (expose(frame, camera, generator("noise")) == wanted).all()
+    assert (frame == before).all()
+    for degrees in (0.0, -33.25, 90.0, 400.0, -33.25):
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        assert rotate((0.3, -0.7), degrees) == (0.3 * c + -0.7 * s, -0.7 * c - 0.3 * s)
+
+
+def test_bytes_of_known_clips() -> None:
+    """What was rendered once is rendered again: frames, with any build of FFmpeg."""
+    found = {
+        name: hashlib.sha256(render_clip(plan_of(name), 0).tobytes()).hexdigest()[:16]
+        for name in ("dance", "close a door", "chase a person")
+    }
+    assert found == {
+        "dance": "d98546bc42e9f698",
+        "close a door": "c7f2ddbe5ea784a1",
+        "chase a person": "f5603664bbcad885",
+    }
