@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from artifacts.views.metrics import accuracies
 from artifacts.views.negatives import negatives_of
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import markdown_table, of_split, percent
+from flows.terminal.work import notes_of, total_work
+from knowledge.mining.contact_sheet import contact_sheet
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
 from training.evaluation.tables.pairs import pair_accuracy
 
@@ -20,23 +23,30 @@ PARTNER_RANK = 3
 """How far down a video's hard negatives its partner class is looked for."""
 
 
-def report(store: Store, reports: Sequence[JobReport]) -> str:
+def report(store: Store, reports: Sequence[JobReport], picture: str) -> str:
     """The report of a finished demo.
 
     Args:
         store: holds the artifacts.
         reports: jobs of the demo; negatives, metrics and predictions are read.
+        picture: file name of `draw_picture`'s.
     """
-    made: dict[str, list[Artifact]] = {}
-    for each in reports:
-        made.setdefault(each.kind, []).append(store.get(each.ref))
+    made = by_kind(store, reports)
     negatives = made["negatives"][0]
-    video_ids = list(dict.fromkeys(negatives.read(["video_id"])["video_id"].to_pylist()))
+    video_ids = shown_videos(negatives)
+    commands = (
+        "inspect cooccurrence/stickworld",
+        f"inspect negatives/stickworld --video {video_ids[0]}",
+        f"inspect lineage {made['training_run'][-1].ref}",
+        "inspect list",
+    )
+    where = f"--store {shlex.quote(store.root)}"
     return "\n\n".join(
         [
             "# What the demo found",
             "## Accuracy on the test videos",
             _accuracies(made["metrics"]),
+            uncertainty(made["metrics"]),
             "## Pairs of actions built to be confused",
             "Share of a pair's test videos whose own class comes before the other; guessing gives "
             "50 %. Frozen CLIP sees frames without their order, so pairs that differ in time alone "
@@ -44,28 +54,69 @@ def report(store: Store, reports: Sequence[JobReport]) -> str:
             _pairs(made["predictions"]),
             "## Hard negatives",
             f"The other class of such a pair is among the {PARTNER_RANK} hardest negatives of "
-            f"{100 * partner_found(negatives):.1f} % of its videos. The nearest of two videos:",
-            *(
-                f"* `{video_id}`: {_nearest(negatives, video_id)}"
-                for video_id in (video_ids[0], video_ids[len(video_ids) // 2])
+            f"{100 * partner_found(negatives):.1f} % of its videos. The nearest of some videos:",
+            "\n".join(f"* `{each}`: {_nearest(negatives, each)}" for each in video_ids),
+            f"![hard negatives]({picture})",
+            "## What was made",
+            "\n".join(
+                f"* {'made' if each.made else 'found'} `{each.ref}`, {each.num_rows} rows: "
+                f"{notes_of(each)}"
+                for each in reports
             ),
+            total_work(reports),
             "## Where to look next",
-            "```sh\n"
-            + "\n".join(
-                f"{_program()} {command} --store {shlex.quote(store.root)}"
-                for command in (
-                    "inspect cooccurrence/stickworld",
-                    f"inspect negatives/stickworld --video {video_ids[0]}",
-                    f"inspect lineage {made['training_run'][-1].ref}",
-                    "inspect list",
-                )
-            )
-            + "\n```\n",
+            "```sh\n" + "\n".join(f"{program()} {each} {where}" for each in commands) + "\n```\n",
         ]
     )
 
 
-def _program() -> str:
+def draw_picture(path: Path, store: Store, reports: Sequence[JobReport], videos: Path) -> None:
+    """The hard negatives of `shown_videos` as a PNG, the other class of a pair framed in red.
+
+    Args:
+        path: of the picture.
+        store: holds the artifacts.
+        reports: jobs of the demo.
+        videos: directory of the videos.
+    """
+    made = by_kind(store, reports)
+    negatives = made["negatives"][0]
+    given = (path, negatives, made["videos"][0], videos, shown_videos(negatives))
+    caption = "In red: the other class of a pair that was built to be confused."
+    contact_sheet(*given, _partner(), caption)
+
+
+def by_kind(store: Store, reports: Sequence[JobReport]) -> dict[str, list[Artifact]]:
+    """The artifacts of a demo."""
+    made: dict[str, list[Artifact]] = {}
+    for each in reports:
+        made.setdefault(each.kind, []).append(store.get(each.ref))
+    return made
+
+
+def shown_videos(negatives: Artifact) -> list[str]:
+    """The first video of the first class of each pair built to be confused, none picked by hand."""
+    pairs = [pair for group in pairs_by_reason().values() for pair in group]
+    table = negatives.read(["video_id", "class_id", "status"]).to_pylist()
+    first: dict[int, str] = {}
+    for row in table:
+        if row["status"] == "own_class":
+            first.setdefault(row["class_id"], row["video_id"])
+    return [first[own] for own, _ in pairs if own in first]
+
+
+def uncertainty(metrics: Sequence[Artifact]) -> str:
+    """How far the accuracies of two single runs may differ by chance."""
+    row = accuracies(metrics[0])[0]
+    share, count = row.top1 or 0.0, row.num_videos or 1
+    error = 100 * math.sqrt(share * (1 - share) / count)
+    return (
+        f"Of each run there is one seed; at {percent(share)} % of {count} videos the standard "
+        f"error is {error:.1f} points."
+    )
+
+
+def program() -> str:
     """How the command was called, if this was it."""
     called = sys.argv[0]
     return shlex.quote(called) if Path(called).name == "actionlore" else "actionlore"
@@ -73,8 +124,7 @@ def _program() -> str:
 
 def partner_found(negatives: Artifact) -> float:
     """Share of the videos of paired classes whose partner is among their hardest negatives."""
-    pairs = [pair for group in pairs_by_reason().values() for pair in group]
-    partner = dict(pairs) | {second: first for first, second in pairs}
+    partner = _partner()
     table = negatives.read(["video_id", "class_id", "dataset_rank", "status"]).to_pylist()
     own = {row["video_id"]: row["class_id"] for row in table if row["status"] == "own_class"}
     hardest: dict[str, set[int]] = {video_id: set() for video_id in own}
@@ -83,6 +133,12 @@ def partner_found(negatives: Artifact) -> float:
             hardest[row["video_id"]].add(row["class_id"])
     found = [partner[own[v]] in hardest[v] for v in own if own[v] in partner]
     return sum(found) / len(found)
+
+
+def _partner() -> dict[int, int]:
+    """Class id -> the other class of its pair."""
+    pairs = [pair for group in pairs_by_reason().values() for pair in group]
+    return dict(pairs) | {second: first for first, second in pairs}
 
 
 def _accuracies(metrics: Sequence[Artifact]) -> str:

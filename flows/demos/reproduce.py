@@ -11,17 +11,16 @@ from pydantic import Field
 
 from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.demos.stickworld import WORLD_CLIP, mined_world
+from flows.demos.stickworld import WORLD_CLIP, mined_world, train_all_task
 from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
 from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import console
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report, name_of
-from flows.orchestration.side_by_side import side_by_side
 from flows.register_dataset import register
 from flows.terminal.comparison import Expected, markdown
 from flows.terminal.work import show_reports
-from flows.train_model import TrainSpec, train
+from flows.train_model import TrainSpec
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import write_part
 from knowledge.stickworld.classes import pairs_by_reason
@@ -200,12 +199,6 @@ def _part(store: str, spec: ReproduceSpec, classes: str, is_base: bool) -> str:
     _, videos = register(store, given)
     mined = mine(store, MineSpec(dataset=name_of(videos), videos=spec.videos, clip=WORLD_CLIP))
     return name_of(mined[-1])
-
-
-@task
-def train_all_task(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[JobReport]]:
-    """Train and score all runs, some at a time; the reports of each."""
-    return side_by_side(train, [(store, run) for run in runs], at_once, "training runs")
 
 
 @task

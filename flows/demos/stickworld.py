@@ -1,8 +1,9 @@
-"""The demo world up to its mined negatives, for the flows that train on it."""
+"""The demo world up to its mined negatives, and training on it, for the flows of this package."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.extract_knowledge import ExtractSpec, extract
@@ -10,7 +11,9 @@ from flows.mine_negatives import MineSpec, mine
 from flows.orchestration.console import progress
 from flows.orchestration.flow import task
 from flows.orchestration.report import JobReport, name_of
+from flows.orchestration.side_by_side import side_by_side
 from flows.register_dataset import register
+from flows.train_model import TrainSpec, train
 from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.datasets.listing import DatasetSpec
 from knowledge.stickworld.generate import StickworldConfig, generate
@@ -32,3 +35,9 @@ def generate_task(videos: Path, world: StickworldConfig) -> None:
     """Render and encode the world's clips that are not there yet."""
     with progress("rendering and encoding videos") as advance:
         generate(videos, world, os.cpu_count() or 1, advance)
+
+
+@task
+def train_all_task(store: str, runs: Sequence[TrainSpec], at_once: int) -> list[list[JobReport]]:
+    """Train and score all runs, some at a time; the reports of each."""
+    return side_by_side(train, [(store, run) for run in runs], at_once, "training runs")

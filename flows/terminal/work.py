@@ -62,14 +62,23 @@ def show_reports(reports: Sequence[JobReport], store: str) -> None:
 
 def show_work(reports: Sequence[JobReport]) -> None:
     """Print the artifacts with their reports and the total work."""
+    for each in reports:
+        state = "[green]made [/green]" if each.made else "[dim]found[/dim]"
+        console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
+        console.print(f"      {notes_of(each)}", style="dim", markup=False)
+    console.print(total_work(reports))
+    if reports and not any(each.made for each in reports):
+        console.print("Every artifact was found by its key: nothing had to be done.")
+
+
+def notes_of(report: JobReport) -> str:
+    """What a job reported, on one line."""
+    return "; ".join(f"{name} {value}" for name, value in report.notes.items())[:NOTES_LENGTH]
+
+
+def total_work(reports: Sequence[JobReport]) -> str:
+    """The work of all jobs together, as a sentence."""
     total = Counter[str]()
     for each in reports:
         total.update(each.work)
-        state = "[green]made [/green]" if each.made else "[dim]found[/dim]"
-        console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
-        notes = "; ".join(f"{name} {value}" for name, value in each.notes.items())
-        console.print(f"      {notes[:NOTES_LENGTH]}", style="dim", markup=False)
-    line = ", ".join(f"{total[name]} {words}" for name, words in COUNTED.items())
-    console.print(f"Work done: {line}.")
-    if reports and not any(each.made for each in reports):
-        console.print("Every artifact was found by its key: nothing had to be done.")
+    return f"Work done: {', '.join(f'{total[name]} {words}' for name, words in COUNTED.items())}."

@@ -171,21 +171,105 @@ def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys)
     assert sorted(line.split()[-3] for line in frozen) == ["27", "36", "9"]
 
 
-def test_the_demo_reports_accuracies_pairs_and_negatives(actionlore, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory):
+    """Directory of a small demo, and what it printed."""
     from flows.demos import demo
+    from flows.orchestration.console import console
 
-    monkeypatch.setattr(demo, "WORLD", WORLD)
-    monkeypatch.setattr(demo, "RECIPES", ("mgdm_small",))
-    demo.demo(tmp_path / "my demo")
-    lines = (tmp_path / "my demo" / "report.md").read_text(encoding="utf-8").splitlines()
+    root = tmp_path_factory.mktemp("demonstrated") / "my demo"
+    with pytest.MonkeyPatch.context() as patch, console.capture() as captured:
+        patch.setattr(demo, "WORLD", WORLD)
+        patch.setattr(demo, "RECIPES", ("mgdm_small", "mgdm_stickworld_k0"))
+        patch.setattr(console, "width", 160)
+        demo.demo(root)
+    return root, captured.get().splitlines()
+
+
+def test_the_demo_reports_accuracies_pairs_and_negatives(actionlore, demonstrated):
+    root, _ = demonstrated
+    lines = (root / "report.md").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("| frozen CLIP | zero_shot/prompt |") for line in lines)
     pairs = [line for line in lines if line.startswith("| open a door / close a door |")]
     assert len(pairs) == 1
-    assert pairs[0].count("|") == 2 + 1 + 1
-    store = Store(tmp_path / "my demo" / "artifacts")
+    assert pairs[0].count("|") == 2 + 1 + 2
+    store = Store(root / "artifacts")
     assert 0.5 < partner_found(store.get("negatives/stickworld")) <= 1.0
+    for each in store.published("training_run"):
+        assert any(line.startswith(f"* made `{each.ref}`") for line in lines)
     commands = lines[lines.index("```sh") + 1 : -1]
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "actionlore"
         assert actionlore(*arguments).exit_code == 0
+
+
+def test_the_demo_ends_with_one_screen_that_says_how_to_go_on(
+    actionlore, demonstrated, monkeypatch
+):
+    root, printed = demonstrated
+    screen = printed[printed.index("What the demo found") :]
+    assert 24 <= len(screen) <= 40
+    assert max(len(line) for line in screen if str(root) not in line) <= 100
+    text = "\n".join(screen)
+    for name in ("report.md", "hard_negatives.png"):
+        assert f"{root / name}" in text
+        assert (root / name).exists()
+    rows = {line.split("  ")[0]: line.split()[-4:] for line in screen if line.strip()}
+    frozen, without, with_them = (
+        rows[name]
+        for name in ("frozen CLIP", "MGDM, no hard negatives", "MGDM, 3 hard negatives a video")
+    )
+    report = (root / "report.md").read_text(encoding="utf-8")
+    assert f"| frozen CLIP | zero_shot/prompt | {frozen[0]} | {frozen[1]} |" in report
+    for row, name in ((without, "mgdm_stickworld_k0"), (with_them, "mgdm_small")):
+        assert f"| stickworld-{name}-test | mgdm/all | {row[0]} | {row[1]} |" in report
+    start = next(i for i, line in enumerate(screen) if "export ACTIONLORE_STORE=" in line)
+    name, value = shlex.split(screen[start])[1].split("=")
+    monkeypatch.setenv(name, value)
+    commands = [shlex.split(line, comments=True) for line in screen[start + 1 :]]
+    assert all(program == "actionlore" for program, *_ in commands)
+    for _, *arguments in commands:
+        if arguments[0] == "reproduce":
+            arguments += ["--help"]
+        assert actionlore(*arguments).exit_code == 0
+
+
+def test_the_picture_shows_videos_beside_those_of_their_hardest_negatives(demonstrated):
+    import numpy as np
+    from PIL import Image
+
+    from artifacts.views.negatives import negatives_of
+    from flows.demos.demo_report import shown_videos
+    from knowledge.stickworld.classes import CONFUSABLE_PAIRS
+    from knowledge.video.frames import read_clip
+
+    root, _ = demonstrated
+    picture = np.asarray(Image.open(root / "hard_negatives.png"))
+    negatives = Store(root / "artifacts").get("negatives/stickworld")
+
+    def column_of(video_id, row):
+        """Where the middle frame of a video stands in a row; frames may have a border."""
+        path = root / "videos" / f"{video_id}.mp4"
+        frame = read_clip(path, lambda n: [n // 2], 176).images[0].permute(1, 2, 0).numpy()
+        inner = frame[4:-4, 4:-4]
+        first = picture.shape[0] - (len(rows) - row) * height
+        found = [
+            x
+            for x in range(picture.shape[1] - 176)
+            if (picture[first + 4 : first + 172, x + 4 : x + 172] == inner).all()
+        ]
+        assert len(found) == 1, video_id
+        return found[0]
+
+    rows, height = shown_videos(negatives), 176 + 2 * 17 + 10
+    assert [each.split("train_")[1][:-5] for each in rows] == [
+        pair.first.replace(" ", "_").replace("-", "_") for pair in CONFUSABLE_PAIRS
+    ]
+    for row, video_id in enumerate(rows[:2]):
+        kept = [each for each in negatives_of(negatives, video_id, 16) if each.rank]
+        hardest = sorted(kept, key=lambda each: each.rank)[:4]
+        names = [each.name.replace(" ", "_") for each in hardest]
+        ids = [f"single/train/train_{name}_0000" for name in names]
+        columns = [column_of(each, row) for each in (video_id, *ids)]
+        assert columns == sorted(columns)
