@@ -56,6 +56,10 @@ def train(
     split: SplitOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     processes: Annotated[int, typer.Option(help="Share each batch, one process per GPU.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="On the CPU; if omitted 1 for small steps on it, else all cores."),
+    ] = None,
     workers: ClipWorkersOption = 0,
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Directory for its curves.")] = None,
@@ -83,6 +87,7 @@ def train(
             runtime=RuntimeOptions(
                 device=device,
                 processes=processes,
+                threads=threads,
                 workers=workers,
                 compile=compiled,
                 tensorboard=tensorboard,

@@ -18,6 +18,10 @@ class RuntimeOptions(Frozen):
     """`cpu`, `cuda`, `cuda:1`, ...; the first CUDA device if there is one when None."""
     processes: PositiveInt = 1
     """Processes that share each batch, one per GPU where there are GPUs."""
+    threads: PositiveInt | None = None
+    """Threads on the CPU of each of `processes`. When None 1 for training of small steps on it
+    (cached features, at most 1,024 frames in one pass of the model), which is quick on a busy
+    machine too; else all cores, shared by the processes."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode videos, for each of `processes`; a video that crashes its decoder then
     costs that video only. 0: threads, which start at once."""

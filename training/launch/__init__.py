@@ -1,4 +1,4 @@
 """One run on one process or several.
 
-Reading order: `launch` (starts them), `worker` (one of them).
+Reading order: `launch` (starts them), `worker` (one of them), `threads` (of each).
 """

@@ -29,6 +29,7 @@ from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
 from training.evaluation.scored import Alphas, find_scored, what_is_scored
+from training.launch.threads import limited, threads_of
 
 SPEC, PROGRESS, DONE = "spec.json", "progress.json", "done.json"
 FAILURE, LOG = "failure.txt", "log.txt"
@@ -122,7 +123,8 @@ def train(
     from training.loop import trainer
 
     if runtime.processes == 1 or started_by_torchrun():
-        return trainer.train(store, inputs, config, name, progress, runtime)
+        with limited(threads_of(config, runtime)):
+            return trainer.train(store, inputs, config, name, progress, runtime)
     refs = InputRefs.of(inputs)
     spec = LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config)
     [done] = run(spec, progress)
@@ -172,7 +174,8 @@ def evaluate(
             )
             return predictions, metrics
         runtime = alone
-    return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
+    with limited(runtime.threads):
+        return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
 
 
 def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
@@ -188,14 +191,18 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
         directory = Path(shared)
         (directory / SPEC).write_text(spec.model_dump_json())
         log = stack.enter_context((directory / LOG).open("wb"))
-        threads = max(1, (os.cpu_count() or 1) // spec.runtime.processes)
+        share = max(1, (os.cpu_count() or 1) // spec.runtime.processes)
+        chosen = threads_of(spec.config, spec.runtime) if spec.config else spec.runtime.threads
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
                 *("--nproc-per-node", str(spec.runtime.processes)),
                 *("-m", "training.launch.worker", str(directory), str(os.getpid())),
             ],
-            env={"OMP_NUM_THREADS": str(threads)} | os.environ | import_environment(),
+            env={
+                **{"OMP_NUM_THREADS": str(share), **os.environ, **import_environment()},
+                **({"OMP_NUM_THREADS": str(chosen)} if chosen else {}),
+            },
             start_new_session=True,
             stdout=log,
             stderr=log,
