@@ -201,9 +201,9 @@ def solve(body: Body, pose: Pose) -> Joints:
     )
 
 
-def draw_person(canvas: Canvas, person: Person) -> None:
+def draw_person(canvas: Canvas, person: Person, joints: Joints) -> None:
     """Draw far limbs, torso, head, held objects and near limbs, in this order."""
-    body, pose, joints = person.body, person.pose, person.joints()
+    body, pose = person.body, person.pose
     dim = 0.0 if pose.front else 0.28
     if not pose.front:
         draw_arm(canvas, person, joints, 1, dim)

@@ -203,17 +203,17 @@ def draw_stage(stage: Stage, background: Image.Image, camera: Camera, u: float) 
 
 
 def _paint(canvas: Canvas, stage: Stage) -> None:
-    for person in stage.people:
-        joints = person.joints()
+    posed = [(person, person.joints()) for person in stage.people]
+    for _, joints in posed:
         spread = [p[0] for p in (*joints.ankles, joints.pelvis, joints.head)]
         canvas.shadow((min(spread) + max(spread)) / 2.0, 0.1 + (max(spread) - min(spread)) / 2.0)
     for prop in stage.back:
         draw_prop(canvas, prop)
-    for person in reversed(stage.people):
-        draw_person(canvas, person)
-    for person in stage.people:
+    for person, joints in reversed(posed):
+        draw_person(canvas, person, joints)
+    for person, joints in posed:
         if person.arm_on_top:
-            draw_arm(canvas, person, person.joints(), 0, 0.0)
+            draw_arm(canvas, person, joints, 0, 0.0)
     for prop in stage.front:
         draw_prop(canvas, prop)
 
