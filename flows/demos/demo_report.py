@@ -108,7 +108,7 @@ def shown_videos(negatives: Artifact) -> list[str]:
 def uncertainty(metrics: Sequence[Artifact]) -> str:
     """How far the accuracies of two single runs may differ by chance."""
     row = accuracies(metrics[0])[0]
-    share, count = row.top1 or 0.0, row.num_videos or 1
+    share, count = row.values.get("top1", 0.0), row.num_videos or 1
     error = 100 * math.sqrt(share * (1 - share) / count)
     return (
         f"Of each run there is one seed; at {percent(share)} % of {count} videos the standard "

@@ -24,7 +24,7 @@ from flows.orchestration.console import console
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
-from training.evaluation.pairs import mean_pair_accuracy
+from training.evaluation.tables.pairs import mean_pair_accuracy
 
 FROZEN, TRAINED = "zero_shot/prompt", "mgdm/all"
 """The protocols compared; the others are in the report."""
@@ -96,7 +96,7 @@ def _accuracies(made: dict[str, list[Artifact]]) -> Table:
 
 
 def _shares(row: Accuracy) -> tuple[str, str]:
-    return percent(row.top1), percent(row.top5)
+    return percent(row.values.get("top1")), percent(row.values.get("top5"))
 
 
 def _name(run: Artifact) -> str:

@@ -29,7 +29,6 @@ from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
 from training.evaluation.scored import Alphas, find_scored, what_is_scored
-from training.launch.threads import limited, threads_of
 
 SPEC, PROGRESS, DONE = "spec.json", "progress.json", "done.json"
 FAILURE, LOG = "failure.txt", "log.txt"
@@ -120,6 +119,7 @@ def train(
     if found := store.find(origin):
         return Outcome(found, made=False)
     from training.distributed.group import started_by_torchrun
+    from training.launch.threads import limited, threads_of
     from training.loop import trainer
 
     if runtime.processes == 1 or started_by_torchrun():
@@ -153,6 +153,7 @@ def evaluate(
         return found
     from training.distributed.group import started_by_torchrun
     from training.evaluation import evaluate as evaluation
+    from training.launch.threads import limited
 
     if runtime.processes > 1 and not started_by_torchrun():
         alone = runtime.model_copy(update={"processes": 1})
@@ -187,6 +188,8 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
     Raises:
         ValueError: one of them failed; the first reason.
     """
+    from training.launch.threads import threads_of
+
     with tempfile.TemporaryDirectory(prefix="actionlore-") as shared, ExitStack() as stack:
         directory = Path(shared)
         (directory / SPEC).write_text(spec.model_dump_json())
