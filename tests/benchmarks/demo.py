@@ -5,7 +5,7 @@ Run from the repository root: `python tests/benchmarks/demo.py [--busy N] [CHECK
 processes that only count, if asked for. The parts are read off the artifacts, which say when they
 were made.
 
-CPU seconds on two cores shared with other work, this demo: rendering 60 and encoding 20 for 1,152
+CPU seconds on one core, partly beside other work: rendering 75 and encoding 20 for 1,152
 videos, probing 15, CLIP 80, two trainings 80 and 97.
 """
 
