@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ BLOCK = 8192
 CHUNK = 1024
 """Queries multiplied at a time."""
 
-GROUP = 256
+GROUP = 64
 """Columns of a tile whose maximum is compared first."""
 
 Vectors = npt.NDArray[np.float32]
@@ -78,7 +79,7 @@ def top_k_of_blocks(
 ) -> tuple[Ids, Products]:
     """As `top_k`, over a corpus that arrives in blocks (first id, rows (m, D)) of rising ids.
 
-    Only the queries, one block and about 200 MB are held.
+    Only the queries, two blocks and about 200 MB are held.
 
     Raises:
         ValueError: as for `top_k`, or ids that do not rise.
@@ -90,8 +91,13 @@ def top_k_of_blocks(
     search = _Search(queries_ND, k, dtype)
     with _whole_float32(), _workers() as workers, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        search.measure(workers)
+        running: list[Future[None]] = []
         for ids_M, rows_MD in _regular(blocks, queries_ND.shape[1]):
-            search.add(_Block.of(ids_M, rows_MD, dtype, device), workers)
+            block = _Block.of(ids_M, rows_MD, dtype, device)  # while the last one is searched
+            _finish(running)
+            running = search.add(block, workers)
+        _finish(running)
     if not search.num_seen:
         raise ValueError("the corpus has no texts")
     width = min(k, search.num_seen)
@@ -131,35 +137,58 @@ class _Search:
     """The best neighbours of every query so far."""
 
     def __init__(self, queries_ND: Vectors, k: int, dtype: torch.dtype) -> None:
-        _check_finite("query", 0, queries_ND)
         self.queries_ND = torch.from_numpy(np.ascontiguousarray(queries_ND, np.float32))
-        bounds = [
-            _lengths(rows_nD, rows_nD.to(dtype)) for rows_nD in torch.split(self.queries_ND, CHUNK)
-        ]
-        self.length_N = torch.cat([length_n for length_n, _ in bounds])
-        self.rounding_N = torch.cat([rounding_n for _, rounding_n in bounds])
-        self.ids_NK = torch.full((len(queries_ND), k), -1)
-        self.products_NK = torch.full((len(queries_ND), k), -torch.inf, dtype=torch.float64)
+        self.dtype = dtype
+        num = len(queries_ND)
+        self.chunks = [slice(i, i + CHUNK) for i in range(0, num, CHUNK)]
+        self.length_N, self.rounding_N = torch.empty(2, num, dtype=torch.float64)
+        self.ids_NK = torch.full((num, k), -1)
+        self.products_NK = torch.full((num, k), -torch.inf, dtype=torch.float64)
         self.num_seen = 0
+        self._tiles = threading.local()
 
-    def add(self, block: _Block, workers: Executor) -> None:
-        """Take the rows of a block, whose ids are larger than all before."""
-        chunks = [slice(i, i + CHUNK) for i in range(0, len(self.queries_ND), CHUNK)]
-        for _ in workers.map(lambda chunk: self._add(chunk, block), chunks):
+    def measure(self, workers: Executor) -> None:
+        """Bound what the coarse form of each query leaves out.
+
+        Raises:
+            ValueError: a query is not finite.
+        """
+        for _ in workers.map(self._measure, self.chunks):
             pass  # raises what a worker raised
-        self.num_seen += len(block.ids_M)
 
-    def _add(self, chunk: slice, block: _Block) -> None:
+    def _measure(self, chunk: slice) -> None:
+        rows_nD = self.queries_ND[chunk]
+        self.length_N[chunk], self.rounding_N[chunk] = _lengths(rows_nD, rows_nD.to(self.dtype))
+        if not self.length_N[chunk].isfinite().all():
+            _check_finite("query", chunk.start, rows_nD.numpy())
+
+    def add(self, block: _Block, workers: Executor) -> list[Future[None]]:
+        """Take the rows of a block, whose ids are larger than all before, which are done."""
+        num_before, self.num_seen = self.num_seen, self.num_seen + len(block.ids_M)
+        return [workers.submit(self._add, chunk, block, num_before) for chunk in self.chunks]
+
+    def _add(self, chunk: slice, block: _Block, num_before: int) -> None:
         queries_nD = self.queries_ND[chunk]
-        tile_nm = queries_nD.to(block.coarse_MD) @ block.coarse_MD.T
+        tile_nm = self._tile(queries_nD.to(block.coarse_MD), block.coarse_MD)
         tile_nm[:, len(block.ids_M) :] = -torch.inf
         error_n = self._error(chunk, block).to(tile_nm.device)
         floor_n = self.products_NK[chunk, -1].to(tile_nm.device) - 10.0**-DECIMALS
-        rows_c, columns_c = _above(tile_nm, floor_n, error_n, self.products_NK.shape[1])
+        rows_c, columns_c = _above(tile_nm, floor_n, error_n, self.products_NK.shape[1], self.dtype)
         if len(rows_c):
             rows_c, columns_c = rows_c.cpu(), columns_c.cpu()
             products_c = _products(queries_nD, block.exact_MD, rows_c, columns_c)
-            self._merge(chunk, rows_c, block.ids_M[columns_c], products_c)
+            self._merge(chunk, rows_c, block.ids_M[columns_c], products_c, num_before)
+
+    def _tile(self, queries_nD: torch.Tensor, coarse_MD: torch.Tensor) -> torch.Tensor:
+        """Coarse products as float32, in memory that a thread keeps: fresh pages cost a fifth."""
+        shape = (len(queries_nD), len(coarse_MD))
+        kept = vars(self._tiles)
+        if kept.get("shape") != shape:
+            product = torch.empty(shape, dtype=coarse_MD.dtype, device=coarse_MD.device)
+            kept.update(shape=shape, product=product, whole=product.float())
+        torch.mm(queries_nD, coarse_MD.T, out=kept["product"])
+        tile: torch.Tensor = kept["whole"]
+        return tile if tile is kept["product"] else tile.copy_(kept["product"])
 
     def _error(self, chunk: slice, block: _Block) -> torch.Tensor:
         """(n,) bound on |exact - coarse product| with any row of a block, before its rounding.
@@ -172,19 +201,25 @@ class _Search:
         return rounding_n * block.length + (length_n + rounding_n) * (block.rounding + sums * whole)
 
     def _merge(
-        self, chunk: slice, rows_c: torch.Tensor, ids_c: torch.Tensor, products_c: torch.Tensor
+        self,
+        chunk: slice,
+        rows_c: torch.Tensor,
+        ids_c: torch.Tensor,
+        products_c: torch.Tensor,
+        num_before: int,
     ) -> None:
         """Best of the old and the new; both are in the order of ids among equal products."""
         rows_r, of_row_c, counts_r = torch.unique_consecutive(
             rows_c, return_inverse=True, return_counts=True
         )
         k = self.products_NK.shape[1]
-        place_c = k + torch.arange(len(rows_c)) - (counts_r.cumsum(0) - counts_r)[of_row_c]
-        width = k + int(counts_r.max())
+        old = min(k, num_before)
+        place_c = old + torch.arange(len(rows_c)) - (counts_r.cumsum(0) - counts_r)[of_row_c]
+        width = max(k, old + int(counts_r.max()))
         products = torch.full((len(rows_r), width), -torch.inf, dtype=torch.float64)
         ids = torch.full((len(rows_r), width), -1)
-        products[:, :k] = self.products_NK[chunk][rows_r]
-        ids[:, :k] = self.ids_NK[chunk][rows_r]
+        products[:, :old] = self.products_NK[chunk, :old][rows_r]
+        ids[:, :old] = self.ids_NK[chunk, :old][rows_r]
         products[of_row_c, place_c] = products_c
         ids[of_row_c, place_c] = ids_c
         products, order = products.sort(dim=1, descending=True, stable=True)
@@ -193,7 +228,7 @@ class _Search:
 
 
 def _above(
-    tile_nm: torch.Tensor, floor_n: torch.Tensor, error_n: torch.Tensor, k: int
+    tile_nm: torch.Tensor, floor_n: torch.Tensor, error_n: torch.Tensor, k: int, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows and columns, ascending, of all that may belong to the k best.
 
@@ -202,32 +237,38 @@ def _above(
         floor_n: what an exact product must reach; -inf before k were seen.
         error_n: bound on the difference of exact and coarse products before they are rounded.
         k: neighbours.
+        dtype: what the products were rounded to.
     """
-    groups_nGg = tile_nm.view(len(tile_nm), -1, GROUP)
-    floor_n = floor_n.clone()
-    open_n = floor_n.isinf()
-    floor_n[open_n] = _own_floor(groups_nGg[open_n], error_n[open_n], k)
-    least_n1 = _least(floor_n, error_n, tile_nm.dtype)[:, None]
-    row_h, group_h = (groups_nGg.amax(dim=2) >= least_n1).nonzero(as_tuple=True)
-    hit_hg = groups_nGg[row_h, group_h] >= least_n1[row_h]
-    crowded_n = torch.zeros(len(tile_nm), dtype=torch.int64, device=tile_nm.device)
-    crowded_n.index_add_(0, row_h, hit_hg.sum(1))
-    if (crowded := crowded_n > 4 * k + GROUP).any():
-        tighter = _own_floor(groups_nGg[crowded], error_n[crowded], k)
-        floor_n[crowded] = floor_n[crowded].maximum(tighter)
-        hit_hg &= groups_nGg[row_h, group_h] >= _least(floor_n, error_n, tile_nm.dtype)[row_h, None]
+    if floor_n.isinf().any():
+        floor_n = floor_n.maximum(_own_floor(tile_nm, error_n, k, dtype))
+    least_n1 = _least(floor_n, error_n, dtype)[:, None]
+    groups_pg = tile_nm.view(-1, GROUP)
+    place_h = (groups_pg.amax(dim=1).view(len(tile_nm), -1) >= least_n1).flatten().nonzero()[:, 0]
+    row_h = place_h // (tile_nm.shape[1] // GROUP)
+    groups_hg = groups_pg.index_select(0, place_h)
+    hit_hg = groups_hg >= least_n1[row_h]
+    if hit_hg.count_nonzero() > len(tile_nm) * (4 * k + GROUP):
+        floor_n = floor_n.maximum(_own_floor(tile_nm, error_n, k, dtype))
+        hit_hg = groups_hg >= _least(floor_n, error_n, dtype)[row_h, None]
     h_c, g_c = hit_hg.nonzero(as_tuple=True)
-    return row_h[h_c], group_h[h_c] * GROUP + g_c
+    first_h = place_h * GROUP - row_h * tile_nm.shape[1]
+    return row_h[h_c], first_h[h_c] + g_c
 
 
-def _own_floor(groups_nGg: torch.Tensor, error_n: torch.Tensor, k: int) -> torch.Tensor:
-    """Lower bound on the k-th largest exact product of a tile; -inf where it has fewer than k."""
-    maxima = groups_nGg.amax(dim=1) if 2 * k <= GROUP else groups_nGg.flatten(1)
-    if not len(groups_nGg) or maxima.shape[1] < k:
+def _own_floor(
+    tile_nm: torch.Tensor, error_n: torch.Tensor, k: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Lower bound on the k-th largest exact product of a tile; -inf where it has fewer than k.
+
+    The k-th largest of the maxima of some columns each, which are faster to order than all.
+    """
+    bins = max(GROUP, 4 * k)
+    whole = tile_nm.shape[1] // bins * bins
+    maxima = tile_nm[:, :whole].unflatten(1, (-1, bins)).amax(dim=1) if whole else tile_nm
+    if not len(tile_nm) or maxima.shape[1] < k:
         return torch.full_like(error_n, -torch.inf)
     kth_n = maxima.topk(k, dim=1, sorted=False).values.amin(dim=1).double()
-    half_ulp = _HALF_ULP[groups_nGg.dtype]
-    return kth_n - kth_n.abs() * half_ulp - error_n - 10.0**-DECIMALS
+    return kth_n - kth_n.abs() * _HALF_ULP[dtype] - error_n - 10.0**-DECIMALS
 
 
 def _least(floor_n: torch.Tensor, error_n: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -237,7 +278,7 @@ def _least(floor_n: torch.Tensor, error_n: torch.Tensor, dtype: torch.dtype) -> 
     """
     least_n = floor_n.clamp(max=1 - 2 * 10.0**-DECIMALS) - error_n
     least_n[floor_n <= -1 + 2 * 10.0**-DECIMALS] = -torch.inf
-    return least_n.to(dtype).clamp(min=torch.finfo(dtype).min)
+    return least_n.to(dtype).clamp(min=torch.finfo(dtype).min).float()
 
 
 def _lengths(rows: torch.Tensor, coarse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -313,11 +354,20 @@ def _check_finite(what: str, first: int, rows_ND: Vectors) -> None:
             )
 
 
+def _finish(running: list[Future[None]]) -> None:
+    for each in running:
+        each.result()  # raises what a worker raised
+
+
 def _fastest(device: str) -> torch.dtype:
-    """bfloat16 on processors with AMX (measured 6 times the speed of float32)."""
+    """bfloat16 where oneDNN may use AMX (6 times the speed of float32; a fifth where it may not).
+
+    The processor is asked, and oneDNN, which ONEDNN_MAX_CPU_ISA may hold back.
+    """
     if device != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return torch.float32
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+    amx = torch.cpu.get_capabilities().get("amx_bf16")
+    return torch.bfloat16 if amx and torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 @contextlib.contextmanager
