@@ -25,10 +25,10 @@ import torch
 DECIMALS = 9
 """Products equal to this many decimals are ties; float64 sums differ beyond the 15th."""
 
-BLOCK = 8192
+BLOCK = 4096
 """Corpus rows multiplied at a time; smaller blocks are put together, larger ones split."""
 
-CHUNK = 1024
+CHUNK = 2048
 """Queries multiplied at a time."""
 
 GROUP = 64
@@ -141,7 +141,8 @@ class _Search:
         self.dtype = dtype
         num = len(queries_ND)
         self.chunks = [slice(i, i + CHUNK) for i in range(0, num, CHUNK)]
-        self.length_N, self.rounding_N = torch.empty(2, num, dtype=torch.float64)
+        self.length_N = torch.empty(num, dtype=torch.float64)
+        self.rounding_N = torch.empty_like(self.length_N)
         self.ids_NK = torch.full((num, k), -1)
         self.products_NK = torch.full((num, k), -torch.inf, dtype=torch.float64)
         self.num_seen = 0
@@ -177,18 +178,22 @@ class _Search:
         if len(rows_c):
             rows_c, columns_c = rows_c.cpu(), columns_c.cpu()
             products_c = _products(queries_nD, block.exact_MD, rows_c, columns_c)
-            self._merge(chunk, rows_c, block.ids_M[columns_c], products_c, num_before)
+            self._merge(
+                chunk, rows_c, block.ids_M.index_select(0, columns_c), products_c, num_before
+            )
 
     def _tile(self, queries_nD: torch.Tensor, coarse_MD: torch.Tensor) -> torch.Tensor:
         """Coarse products as float32, in memory that a thread keeps: fresh pages cost a fifth."""
         shape = (len(queries_nD), len(coarse_MD))
-        kept = vars(self._tiles)
-        if kept.get("shape") != shape:
-            product = torch.empty(shape, dtype=coarse_MD.dtype, device=coarse_MD.device)
-            kept.update(shape=shape, product=product, whole=product.float())
-        torch.mm(queries_nD, coarse_MD.T, out=kept["product"])
-        tile: torch.Tensor = kept["whole"]
-        return tile if tile is kept["product"] else tile.copy_(kept["product"])
+        if vars(self._tiles).get("shape") != shape:
+            fresh = torch.empty(shape, dtype=coarse_MD.dtype, device=coarse_MD.device)
+            vars(self._tiles).update(shape=shape, product=fresh, tile=fresh.float())
+        product: torch.Tensor = self._tiles.product
+        tile_nm: torch.Tensor = self._tiles.tile
+        torch.mm(queries_nD, coarse_MD.T, out=product)
+        if tile_nm is not product:
+            tile_nm.copy_(product)
+        return tile_nm
 
     def _error(self, chunk: slice, block: _Block) -> torch.Tensor:
         """(n,) bound on |exact - coarse product| with any row of a block, before its rounding.
@@ -252,7 +257,7 @@ def _above(
         hit_hg = groups_hg >= _least(floor_n, error_n, dtype)[row_h, None]
     h_c, g_c = hit_hg.nonzero(as_tuple=True)
     first_h = place_h * GROUP - row_h * tile_nm.shape[1]
-    return row_h[h_c], first_h[h_c] + g_c
+    return row_h.index_select(0, h_c), first_h.index_select(0, h_c).add_(g_c)
 
 
 def _own_floor(
@@ -264,7 +269,7 @@ def _own_floor(
     """
     bins = max(GROUP, 4 * k)
     whole = tile_nm.shape[1] // bins * bins
-    maxima = tile_nm[:, :whole].unflatten(1, (-1, bins)).amax(dim=1) if whole else tile_nm
+    maxima = tile_nm[:, :whole].view(len(tile_nm), -1, bins).amax(dim=1) if whole else tile_nm
     if not len(tile_nm) or maxima.shape[1] < k:
         return torch.full_like(error_n, -torch.inf)
     kth_n = maxima.topk(k, dim=1, sorted=False).values.amin(dim=1).double()

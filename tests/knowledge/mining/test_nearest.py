@@ -1,5 +1,8 @@
 """Exact search equals a full sort in float64, whatever the blocks, the coarse type and the ties."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.mining.nearest import BLOCK, top_k, top_k_of_blocks
+from knowledge.mining.nearest import BLOCK, CHUNK, top_k, top_k_of_blocks
 from tests.knowledge.mining.literal import top_k_by_sorting
 
 COARSE = ["float32", "bfloat16"]
+HELD_BACK = """
+import sys
+import numpy as np
+from knowledge.mining.nearest import _fastest, top_k
+given = np.load(sys.argv[1] + "/in.npz")
+ids, products = top_k(given["queries"], given["corpus"], 20, device="cpu")
+np.savez(sys.argv[1] + "/out.npz", ids=ids, products=products, dtype=str(_fastest("cpu")))
+"""
 ATOL = 2e-9  # sums of another order may round to another ninth decimal
 
 
@@ -88,18 +99,53 @@ def test_ids_equal_a_full_sort_in_narrow_cones(seed, size, k, narrow, against, c
 
 
 @pytest.mark.parametrize("coarse", COARSE)
+@pytest.mark.parametrize("spread", [3e-9, 3e-8, 3e-6])
+def test_rows_that_no_coarse_product_tells_apart_are_ordered(spread, coarse):
+    """The 12 best are spread less than the error of a product in float32, among 600 such rows."""
+    rng = np.random.default_rng(5)
+    axis = unit(rng.standard_normal((1, 512)))
+    queries = unit(axis + 0.01 * rng.standard_normal((9, 512)))
+    close = axis + (spread * rng.standard_normal((600, 512))).astype(np.float32)
+    rows = np.concatenate([unit(rng.standard_normal((400, 512))), close])
+    rows = rows[rng.permutation(len(rows))].astype(np.float32)
+    expected, _ = top_k_by_sorting(queries, rows, 12)
+    plain = np.argsort(-(queries @ rows.T), axis=1, kind="stable")[:, :12]
+    assert (plain != expected).any()
+    assert_exact(top_k(queries, rows, 12, coarse=coarse), queries, rows, 12)
+
+
+def test_a_processor_held_back_takes_float32_and_finds_the_same(tmp_path):
+    rng = np.random.default_rng(6)
+    corpus, queries = unit(rng.standard_normal((900, 64))), unit(rng.standard_normal((200, 64)))
+    np.savez(tmp_path / "in.npz", corpus=corpus, queries=queries)
+    subprocess.run(
+        [sys.executable, "-c", HELD_BACK, str(tmp_path)],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        check=True,
+    )
+    found = np.load(tmp_path / "out.npz")
+    ids, products = top_k(queries, corpus, 20, coarse="bfloat16", device="cpu")
+    assert found["dtype"] == "torch.float32"
+    np.testing.assert_array_equal(found["ids"], ids)
+    np.testing.assert_array_equal(found["products"], products)
+
+
+@pytest.mark.parametrize("coarse", COARSE)
 @pytest.mark.parametrize("order", ["random", "rising", "falling"])
 def test_many_blocks_of_any_order(order, coarse):
     """More rows than a block and more queries than a chunk; the best rows come last or first."""
     rng = np.random.default_rng(2)
-    corpus, queries = unit(rng.standard_normal((BLOCK * 2 + 77, 8))), rng.standard_normal((1100, 8))
+    corpus, queries = (
+        unit(rng.standard_normal((BLOCK * 2 + 77, 8))),
+        rng.standard_normal((CHUNK + 76, 8)),
+    )
     if order != "random":
         queries[:, 0] += 9
         corpus = corpus[np.argsort(corpus[:, 0])[:: 1 if order == "rising" else -1]]
     queries = unit(queries)
-    blocks = cut(corpus, [1, 5, 6000, 6001, BLOCK + 7])
+    blocks = cut(corpus, [1, 5, BLOCK - 192, BLOCK - 191, BLOCK + 7])
     found = top_k_of_blocks(queries, iter(blocks), 9, coarse=coarse)
-    sample = np.r_[0:40, 1020:1100]
+    sample = np.r_[0:40, CHUNK - 4 : CHUNK + 76]
     assert_exact([each[sample] for each in found], queries[sample], corpus, 9)
 
 
