@@ -73,7 +73,7 @@ class WorkerPoolSpec(Frozen):
 def resolve_precision(
     precision: Literal["auto"] | Precision, spec: ClipSpec, device: str
 ) -> Precision:
-    """What `auto` means here: bf16 where the hardware multiplies it, else fp32.
+    """What `auto` means here: bf16 where the hardware multiplies it for torch, else fp32.
 
     Bundled models run in fp32, so that the artifacts of the demo are the same on every machine.
     """
@@ -83,9 +83,11 @@ def resolve_precision(
         return "fp32"
     import torch
 
+    from knowledge.embedding.engine.blocks import can_lay_out
+
     if torch.device(device).type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has = torch.cpu.get_capabilities()
-        fast = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+        fast = can_lay_out() and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return "bf16" if fast else "fp32"

@@ -100,7 +100,7 @@ def test_a_row_does_not_depend_on_its_neighbours(clip, images):
 
 def test_precision_is_resolved_for_the_machine(clip_spec):
     has = torch.cpu.get_capabilities()
-    fast = has.get("avx512_bf16") or has.get("amx_bf16")
+    fast = can_lay_out() and (has.get("avx512_bf16") or has.get("amx_bf16"))
     assert resolve_precision("auto", clip_spec, "cpu") == ("bf16" if fast else "fp32")
     assert resolve_precision("bf16", clip_spec, "cpu") == "bf16"
     bundled = ClipSpec(arch="stickworld-clip", weights=BUNDLED)
