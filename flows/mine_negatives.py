@@ -5,9 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
-
-from pydantic import model_validator
 
 from artifacts.artifact import Artifact
 from artifacts.files import HeldError
@@ -17,48 +14,18 @@ from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import VideosName, classes_of, newest_of
-from flows.orchestration.runners import RunnerSpec, Workers, run_job
+from flows.orchestration.resolve import classes_of, newest_of
+from flows.orchestration.runners import Workers, run_job
+from flows.orchestration.specs.mine import MineSpec
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.class_texts import PROMPT, text_embeddings
-from knowledge.embedding.corpus_file import is_corpus_file
-from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
-from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.spec import FrameConfig
+from knowledge.embedding.class_texts import text_embeddings
+from knowledge.embedding.config import (
+    is_corpus_file,
+)
+from knowledge.embedding.corpus_texts import corpus_embeddings
 from knowledge.embedding.frames import FrameJob
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import MiningJob
-
-
-class MineSpec(Frozen):
-    """What to mine, with which model."""
-
-    dataset: VideosName
-    """Registered dataset: NAME (the newest) or NAME@KEY of its `videos`."""
-    videos: Path
-    """Directory its videos are in."""
-    clip: ClipSpec
-    corpus: tuple[str, ...] = ()
-    """Where to take negatives from beside the dataset's own classes: class lists, or files of texts
-    (.txt, .csv, .parquet)."""
-    corpus_texts: CorpusConfig = CorpusConfig()
-    """How the texts of such files are encoded."""
-    knowledge: dict[str, str] | None = None
-    """Refs of the classes' `descriptions` and `cooccurrence`, by kind, those not named being left
-    out; the newest of these classes when None."""
-    template: str = PROMPT
-    frames: FrameConfig = FrameConfig()
-    encoding: EncodingOptions = EncodingOptions()
-    mining: MiningConfig = MiningConfig()
-    device: str = "cpu"
-    runner: RunnerSpec = RunnerSpec()
-    """Where videos are embedded and mined."""
-
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Self:
-        check_corpus_texts(self.corpus, self.corpus_texts)
-        return self
 
 
 class MiningOrder(Frozen):
@@ -70,15 +37,6 @@ class MiningOrder(Frozen):
     cooccurrence: str | None
     config: MiningConfig
     device: str
-
-
-def check_corpus_texts(corpus: tuple[str, ...], texts: CorpusConfig) -> None:
-    """Refuse settings for files of texts where there is none."""
-    if texts != CorpusConfig() and not any(map(is_corpus_file, corpus)):
-        raise ValueError(
-            "corpus_texts (--corpus-template, --corpus-max-unusable) has no effect: no corpus is a "
-            "file of texts; leave it out"
-        )
 
 
 @task

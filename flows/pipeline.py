@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
-
-from artifacts.frozen import Frozen
 from artifacts.store import Store
-from flows.extract_knowledge import ExtractSpec, KnowledgeSpec, extract
-from flows.mine_negatives import MineSpec, check_corpus_texts, mine
+from flows.extract_knowledge import extract
+from flows.mine_negatives import mine
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, name_of
 from flows.orchestration.resolve import classes_of
-from flows.orchestration.runners import RunnerSpec
+from flows.orchestration.specs.extract import ExtractSpec
+from flows.orchestration.specs.mine import MineSpec
+from flows.orchestration.specs.pipeline import PipelineSpec
+from flows.orchestration.specs.train import TrainSpec
 from flows.register_dataset import register
-from flows.train_model import TrainSpec, scored_split, train
-from knowledge.clip.weights import ClipSpec, checkpoint
-from knowledge.datasets.listing import DatasetSpec
-from knowledge.embedding.corpus_file import is_corpus_file
-from knowledge.embedding.corpus_texts import CorpusConfig, usable_texts
-from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.spec import FrameConfig
-from knowledge.mining.config import MiningConfig
+from flows.train_model import scored_split, train
+from knowledge.clip.weights import checkpoint
+from knowledge.embedding.config import FrameConfig, is_corpus_file
+from knowledge.embedding.corpus_texts import usable_texts
 from training.config.runtime import RuntimeOptions
-
-TRAINED_KINDS = ("cooccurrence", "description")
-"""Kinds of knowledge that mining and training use."""
-
-
-class TrainedKnowledgeSpec(KnowledgeSpec):
-    """What to ask for where training follows."""
-
-    kinds: tuple[str, ...] = Field(TRAINED_KINDS, min_length=1)
-    """Modules of `knowledge.extraction.kinds`; those that training uses if omitted."""
-
-
-class PipelineSpec(Frozen):
-    """The whole chain for one dataset and one recipe."""
-
-    dataset: DatasetSpec
-    clip: ClipSpec
-    knowledge: TrainedKnowledgeSpec = TrainedKnowledgeSpec()
-    """What to ask for, whom and how."""
-    corpus: tuple[str, ...] = ()
-    """Further class lists and files of texts to take negatives from."""
-    corpus_texts: CorpusConfig = CorpusConfig()
-    """How the texts of such files are encoded."""
-    encoding: EncodingOptions = EncodingOptions()
-    mining: MiningConfig = MiningConfig()
-    runner: RunnerSpec = RunnerSpec()
-    """Where videos are embedded and mined."""
-    recipe: str = "mgdm_small"
-    settings: tuple[str, ...] = ()
-    """Changes to the recipe, such as `model.negatives.k=3`."""
-    split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
-    device: str = "cpu"
-
-    @model_validator(mode="after")
-    def _all_is_mined(self) -> Self:
-        check_corpus_texts(self.corpus, self.corpus_texts)
-        if self.runner.shard:
-            raise ValueError("a shard is no whole to train on; use it in `actionlore mine`")
-        return self
 
 
 @task

@@ -6,8 +6,9 @@ from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.video.workers import DEADLINE_S
 
 

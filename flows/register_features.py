@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import VideosName, newest_of
+from flows.orchestration.resolve import newest_of
+from flows.orchestration.specs.features import FeaturesSpec
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.weights import ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.features import named_encoder, register_features, register_texts
-from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine as mine_job
-
-
-class FeaturesSpec(Frozen):
-    """Features of a registered dataset."""
-
-    dataset: VideosName
-    """Registered dataset: NAME (the newest) or NAME@KEY."""
-    features: Path
-    """Of the videos: .npz or .parquet."""
-    clip: ClipSpec | str
-    """The model they are of; its name alone if it cannot be loaded."""
-    texts: Path | None = None
-    """Features of the classes' texts; None: the model embeds them."""
-    logit_scale: float | None = None
-    """The model's factor on cosines, with `texts`; 100 when None."""
-    mining: MiningConfig = MiningConfig()
 
 
 @task

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from artifacts.artifact import Artifact
-from artifacts.frozen import Frozen
 from artifacts.jobs import make_all
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import VideosName, newest_of
-from knowledge.clip.weights import ClipSpec
-from knowledge.mining.config import MiningConfig
+from flows.orchestration.resolve import newest_of
+from flows.orchestration.specs.mine import RemineSpec
 from knowledge.mining.job import MiningJob
 from training.data.inputs import TrainInputs, own_inputs
 from training.inference.reembedding import reembed
-
-
-class RemineSpec(Frozen):
-    """What to mine, with which run."""
-
-    dataset: VideosName
-    """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""
-    run: str
-    """NAME or ref of the `training_run`, whose texts and corpora are mined again."""
-    videos: Path | None = None
-    """Directory its videos are in; needed where the run has data.features=videos."""
-    clip: ClipSpec | None = None
-    """Needed where the run has data.features=videos."""
-    mining: MiningConfig = MiningConfig()
-    device: str = "cpu"
 
 
 @task

@@ -3,87 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal
 
 from artifacts.artifact import Artifact, Outcome
-from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import MinedName, RunName
+from flows.orchestration.specs.train import TrainSpec
 from flows.orchestration.start import start_of_recipe
 from flows.orchestration.train_inputs import train_inputs
-from knowledge.clip.weights import ClipSpec
-from training.config.overrides import override_stages
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.launch.launch import evaluate
 from training.launch.launch import train as train_job
-from training.models.recipe import Recipe, on_stickworld
 from training.models.registry import recipe
-
-
-class TrainSpec(Frozen):
-    """Which recipe to train on which dataset."""
-
-    dataset: MinedName
-    """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the
-    recipe takes videos and no negatives."""
-    recipe: str = "mgdm_small"
-    data: Literal["stickworld"] | None = None
-    """`stickworld`: keep the recipe's method and bring the rest to the demo world's scale."""
-    settings: tuple[str, ...] = ()
-    """Changes to the recipe, such as `model.negatives.k=3`."""
-    videos: Path | None = None
-    """Directory the videos are in; needed where data.features is videos."""
-    clip: ClipSpec | None = None
-    """Needed where data.features is videos."""
-    start: RunName | None = None
-    """Run whose weights this one starts from: NAME (the newest) or NAME@KEY of a `training_run`;
-    `none` starts from CLIP's. When None what the recipe says."""
-    name: str | None = None
-    """Name of the run; DATASET-RECIPE when None."""
-    split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
-    runtime: RuntimeOptions = RuntimeOptions()
-    """How it is carried out; changes nothing in what comes out."""
-
-    @property
-    def run_name(self) -> str:
-        """Name of the `training_run` artifact."""
-        return self.name or f"{self.dataset.split('@')[0]}-{self.recipe}"
-
-    @property
-    def chosen(self) -> Recipe:
-        """The recipe, at the demo world's scale where asked for.
-
-        Raises:
-            ValueError: unknown recipe.
-        """
-        found = recipe(self.recipe)
-        return on_stickworld(found) if self.data == "stickworld" else found
-
-    @property
-    def stages(self) -> tuple[RunConfig, ...]:
-        """The runs to make, each from the one before; of most recipes one.
-
-        Raises:
-            ValueError: unknown recipe or setting.
-        """
-        return override_stages((*self.chosen.stages, self.chosen.config), self.settings)
-
-    @property
-    def config(self) -> RunConfig:
-        """The recipe with its changes, of several stages the last one.
-
-        Raises:
-            ValueError: unknown recipe or setting.
-        """
-        return self.stages[-1]
 
 
 @task

@@ -3,7 +3,7 @@
 import time
 
 from artifacts.jobs import make_all, make_parts, publish
-from knowledge.embedding.engine.client import EncodingOptions
+from knowledge.embedding.config import EncodingOptions
 from knowledge.embedding.frames import FrameJob
 
 

@@ -9,7 +9,7 @@ from flows.commands.options import AskOptions
 
 if TYPE_CHECKING:
     from knowledge.clip.weights import ClipSpec
-    from knowledge.datasets.listing import DatasetSpec
+    from knowledge.datasets.spec import DatasetSpec
     from knowledge.mining.config import MiningConfig
 
 
@@ -23,7 +23,7 @@ def dataset_spec(
     name: str | None,
 ) -> DatasetSpec:
     """A `DatasetSpec`; `lists` are of the form SPLIT=FILE."""
-    from knowledge.datasets.listing import DatasetSpec
+    from knowledge.datasets.spec import DatasetSpec
 
     pairs = {}
     for item in lists:

@@ -89,7 +89,8 @@ def pipeline(
     """Everything: register, extract, mine, train, score."""
 
     def flow() -> list[JobReport]:
-        from flows.pipeline import PipelineSpec, TrainedKnowledgeSpec, pipeline
+        from flows.orchestration.specs.pipeline import PipelineSpec, TrainedKnowledgeSpec
+        from flows.pipeline import pipeline
 
         knowledge = knowledge_fields(asked, kind_settings, "--kind-set")
         return pipeline(

@@ -77,7 +77,8 @@ def register_features(
     """Take features you already have instead of embedding videos, and mine with them."""
 
     def flow() -> list[JobReport]:
-        from flows.register_features import FeaturesSpec, register_features_flow
+        from flows.orchestration.specs.features import FeaturesSpec
+        from flows.register_features import register_features_flow
 
         spec = FeaturesSpec(
             dataset=dataset,

@@ -49,7 +49,8 @@ def few_shot(
     """Score a trained run with few videos per class: N-way K-shot episodes, nearest class mean."""
 
     def flow() -> list[JobReport]:
-        from flows.evaluation.few_shot import FewShotSpec, few_shot
+        from flows.evaluation.few_shot import few_shot
+        from flows.orchestration.specs.evaluate import FewShotSpec
         from training.config.episodes import EpisodesConfig
         from training.config.runtime import RuntimeOptions
 

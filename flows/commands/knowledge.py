@@ -17,8 +17,8 @@ from flows.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.extract_knowledge import ExtractSpec
     from flows.orchestration.report import JobReport
+    from flows.orchestration.specs.extract import ExtractSpec
 
 
 @app.command()
@@ -35,7 +35,7 @@ def extract(
     """Ask an LLM what it knows about the classes."""
 
     def spec() -> ExtractSpec:
-        from flows.extract_knowledge import ExtractSpec
+        from flows.orchestration.specs.extract import ExtractSpec
 
         return ExtractSpec.model_validate({"classes": classes, **knowledge_fields(asked, settings)})
 

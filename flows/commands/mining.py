@@ -93,12 +93,14 @@ def mine(
                     "--precision, --workers, --decode-limit, --runner and --shard have no effect "
                     "with --from-run: texts and frames are those the run was trained on"
                 )
-            from flows.remine_negatives import RemineSpec, remine
+            from flows.orchestration.specs.mine import RemineSpec
+            from flows.remine_negatives import remine
 
             return remine(store, RemineSpec.model_validate({**given, "run": from_run}))
         if videos is None or clip is None:
             raise ValueError("give --videos, --clip and --clip-weights, or --from-run")
-        from flows.mine_negatives import MineSpec, mine
+        from flows.mine_negatives import mine
+        from flows.orchestration.specs.mine import MineSpec
 
         more = {"corpus": names(corpus), "corpus_texts": texts, "frames": frame_options}
         more |= {"encoding": encoding, "runner": where}
@@ -127,7 +129,7 @@ def export_negatives(
 
     def write() -> None:
         from artifacts.store import Store
-        from knowledge.mining.export import ExportOptions
+        from knowledge.mining.config import ExportOptions
         from knowledge.mining.export import export as export_job
 
         values = {

@@ -68,7 +68,8 @@ def train(
     """Train a recipe on mined artifacts and score it. A stopped run goes on where it was."""
 
     def flow() -> list[JobReport]:
-        from flows.train_model import TrainSpec, train
+        from flows.orchestration.specs.train import TrainSpec
+        from flows.train_model import train
         from training.config.runtime import RuntimeOptions
         from training.data.inputs import needs_clip
 
@@ -124,7 +125,8 @@ def evaluate(
     """Score a trained run: on its dataset, or zero-shot on another one."""
 
     def flow() -> list[JobReport]:
-        from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
+        from flows.evaluation.evaluate_run import evaluate
+        from flows.orchestration.specs.evaluate import EvaluateSpec
         from training.config.runtime import RuntimeOptions
 
         spec = EvaluateSpec(
@@ -154,7 +156,8 @@ def summarise(
     """Mean and deviation over splits, draws or seeds; or base and novel classes."""
 
     def flow() -> list[JobReport]:
-        from flows.evaluation.summarise import SummariseSpec, summarise
+        from flows.evaluation.summarise import summarise
+        from flows.orchestration.specs.evaluate import SummariseSpec
 
         spec = SummariseSpec(
             name=name,

@@ -12,7 +12,7 @@ from flows.demos.stickworld import mined_world, train_all_task
 from flows.orchestration.console import console
 from flows.orchestration.flow import flow
 from flows.orchestration.report import JobReport, name_of
-from flows.train_model import TrainSpec
+from flows.orchestration.specs.train import TrainSpec
 from knowledge.stickworld.generate import StickworldConfig
 from training.config.runtime import RuntimeOptions
 

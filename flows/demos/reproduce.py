@@ -12,17 +12,19 @@ from pydantic import Field
 from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.demos.stickworld import WORLD_CLIP, mined_world, train_all_task
-from flows.evaluation.evaluate_run import EvaluateSpec, evaluate
-from flows.mine_negatives import MineSpec, mine
+from flows.evaluation.evaluate_run import evaluate
+from flows.mine_negatives import mine
 from flows.orchestration.console import console
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report, name_of
+from flows.orchestration.specs.evaluate import EvaluateSpec
+from flows.orchestration.specs.mine import MineSpec
+from flows.orchestration.specs.train import TrainSpec
 from flows.register_dataset import register
 from flows.terminal.comparison import Expected, markdown
 from flows.terminal.work import show_reports
-from flows.train_model import TrainSpec
-from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import write_part
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.stickworld.classes import pairs_by_reason
 from knowledge.stickworld.generate import StickworldConfig
 from training.config.overrides import override

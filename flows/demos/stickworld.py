@@ -6,16 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.extract_knowledge import ExtractSpec, extract
-from flows.mine_negatives import MineSpec, mine
+from flows.extract_knowledge import extract
+from flows.mine_negatives import mine
 from flows.orchestration.console import progress
 from flows.orchestration.flow import task
 from flows.orchestration.report import JobReport, name_of
 from flows.orchestration.side_by_side import side_by_side
+from flows.orchestration.specs.extract import ExtractSpec
+from flows.orchestration.specs.mine import MineSpec
+from flows.orchestration.specs.train import TrainSpec
 from flows.register_dataset import register
-from flows.train_model import TrainSpec, train
+from flows.train_model import train
 from knowledge.clip.weights import BUNDLED, ClipSpec
-from knowledge.datasets.listing import DatasetSpec
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.stickworld.generate import StickworldConfig, generate
 
 WORLD_CLIP = ClipSpec(arch="stickworld-clip", weights=BUNDLED)

@@ -6,41 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from artifacts.artifact import Artifact, Outcome
-from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import MinedName, RunName
+from flows.orchestration.specs.evaluate import EvaluateSpec
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
 from training.config.overrides import parse
-from training.config.runtime import RuntimeOptions
 from training.data.inputs import TrainInputs, needs_clip, own_inputs
 from training.launch.launch import evaluate as evaluate_job
-
-
-class EvaluateSpec(Frozen):
-    """Which run to score on what."""
-
-    run: RunName
-    """NAME (the newest) or NAME@KEY of a `training_run`."""
-    data: MinedName | None = None
-    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
-    split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
-    views: str | None = None
-    """Clips x crops, such as 4x3; the run's own when None."""
-    wise_ft: tuple[float, ...] | None = None
-    """WiSE-FT: shares of the trained weights, in [0, 1], the rest being frozen CLIP's; each is
-    scored beside the run. When None, 0.5 on other classes than the run's own."""
-    videos: Path | None = None
-    """Directory the videos are in, for a run that takes videos."""
-    clip: ClipSpec | None = None
-    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
-    that."""
-    runtime: RuntimeOptions = RuntimeOptions()
 
 
 @task

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from artifacts.artifact import Artifact, Outcome
-from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.evaluation.evaluate_run import scoring_inputs
 from flows.orchestration.console import progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import MinedName, RunName
-from knowledge.clip.weights import ClipSpec
-from training.config.episodes import EpisodesConfig
-from training.config.runtime import RuntimeOptions
+from flows.orchestration.specs.evaluate import FewShotSpec
 from training.data.inputs import TrainInputs
 from training.evaluation.episodes import draw_episodes
 from training.evaluation.few_shot import evaluate_few_shot
-
-
-class FewShotSpec(Frozen):
-    """Which run to score on which episodes."""
-
-    run: RunName
-    """NAME (the newest) or NAME@KEY of a `training_run`."""
-    data: MinedName | None = None
-    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
-    episodes: EpisodesConfig = EpisodesConfig()
-    videos: Path | None = None
-    """Directory the videos are in, for a run that takes videos."""
-    clip: ClipSpec | None = None
-    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
-    that."""
-    runtime: RuntimeOptions = RuntimeOptions()
 
 
 @task

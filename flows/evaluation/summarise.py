@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field
-
 from artifacts.artifact import Artifact
-from artifacts.frozen import Frozen
 from artifacts.store import Store
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
+from flows.orchestration.specs.evaluate import SummariseSpec
 from training.evaluation.tables.base_to_novel import compare_base_to_novel
 from training.evaluation.tables.comparison import compare
-
-Refs = dict[str, tuple[str, ...]]
-"""By variant, NAME (the newest) or NAME@KEY of `metrics`, one per split, draw or seed."""
-
-
-class SummariseSpec(Frozen):
-    """What to put into the table: `of`, or `base` and `novel`."""
-
-    name: str
-    """Name of the `comparison`."""
-    of: Refs = Field(default_factory=dict)
-    base: Refs = Field(default_factory=dict)
-    """Scores on base classes of runs that were trained on them."""
-    novel: Refs = Field(default_factory=dict)
-    """Those of the same runs, in the same order, on novel classes."""
 
 
 @task

@@ -7,9 +7,10 @@ from contextlib import closing
 from rich.table import Table
 
 from artifacts.store import Store
-from flows.extract_knowledge import ExtractSpec, _has_requests, _ledger_path, _say_no_question
+from flows.extract_knowledge import _has_requests, _ledger_path, _say_no_question
 from flows.orchestration.console import console
 from flows.orchestration.resolve import classes_of
+from flows.orchestration.specs.extract import ExtractSpec
 from knowledge.extraction.plan import plan
 from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import OpenAiChat

@@ -12,7 +12,7 @@ from rich.table import Table
 from artifacts.artifact import Artifact
 from artifacts.store import Store
 from flows.orchestration.console import console
-from flows.orchestration.resolve import bare_name
+from flows.orchestration.specs.names import bare_name
 from flows.orchestration.train_inputs import bundled_clip
 from knowledge.clip.weights import ClipSpec
 from knowledge.video.decoding import VideoError

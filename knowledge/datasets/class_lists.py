@@ -9,6 +9,8 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artifacts.frozen import check_known
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,8 +32,7 @@ def class_list(name: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if name not in CLASS_LISTS:
-        raise ValueError(f"unknown class list {name!r}; known: {', '.join(CLASS_LISTS)}")
+    check_known("class list", name, CLASS_LISTS)
     with (_DIRECTORY / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         rows = [(int(row["id"]), row["name"], row["group"]) for row in csv.DictReader(file)]
     return pd.DataFrame(rows, columns=["class_id", "name", "group"])

@@ -13,7 +13,7 @@ import fsspec
 import pandas as pd
 
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import DatasetSpec
+from knowledge.datasets.spec import DatasetSpec
 
 
 class ListFiles:

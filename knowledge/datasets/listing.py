@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import pandas as pd
-from pydantic import Field
 
-from artifacts.frozen import Frozen
 from knowledge.datasets import readers
+from knowledge.datasets.spec import DatasetSpec
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -21,35 +18,6 @@ VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg
 
 _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_number": "split-number"}
 """Command-line options of the fields that only some readers use."""
-
-
-class DatasetSpec(Frozen):
-    """Which dataset to read and where its files are."""
-
-    dataset: str
-    """Reader: a module of `knowledge.datasets.readers`."""
-    videos: Path
-    """Directory that the videos' paths are relative to."""
-    labels: str | None = None
-    """Label file, or directory of the official list files (path or fsspec URL)."""
-    lists: dict[str, str] = Field(default_factory=dict)
-    """List file per split, for readers that use them."""
-    classes: str | None = None
-    """A known class list (ava, ucf101, ...) or a CSV file with id,name[,group]; fixes the ids."""
-    split_number: Literal[1, 2, 3] | None = None
-    """Which of the official splits, for datasets that have three."""
-    name: str | None = None
-    """Name of the artifacts; the reader's name when None."""
-
-    @property
-    def official_split(self) -> int:
-        """The split number, 1 if none is given."""
-        return self.split_number or 1
-
-    @property
-    def artifact_name(self) -> str:
-        """Name that the artifacts get."""
-        return self.name or self.dataset
 
 
 @dataclass(frozen=True)
@@ -83,12 +51,9 @@ def read_listing(spec: DatasetSpec) -> Listing:
     """Read a dataset with the reader of its name.
 
     Raises:
-        ValueError: unknown reader, an option that it does not use, whatever it finds wrong with the
+        ValueError: an option that it does not use, whatever it finds wrong with the
             files, a path that leads out of the video directory, or two paths of one video_id.
     """
-    names = sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
-    if spec.dataset not in names:
-        raise ValueError(f"unknown dataset {spec.dataset!r}; known: {', '.join(names)}")
     if not spec.videos.is_dir():
         raise ValueError(f"video directory {spec.videos} does not exist; give it with --videos")
     module = importlib.import_module(f"{readers.__name__}.{spec.dataset}")

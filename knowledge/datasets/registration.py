@@ -21,7 +21,8 @@ from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
 from knowledge.datasets.class_names import base_flags, prompt_name
-from knowledge.datasets.listing import DatasetSpec, ListedVideo, Listing
+from knowledge.datasets.listing import ListedVideo, Listing
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.video.decoding import VideoError
 from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.probing import VideoInfo, probe

@@ -17,9 +17,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.clip.lazy import LazyClip
-
-PROMPT = "This is a video about {label}"
-"""Text that stands for a class, as CLIP reads it. Source: MGDM, section 2.4."""
+from knowledge.embedding.config import PROMPT
 
 
 def text_embeddings(

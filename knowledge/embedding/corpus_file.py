@@ -16,8 +16,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from artifacts.files import file_sha256
+from knowledge.embedding.config import SUFFIXES, is_corpus_file
 
-SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMNS = ("text", "text_id", "class")
 
 
@@ -32,11 +32,6 @@ class CorpusTexts:
     """Rows of the file."""
     left_out: dict[str, int]
     """Rows that are not in the table, by reason."""
-
-
-def is_corpus_file(name: str) -> bool:
-    """Whether a corpus is named by a file, not by a class list."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def corpus_name(path: Path) -> str:

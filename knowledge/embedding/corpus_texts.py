@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
 
 from artifacts.artifact import Outcome
-from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
 from artifacts.provenance import Provenance
 from artifacts.store import Store
@@ -21,29 +19,19 @@ from artifacts.tensors import append_tensor
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.tokens import MAX_TOKENS, is_read_whole
 from knowledge.embedding.class_texts import plain_schema
+from knowledge.embedding.config import CorpusConfig, Precision, resolve_precision
 from knowledge.embedding.corpus_file import (
     CorpusTexts,
     corpus_name,
     corpus_sha256,
     read_corpus_file,
 )
-from knowledge.embedding.engine.spec import Precision, resolve_precision
 
 if TYPE_CHECKING:
     from knowledge.embedding.engine.text_encoder import TextEncoder
 
 TEXTS_PER_PART = 8192
 """Texts of a file per Parquet part; a crash loses at most one unfinished part."""
-
-
-class CorpusConfig(Frozen):
-    """How the texts of a file are encoded."""
-
-    template: str = Field("{label}", pattern=r"\{label\}")
-    """What is encoded of a text, which stands for {label}; names of actions want `PROMPT`."""
-    max_unusable: float = Field(0.01, ge=0, le=1)
-    """Largest share of the file's rows that may be empty, too long for CLIP, or of several
-    classes; with more, the file is refused."""
 
 
 def corpus_embeddings(

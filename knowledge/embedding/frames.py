@@ -14,8 +14,9 @@ from artifacts.jobs import Progress
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
-from knowledge.embedding.engine.client import EncodingOptions, engine
-from knowledge.embedding.engine.spec import FrameConfig, Part, VideoRow, WorkerPoolSpec
+from knowledge.embedding.config import EncodingOptions, FrameConfig
+from knowledge.embedding.engine.client import engine
+from knowledge.embedding.engine.spec import Part, VideoRow, WorkerPoolSpec
 
 MIN_VIDEOS_PER_PART, MAX_VIDEOS_PER_PART = 8, 64
 NUM_PARTS = 256

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from artifacts.artifact import Artifact, Outcome
-from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
@@ -29,21 +27,11 @@ from knowledge.extraction.question import Question, read_action_classes
 from knowledge.llm.budget import Price, PriceTable, load_prices
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatModel, ChatRequest, Dialect, RequestBodies, ladder
-from knowledge.llm.options import BatchOptions, SendOptions
+from knowledge.llm.options import AskingOptions
 from knowledge.llm.sender import Sender
 
 _LOG = logging.getLogger(__name__)
 _RICHEST = Dialect()
-
-
-class AskingOptions(Frozen):
-    """How an endpoint is asked; nothing here changes what is asked."""
-
-    send: SendOptions = SendOptions()
-    prices: Path | None = None
-    """Price table; the bundled one when None."""
-    batch: BatchOptions | None = None
-    """Ask through the endpoint's Batch API; one by one when None."""
 
 
 def ask(

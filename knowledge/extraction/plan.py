@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
-from knowledge.extraction.calls import AskingOptions, CallsOrigin
+from knowledge.extraction.calls import CallsOrigin
 from knowledge.extraction.question import Question, follow_up, read_action_classes
 from knowledge.llm.batch.held import held_in_batches
 from knowledge.llm.budget import (
     CHARACTERS_PER_TOKEN,
-    Cap,
     Charge,
     Price,
     load_prices,
@@ -21,6 +20,7 @@ from knowledge.llm.budget import (
 )
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatModel, ChatRequest
+from knowledge.llm.options import AskingOptions, Cap
 from knowledge.llm.sender import Sender
 
 LIKELY_SHARE = 0.1

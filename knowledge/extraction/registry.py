@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from artifacts.frozen import check_known
 from knowledge.extraction import kinds
 
 if TYPE_CHECKING:
@@ -50,12 +51,20 @@ def kind_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
 
 
+def check_kind(name: str) -> None:
+    """Refuse what is no kind.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    check_known("knowledge kind", name, kind_names())
+
+
 def kind_module(name: str) -> KindModule:
     """The module of a kind.
 
     Raises:
         ValueError: unknown kind.
     """
-    if name not in kind_names():
-        raise ValueError(f"unknown knowledge kind {name!r}; known: {', '.join(kind_names())}")
+    check_kind(name)
     return cast(KindModule, importlib.import_module(f"{kinds.__name__}.{name}"))

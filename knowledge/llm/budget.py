@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from artifacts.frozen import Frozen
 from artifacts.provenance import canonical_json
 from knowledge.llm.messages import ChatReply, LlmError, Stopped
+from knowledge.llm.options import Cap
 
 BUNDLED_PRICES = Path(__file__).with_name("prices.json")
 TOKENS_PER_MESSAGE = 16
@@ -142,18 +143,6 @@ def actual(
         return most
     usd = None if price is None else price.usd(prompt, completion, batch=batch)
     return Charge(tokens=prompt + completion, usd=usd)
-
-
-class Cap(Frozen):
-    """The most that all attempts in a ledger may cost together."""
-
-    max_usd: float | None = Field(None, gt=0)
-    max_tokens: int | None = Field(None, gt=0)
-
-    @property
-    def is_set(self) -> bool:
-        """Whether anything is capped."""
-        return self.max_usd is not None or self.max_tokens is not None
 
 
 class Budget:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from artifacts.frozen import Frozen
-from knowledge.llm.budget import Cap
 from knowledge.llm.limits import LimitsOptions
 
 TIMEOUT_S = 120.0
@@ -33,6 +33,18 @@ class RetryOptions(Frozen):
     without saying how long; beyond it the run stops, resumably."""
 
 
+class Cap(Frozen):
+    """The most that all attempts in a ledger may cost together."""
+
+    max_usd: float | None = Field(None, gt=0)
+    max_tokens: int | None = Field(None, gt=0)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is capped."""
+        return self.max_usd is not None or self.max_tokens is not None
+
+
 class SendOptions(Frozen):
     """How an endpoint is asked."""
 
@@ -54,3 +66,13 @@ class BatchOptions(Frozen):
     """Requests of one batch; more of them are several batches side by side."""
     attempts: int = Field(3, ge=1)
     """How often requests that a batch left undone are sent, in one run."""
+
+
+class AskingOptions(Frozen):
+    """How an endpoint is asked; nothing here changes what is asked."""
+
+    send: SendOptions = SendOptions()
+    prices: Path | None = None
+    """Price table; the bundled one when None."""
+    batch: BatchOptions | None = None
+    """Ask through the endpoint's Batch API; one by one when None."""

@@ -118,3 +118,17 @@ class IvfConfig(Frozen):
                 f"give at most {self.num_lists}"
             )
         return self
+
+
+class ExportOptions(Frozen):
+    """Form of the file."""
+
+    format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet"
+    num_negatives: int | None = Field(None, ge=1)
+    """Negatives per video, hardest first; as many as were mined (top_k) when None. Videos with
+    fewer are left out and counted in an `n-tuple`, whose rows have one width, and give what they
+    have in the other forms."""
+    corpus: Literal["dataset", "union"] = "dataset"
+    """Only classes of the dataset, or every text that was mined."""
+    anchor: Literal["path", "id"] = "path"
+    """What names a video."""

@@ -10,34 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from artifacts.artifact import Artifact
 from artifacts.files import replacing
-from artifacts.frozen import Frozen
+from knowledge.mining.config import ExportOptions
 
 Ints = npt.NDArray[np.int64]
-
-
-class ExportOptions(Frozen):
-    """Form of the file."""
-
-    format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet"
-    num_negatives: int | None = Field(None, ge=1)
-    """Negatives per video, hardest first; as many as were mined (top_k) when None. Videos with
-    fewer are left out and counted in an `n-tuple`, whose rows have one width, and give what they
-    have in the other forms."""
-    corpus: Literal["dataset", "union"] = "dataset"
-    """Only classes of the dataset, or every text that was mined."""
-    anchor: Literal["path", "id"] = "path"
-    """What names a video."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
-from knowledge.embedding.class_texts import PROMPT
+from knowledge.embedding.config import PROMPT
 
 RECORDED = Path(__file__).parents[1] / "replies" / "stickworld_texts.jsonl.gz"
 

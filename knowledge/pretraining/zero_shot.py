@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from knowledge.clip.model import Clip, encode_frames, encode_texts
-from knowledge.embedding.class_texts import PROMPT
+from knowledge.embedding.config import PROMPT
 from knowledge.stickworld.classes import CLASS_NAMES, CONFUSABLE_PAIRS
 from knowledge.stickworld.drawing.render import TIMES, ClipPlan, render_blueprint, render_clip
 from knowledge.stickworld.encode import write_video

@@ -43,9 +43,9 @@ from artifacts.tensors import read_tensor
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import Clip, load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingOptions, close_idle
+from knowledge.embedding.config import EncodingOptions, FrameConfig, resolve_precision
+from knowledge.embedding.engine.client import close_idle
 from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, ImageEncoder
-from knowledge.embedding.engine.spec import FrameConfig, resolve_precision
 from knowledge.mining.nearest import top_k
 from knowledge.video.frames import read_clip
 from knowledge.video.probing import probe

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceQuestion
 from knowledge.extraction.question import read_action_classes
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import Dialect
-from knowledge.llm.options import SendOptions
+from knowledge.llm.options import AskingOptions, SendOptions
 
 REPLY = json.dumps({"actions": ["abseiling", "zumba", "yoga"]})
 ANSWER = json.dumps(

@@ -26,7 +26,7 @@ from knowledge.clip.model import encode_texts, load_clip
 from knowledge.clip.tokens import clip_tokens
 from knowledge.clip.weights import ClipSpec
 from knowledge.datasets.class_lists import CLASS_LISTS, class_list
-from knowledge.embedding.engine.spec import resolve_precision
+from knowledge.embedding.config import resolve_precision
 from knowledge.embedding.engine.text_encoder import TOKENS_PER_BATCH, TextEncoder
 from tests.clip_weights import save_random_clip
 

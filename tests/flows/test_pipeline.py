@@ -16,7 +16,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def spec(videos, weights):
-    from flows.pipeline import PipelineSpec
+    from flows.orchestration.specs.pipeline import PipelineSpec
 
     return PipelineSpec.model_validate(
         {

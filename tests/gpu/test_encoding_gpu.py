@@ -9,8 +9,7 @@ from artifacts.tensors import read_tensor
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import encode_texts, load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.spec import FrameConfig
+from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.engine.text_encoder import TextEncoder
 from tests.clip_weights import save_random_clip
 from tests.jobs import frame_embeddings

@@ -6,9 +6,8 @@ import re
 import pandas as pd
 
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions
 from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 
 KEY = "sk-test-0123456789abcdef"
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]

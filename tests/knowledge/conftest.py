@@ -6,8 +6,9 @@ import torch
 from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from tests.batch_server import BatchServer

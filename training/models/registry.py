@@ -6,11 +6,11 @@ NAME` resolves it here, and `override` of `training.config.overrides` adapts it.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from functools import cache
 from typing import TYPE_CHECKING
 
+from artifacts.frozen import check_known
 from training.config.method import METHODS, MethodConfig, method_config, method_names, of_folder
 from training.models.recipe import Recipe, Table, named
 
@@ -53,10 +53,7 @@ def recipe(name: str) -> Recipe:
         ValueError: there is none; the nearest are named.
     """
     recipes = _recipes()
-    if name not in recipes:
-        near = difflib.get_close_matches(name, recipes, n=3, cutoff=0.4)
-        known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(recipes)}"
-        raise ValueError(f"unknown recipe {name!r}; {known}")
+    check_known("recipe", name, recipes)
     return recipes[name]
 
 

@@ -22,7 +22,8 @@ import pandas as pd
 
 from knowledge.datasets.class_names import normalised
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import SPLITS, DatasetSpec, ListedVideo, Listing, class_table
+from knowledge.datasets.listing import SPLITS, ListedVideo, Listing, class_table
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels", "classes")

@@ -17,12 +17,12 @@ from knowledge.datasets.list_files import ListFiles
 from knowledge.datasets.listing import (
     SPLITS,
     VIDEO_SUFFIXES,
-    DatasetSpec,
     ListedVideo,
     Listing,
     alphabetical_ids,
     class_table,
 )
+from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels", "classes")
 LABEL_COLUMNS = ("label", "action", "class")

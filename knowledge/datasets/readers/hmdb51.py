@@ -12,13 +12,8 @@ import re
 
 from knowledge.datasets.clip_groups import check_groups
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    ListedVideo,
-    Listing,
-    alphabetical_ids,
-    class_table,
-)
+from knowledge.datasets.listing import ListedVideo, Listing, alphabetical_ids, class_table
+from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels", "split_number")
 _LIST = re.compile(r"(.+)_test_split[123]\.txt")

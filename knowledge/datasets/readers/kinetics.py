@@ -19,14 +19,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import (
-    DatasetSpec,
-    ListedVideo,
-    Listing,
-    alphabetical_ids,
-    class_table,
-)
+from knowledge.datasets.listing import ListedVideo, Listing, alphabetical_ids, class_table
 from knowledge.datasets.readers import lists
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels", "lists", "classes")

@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from knowledge.datasets.list_files import ListFiles
-from knowledge.datasets.listing import SPLITS, DatasetSpec, ListedVideo, Listing
+from knowledge.datasets.listing import SPLITS, ListedVideo, Listing
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels", "lists", "classes")

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import DatasetSpec, Listing
+from knowledge.datasets.listing import Listing
 from knowledge.datasets.readers.kinetics import Clips, clips_listing, read_csv_files
+from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels",)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import DatasetSpec, ListedVideo, Listing, class_table
+from knowledge.datasets.listing import ListedVideo, Listing, class_table
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels",)

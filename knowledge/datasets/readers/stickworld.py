@@ -6,8 +6,9 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from knowledge.datasets.listing import DatasetSpec, Listing
+from knowledge.datasets.listing import Listing
 from knowledge.datasets.readers import folder
+from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels",)
 SINGLE_LABEL = "single.csv"

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from knowledge.datasets.clip_groups import check_groups
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import DatasetSpec, ListedVideo, Listing, class_table
+from knowledge.datasets.listing import ListedVideo, Listing, class_table
+from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels", "split_number")
 _GROUP = re.compile(r"(g\d+)_c\d+\.\w+$")

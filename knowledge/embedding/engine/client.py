@@ -10,62 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
 
-from pydantic import Field
-
-from artifacts.frozen import Frozen
 from artifacts.jobs import Progress
 from artifacts.processes import import_environment
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import model_config
+from knowledge.embedding.config import Precision
 from knowledge.embedding.engine.channel import Channel, Message
-from knowledge.embedding.engine.spec import (
-    EngineSpec,
-    Part,
-    Precision,
-    WorkerPoolSpec,
-    resolve_precision,
-)
-
-
-class EncodingOptions(Frozen):
-    """How videos are decoded and encoded; of this only the resolved precision is in a key."""
-
-    precision: Literal["auto"] | Precision = "auto"
-    """Of CLIP on frames and on texts of files: bf16 is 4 times as fast where the hardware has it
-    and moves features by 1 %; auto takes it there, except for bundled models."""
-    num_workers: int | None = Field(None, ge=1)
-    """Processes that decode; one per usable core when None."""
-    deadline_s: float = Field(300.0, gt=0)
-    """A video whose decoding takes longer is unreadable."""
-    separate_encoder: bool | None = None
-    """Workers only decode, and one process encodes for them; when None only on a GPU."""
-
-    def resolved(self, clip: LazyClip) -> EncodingOptions:
-        """The settings that hold on this machine, none of them open.
-
-        Raises:
-            ValueError: every worker would need the GPU for itself.
-        """
-        on_gpu = not clip.device.startswith("cpu")
-        if on_gpu and self.separate_encoder is False:
-            raise ValueError(
-                f"separate_encoder=false needs the CPU, not {clip.device}; leave it out"
-            )
-        return EncodingOptions(
-            precision=resolve_precision(self.precision, clip.spec, clip.device),
-            num_workers=self.num_workers or _num_cores(),
-            deadline_s=self.deadline_s,
-            separate_encoder=on_gpu if self.separate_encoder is None else self.separate_encoder,
-        )
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from knowledge.embedding.engine.spec import EngineSpec, Part, WorkerPoolSpec
 
 
 class EngineProcess:

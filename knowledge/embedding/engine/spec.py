@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from artifacts.frozen import Frozen
 from artifacts.provenance import Provenance
-from knowledge.clip.weights import BUNDLED, ClipSpec
-
-Precision = Literal["fp32", "bf16"]
-
-
-class FrameConfig(Frozen):
-    """Which pixels of a video are embedded."""
-
-    num_frames: int = Field(16, ge=1)
-    """Frames T per video."""
-    offset: Literal["center", "start"] = "center"
-    """Which frame of each of the T equal segments."""
-    short_side: int | None = Field(None, ge=1)
-    """Pixels of the short side before the centre crop; the model's image size when None."""
+from knowledge.clip.weights import ClipSpec
+from knowledge.embedding.config import FrameConfig, Precision
 
 
 class VideoRow(Frozen):
@@ -68,26 +56,3 @@ class WorkerPoolSpec(Frozen):
     """One process encodes for all workers, which then only decode."""
     device: str
     """Of that process; the CPU where there is none."""
-
-
-def resolve_precision(
-    precision: Literal["auto"] | Precision, spec: ClipSpec, device: str
-) -> Precision:
-    """What `auto` means here: bf16 where the hardware multiplies it for torch, else fp32.
-
-    Bundled models run in fp32, so that the artifacts of the demo are the same on every machine.
-    """
-    if precision != "auto":
-        return precision
-    if spec.weights == BUNDLED:
-        return "fp32"
-    import torch
-
-    from knowledge.embedding.engine.blocks import can_lay_out
-
-    if torch.device(device).type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has = torch.cpu.get_capabilities()
-        fast = can_lay_out() and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-    return "bf16" if fast else "fp32"

@@ -16,9 +16,9 @@ import torch
 from open_clip.model import CLIP
 
 from knowledge.clip.model import Clip
+from knowledge.embedding.config import Precision
 from knowledge.embedding.engine.blocks import Block, is_known
 from knowledge.embedding.engine.image_encoder import Rows
-from knowledge.embedding.engine.spec import Precision
 
 TOKENS_PER_BATCH = 2048
 """With 1,024 to 8,192 two cores take the same time for ViT-B/32 in bf16."""

@@ -31,9 +31,10 @@ def root(tmp_path_factory):
 
 def mined(store, root, **runner):
     """Reports of `mine` with the bundled model, which workers need not be told of."""
-    from flows.mine_negatives import MineSpec, mine
+    from flows.mine_negatives import mine
+    from flows.orchestration.specs.mine import MineSpec
     from flows.register_dataset import register
-    from knowledge.datasets.listing import DatasetSpec
+    from knowledge.datasets.spec import DatasetSpec
 
     register(str(store), DatasetSpec(dataset="folder", videos=root, name="tiny"))
     values = {
@@ -172,7 +173,8 @@ def test_a_shard_goes_on_while_another_makes_the_texts(root, whole, tmp_path, mo
 
 
 def test_shards_of_a_job():
-    from flows.orchestration.runners import RunnerSpec, listed
+    from flows.orchestration.runners import listed
+    from flows.orchestration.specs.runner import RunnerSpec
 
     assert RunnerSpec().shards(7) == [[0, 1, 2, 3, 4, 5, 6]]
     assert RunnerSpec(runner="dask").shards(7) == [[0, 1, 2, 3], [4, 5, 6]]
@@ -198,14 +200,14 @@ def test_shards_of_a_job():
     ],
 )
 def test_settings_without_effect_are_refused(values, message):
-    from flows.orchestration.runners import RunnerSpec
+    from flows.orchestration.specs.runner import RunnerSpec
 
     with pytest.raises(ValidationError, match=message):
         RunnerSpec(**values)
 
 
 def test_a_store_that_workers_cannot_share_is_refused():
-    from flows.orchestration.runners import RunnerSpec
+    from flows.orchestration.specs.runner import RunnerSpec
 
     with pytest.raises(ValueError, match="shards meet in its drafts, which need a directory"):
         RunnerSpec(shard=(1, 2)).shared_store("memory://store")

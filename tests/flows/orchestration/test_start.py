@@ -6,11 +6,11 @@ import pytest
 
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
-from flows.evaluation.evaluate_run import EvaluateSpec
-from flows.evaluation.few_shot import FewShotSpec
-from flows.orchestration.resolve import bare_name
+from flows.orchestration.specs.evaluate import EvaluateSpec, FewShotSpec
+from flows.orchestration.specs.names import bare_name
+from flows.orchestration.specs.train import TrainSpec
 from flows.orchestration.start import start_of_recipe
-from flows.train_model import TrainSpec, train_task
+from flows.train_model import train_task
 from tests.training.runs import config_of
 from tests.training.world import CLIP, World
 from training.config.overrides import override

@@ -1,6 +1,7 @@
 """Datasets with official lists: their files written, read and compared."""
 
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
+from knowledge.datasets.spec import DatasetSpec
 
 
 def read(dataset, videos, directory=None, **fields):

@@ -7,8 +7,9 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets import registration
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from tests.knowledge.deadly import probe
 from tests.video_files import write_video
 

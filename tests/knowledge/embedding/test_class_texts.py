@@ -12,7 +12,8 @@ from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import encode_texts
 from knowledge.embedding import corpus_texts
 from knowledge.embedding.class_texts import text_embeddings
-from knowledge.embedding.corpus_texts import CorpusConfig, corpus_embeddings
+from knowledge.embedding.config import CorpusConfig
+from knowledge.embedding.corpus_texts import corpus_embeddings
 
 
 def test_texts_equal_encoding_by_hand(dataset, clip):

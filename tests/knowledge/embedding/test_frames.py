@@ -12,9 +12,8 @@ from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import encode_frames
 from knowledge.embedding import frames as frame_embedding
 from knowledge.embedding.class_texts import text_embeddings
-from knowledge.embedding.engine.client import EncodingOptions
+from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.engine.part import CANARY
-from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.embedding.frames import FrameJob
 from knowledge.video.frames import read_frames, resize_and_crop
 from knowledge.video.sampling import segment_centres

@@ -12,9 +12,9 @@ import pytest
 from artifacts.store import Store
 from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import DescriptionConfig
-from knowledge.llm.budget import Cap
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import LlmError, Stopped
+from knowledge.llm.options import Cap
 from tests.knowledge.asking import KEY, described, fast, publish_classes
 
 

@@ -24,12 +24,12 @@ from artifacts.files import LOCK_FILE
 from artifacts.provenance import canonical_json
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds import cooccurrence
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 from tests.llm_server import LlmServer
 
 NUM_KILLS = 200

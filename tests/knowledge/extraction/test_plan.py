@@ -8,7 +8,7 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.parse import check_coverage
@@ -16,7 +16,7 @@ from knowledge.extraction.plan import plan
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Stopped
-from knowledge.llm.options import BatchOptions, SendOptions
+from knowledge.llm.options import AskingOptions, BatchOptions, SendOptions
 from tests.llm_server import LlmServer
 
 NAMES = ["run", "walk", "jump", "sit", "stand", "wave", "clap", "bow"]

@@ -15,7 +15,7 @@ import pytest
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import BUNDLES, RecordedReplies
@@ -24,7 +24,7 @@ from knowledge.extraction.replay import Recording, ReplayServer, bundled, record
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError, Message, Sampling
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 
 ROOT = Path(__file__).parents[3]
 ONCE = AskingOptions(send=SendOptions(retry=RetryOptions(attempts=1)))

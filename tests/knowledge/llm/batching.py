@@ -7,13 +7,12 @@ import pandas as pd
 
 from artifacts.store import Store
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import DescriptionConfig
-from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Dialect
-from knowledge.llm.options import BatchOptions, RetryOptions, SendOptions
+from knowledge.llm.options import AskingOptions, BatchOptions, Cap, RetryOptions, SendOptions
 
 NAMES = [f"action {letter}" for letter in "abcdefghij"]
 QUICK = {"poll_s": 0.01}

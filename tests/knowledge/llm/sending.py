@@ -2,10 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from knowledge.llm.budget import Cap
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import ChatRequest, LlmError, Message, Sampling, Stopped
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import Cap, RetryOptions, SendOptions
 from knowledge.llm.sender import Sender
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.plan import plan
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.batch import batch as batch_module
-from knowledge.llm.budget import Cap
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger import file as ledger_file
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import LlmError, Stopped
-from knowledge.llm.options import BatchOptions
+from knowledge.llm.options import AskingOptions, BatchOptions, Cap
 from tests.knowledge.llm.batching import NAMES, QUICK, World, describe
 
 ROOT = Path(__file__).parents[3]

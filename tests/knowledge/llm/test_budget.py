@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.llm.budget import (
-    Budget,
-    Cap,
-    Charge,
-    Price,
-    PriceTable,
-    actual,
-    load_prices,
-    worst_case,
-)
+from knowledge.llm.budget import Budget, Charge, Price, PriceTable, actual, load_prices, worst_case
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
@@ -30,7 +21,7 @@ from knowledge.llm.messages import (
     Sampling,
     Stopped,
 )
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import Cap, RetryOptions, SendOptions
 from knowledge.llm.sender import Sender
 from tests.llm_server import LlmServer
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from artifacts.provenance import canonical_json
-from knowledge.llm.budget import Cap
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import ChatReply, LlmError, Stopped
+from knowledge.llm.options import Cap
 from tests.knowledge.llm.sending import request, send_all, sender_of
 from tests.llm_server import BEHAVIOURS
 

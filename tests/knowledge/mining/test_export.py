@@ -3,8 +3,8 @@
 import pyarrow.parquet as pq
 import pytest
 
-from knowledge.mining.config import MiningConfig
-from knowledge.mining.export import ExportOptions, export
+from knowledge.mining.config import ExportOptions, MiningConfig
+from knowledge.mining.export import export
 from knowledge.mining.job import mine
 from tests.knowledge.mining.world import rich_world
 

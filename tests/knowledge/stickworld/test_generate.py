@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import DatasetSpec
 from knowledge.datasets.readers.stickworld import read
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.stickworld.actions import ACTIONS
 from knowledge.stickworld.classes import CLASS_NAMES, CLASSES, CONFUSABLE_PAIRS
 from knowledge.stickworld.contact_sheet import contact_sheet

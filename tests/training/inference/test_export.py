@@ -12,11 +12,11 @@ from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.embedding.class_texts import text_embeddings
-from knowledge.embedding.engine.client import EncodingOptions
-from knowledge.embedding.engine.spec import FrameConfig
+from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.templates import template_embeddings
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine

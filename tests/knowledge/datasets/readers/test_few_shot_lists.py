@@ -6,8 +6,9 @@ import pytest
 
 from artifacts.store import Store
 from knowledge.datasets.class_lists import class_list
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from tests.video_files import write_video
 
 PATHS = {

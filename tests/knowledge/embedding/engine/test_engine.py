@@ -12,9 +12,9 @@ import pytest
 from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import ClipSpec
-from knowledge.embedding.engine.client import EncodingOptions, close_idle
+from knowledge.embedding.config import EncodingOptions, FrameConfig
+from knowledge.embedding.engine.client import close_idle
 from knowledge.embedding.engine.part import CANARY
-from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.embedding.frames import FrameJob
 from tests.clip_weights import save_random_clip
 from tests.jobs import frame_embeddings

@@ -7,9 +7,9 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import BUNDLED, ClipSpec
+from knowledge.embedding.config import resolve_precision
 from knowledge.embedding.engine.blocks import Block, can_lay_out, is_known
 from knowledge.embedding.engine.image_encoder import ImageEncoder, canary_images
-from knowledge.embedding.engine.spec import resolve_precision
 from tests.clip_weights import TINY
 
 

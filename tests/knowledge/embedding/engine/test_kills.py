@@ -23,15 +23,15 @@ from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
-from knowledge.datasets.listing import DatasetSpec, read_listing
+from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
 from knowledge.embedding.class_texts import text_embeddings
+from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.engine import client as engine_client
 from knowledge.embedding.engine import engine
 from knowledge.embedding.engine.channel import Channel
-from knowledge.embedding.engine.client import EncodingOptions
 from knowledge.embedding.engine.image_encoder import ImageEncoder
-from knowledge.embedding.engine.spec import FrameConfig
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.clip_weights import save_random_clip

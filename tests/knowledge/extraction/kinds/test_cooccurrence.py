@@ -13,14 +13,14 @@ from artifacts.store import Store
 from artifacts.views.class_matrix import to_matrix
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.cooccurrence import CONFIG, CooccurrenceConfig, base_classes, build
 from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
 from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
-from knowledge.llm.options import SendOptions
+from knowledge.llm.options import AskingOptions, SendOptions
 from tests.class_rows import make_actions, publish_videos
 from tests.llm_server import LlmServer
 

@@ -15,7 +15,7 @@ from artifacts.store import Store
 from flows.cli import app
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
-from knowledge.extraction.calls import AskingOptions, ask
+from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds import anatomy, cooccurrence, description
 from knowledge.extraction.question import read_action_classes
 from knowledge.extraction.recorded import RecordedReplies
@@ -25,7 +25,7 @@ from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.messages import LlmError
-from knowledge.llm.options import RetryOptions, SendOptions
+from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 from tests.class_rows import publish_videos
 from tests.llm_server import LlmServer
 
