@@ -1,8 +1,8 @@
 """The command line, by what the commands are about.
 
-Reading order: `app` (how a command runs and ends), `options`, `build` and `kind_settings` (from
-options to specs), then the commands: `chain` (whole chains), `datasets`, `knowledge`, `mining`,
-`runs`, `few_shot`, `store`.
+Reading order: `app` (how a command runs and ends), `fields` (options from the fields of models),
+`options` (those that several commands share), `values` (written in forms of their own), then the
+commands: `chain` (whole chains), `datasets`, `knowledge`, `mining`, `runs`, `few_shot`, `store`.
 
-Heavy libraries are imported by the command that needs them.
+Heavy libraries are imported by the command that needs them, after what it was given is checked.
 """

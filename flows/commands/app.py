@@ -9,52 +9,105 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from flows.orchestration.report import JobReport
 
+PROGRAM = "actionlore"
+"""Name of the command and of the distribution."""
 RESUMABLE = 75
 """Exit status EX_TEMPFAIL of sysexits.h: what failed now may succeed later."""
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises about words that it cannot read as options."""
+lazily: dict[str, Callable[[], Any]] = {}
+"""What makes a command complete, by its name, where its options take time to find."""
+
+
+class Commands(TyperGroup):
+    """The commands; one is completed when it is called, and what cannot be read is one line."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command that is called."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, lazily[name]() if name in lazily else command, rest
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command, and end with its exit status."""
+        args = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            status = super().main(args, prog_name or PROGRAM, standalone_mode=False, **extra)
+        except UsageError as error:
+            typer.echo(f"error: {_usage_problem(error)}", err=True)
+            sys.exit(2)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage_problem(error: Any) -> str:
+    command = error.ctx.command if error.ctx else None
+    problem = " ".join(str(error.format_message()).split()).rstrip(".")
+    if (unknown := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+        from artifacts.frozen import nearest
+
+        shown = [each for each in command.params if not getattr(each, "hidden", False)]
+        near = nearest(unknown, [name for each in shown for name in each.opts])
+        problem = f"no such option {unknown}"
+        problem += f"; {near}" if near.startswith("nearest") else ""
+    return f"{problem}; see {error.ctx.command_path} --help" if error.ctx else problem
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
 app = typer.Typer(
+    cls=Commands,
     help="LLM knowledge and hard negatives for video action recognition: extract, mine, train.",
-    no_args_is_help=True,
+    epilog="Example: actionlore demo",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def run_flow(
-    flow: Callable[[], Sequence[JobReport]],
-    store: str,
-    wanted: str | None = None,
-    show: Callable[[Sequence[JobReport]], None] | None = None,
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
 ) -> None:
-    """Run a flow and print what it made.
+    pass
+
+
+def show_made(reports: Sequence[JobReport], store: str, wanted: str | None = None) -> None:
+    """Print what a flow made.
 
     Args:
-        flow: what to run.
-        store: where it publishes.
+        reports: of the flow.
+        store: where it published.
         wanted: kind of artifact without which the command must be run again: exit status
             `RESUMABLE`.
-        show: prints what was made; `show_reports` when None.
     """
+    from flows.terminal.work import show_reports
 
-    def run() -> None:
-        from flows.terminal.work import show_reports
-
-        reports = flow()
-        if show:
-            show(reports)
-        else:
-            show_reports(reports, store)
-        if wanted and not any(each.kind == wanted for each in reports):
-            sys.exit(RESUMABLE)
-
-    guarded(run)
+    show_reports(reports, store)
+    if wanted and not any(each.kind == wanted for each in reports):
+        sys.exit(RESUMABLE)
 
 
 def guarded(action: Callable[[], None]) -> None:

@@ -4,96 +4,69 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.app import app, guarded, run_flow
-from flows.commands.build import clip_spec, dataset_spec, mining_config
-from flows.commands.options import (
-    ClassesOption,
-    DatasetOption,
-    DecodeLimitOption,
-    LabelsOption,
-    ListOption,
-    NameOption,
-    SplitNumberOption,
-    StoreOption,
-    TopKOption,
-    VideosOption,
+from flows.commands.app import app, guarded, show_made
+from flows.commands.fields import Field, Given, command
+from flows.commands.options import DATASET, StoreOption
+
+
+@command(
+    "knowledge.datasets.spec:DatasetSpec",
+    {
+        "Data": {
+            **DATASET,
+            "--decode-limit": "knowledge.embedding.config:EncodingOptions.deadline_s",
+        }
+    },
+    panel="Data",
+    example="actionlore register --dataset folder --videos VIDEOS --labels labels.csv",
 )
-
-if TYPE_CHECKING:
-    from flows.orchestration.report import JobReport
-
-
-@app.command()
-def register(
-    dataset: DatasetOption,
-    videos: VideosOption,
-    labels: LabelsOption = None,
-    lists: ListOption = [],  # noqa: B006
-    classes: ClassesOption = None,
-    split_number: SplitNumberOption = None,
-    name: NameOption = None,
-    decode_limit: DecodeLimitOption = None,
-    store: StoreOption = "store",
-) -> None:
+def register(given: Given, store: StoreOption = "store") -> None:
     """List a dataset and probe its videos."""
+    from knowledge.datasets.spec import DatasetSpec
 
-    def flow() -> list[JobReport]:
-        from flows.register_dataset import register
+    spec, deadline_s = given.build(DatasetSpec), given["--decode-limit"]
+    from flows.register_dataset import register
 
-        spec = dataset_spec(dataset, videos, labels, lists, classes, split_number, name)
-        return (
-            register(store, spec) if decode_limit is None else register(store, spec, decode_limit)
-        )
-
-    run_flow(flow, store)
+    limits = [] if deadline_s is None else [deadline_s]
+    show_made(register(store, spec, *limits), store)
 
 
-@app.command("register-features")
-def register_features(
-    dataset: Annotated[str, typer.Option(help="Name of the registered dataset.")],
-    features: Annotated[
-        Path, typer.Option(help=".npz or .parquet: (T, D) or (D,) for each video id.")
-    ],
-    clip: Annotated[
-        str, typer.Option(help="open_clip architecture, or any name of what made them.")
-    ],
-    clip_weights: Annotated[
-        str | None, typer.Option(help="Of --clip, where that can be loaded.")
-    ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(help="The same for class ids or names; the model's texts if omitted."),
-    ] = None,
-    logit_scale: Annotated[
-        float | None, typer.Option(help="With --texts: factor on cosines; 100 if omitted.")
-    ] = None,
-    top_k: TopKOption = None,
-    store: StoreOption = "store",
-) -> None:
+@command(
+    "flows.orchestration.specs.features:FeaturesSpec",
+    {
+        "Data": {"--dataset": "dataset", "--features": "features", "--texts": "texts"},
+        "CLIP": {
+            "--clip": "clip",
+            "--clip-weights": Field("knowledge.clip.weights:ClipSpec.weights", required=False),
+            "--logit-scale": "logit_scale",
+        },
+        "Mining": {"--top-k": "mining.top_k"},
+    },
+    panel="Data",
+    example="actionlore register-features --dataset folder --features frames.npz "
+    "--clip my-encoder --texts texts.npz",
+    name="register-features",
+)
+def register_features(given: Given, store: StoreOption = "store") -> None:
     """Take features you already have instead of embedding videos, and mine with them."""
+    from flows.orchestration.specs.features import FeaturesSpec
 
-    def flow() -> list[JobReport]:
-        from flows.orchestration.specs.features import FeaturesSpec
-        from flows.register_features import register_features_flow
+    weights = given["--clip-weights"]
+    loaded = {"clip": {"arch": given["--clip"], "weights": weights}} if weights else {}
+    spec = given.build(FeaturesSpec, **loaded)
+    from flows.register_features import register_features_flow
 
-        spec = FeaturesSpec(
-            dataset=dataset,
-            features=features,
-            clip=clip_spec(clip, clip_weights) if clip_weights else clip,
-            texts=texts,
-            logit_scale=logit_scale,
-            mining=mining_config(top_k, [], None),
-        )
-        return register_features_flow(store, spec)
-
-    run_flow(flow, store)
+    show_made(register_features_flow(store, spec), store)
 
 
-@app.command()
+@app.command(
+    rich_help_panel="The demo world",
+    epilog="Example: actionlore world videos --set train_per_class=8",
+)
 def world(
     directory: Annotated[Path, typer.Argument(help="Where the videos go.")],
     config: Annotated[

@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.app import app, guarded, run_flow
-from flows.commands.build import knowledge_fields
+from flows.commands.app import app, guarded, show_made
+from flows.commands.fields import Given, command
 from flows.commands.options import (
-    AskOptions,
+    BATCH,
+    ENDPOINT,
+    KINDS,
+    LIMITS,
     JsonOption,
-    KindSetOption,
     StoreOption,
-    with_ask_options,
 )
 
-if TYPE_CHECKING:
-    from flows.orchestration.report import JobReport
-    from flows.orchestration.specs.extract import ExtractSpec
 
-
-@app.command()
-@with_ask_options
+@command(
+    "flows.orchestration.specs.extract:ExtractSpec",
+    {
+        "Knowledge": {
+            "--classes": "classes",
+            "--kind": KINDS["--kind"],
+            "--kind-set --set": KINDS["--kind-set"],
+            "--min-coverage": KINDS["--min-coverage"],
+        },
+        "LLM endpoint": ENDPOINT,
+        "Limits and cap": LIMITS,
+        "Batches": BATCH,
+    },
+    panel="Knowledge",
+    example="actionlore extract --classes ava --llm-base-url https://api.openai.com/v1 "
+    "--llm-model gpt-4o-mini --llm-max-usd 2",
+)
 def extract(
-    classes: Annotated[str, typer.Option(help="Registered dataset or known class list.")],
-    asked: AskOptions,
-    settings: KindSetOption = [],  # noqa: B006
+    given: Given,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only count calls, tokens and cost; nothing is sent.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Only count calls, tokens and cost; nothing is sent.",
+            rich_help_panel="Limits and cap",
+        ),
     ] = False,
     store: StoreOption = "store",
 ) -> None:
     """Ask an LLM what it knows about the classes."""
+    from flows.orchestration.specs.extract import ExtractSpec
 
-    def spec() -> ExtractSpec:
-        from flows.orchestration.specs.extract import ExtractSpec
-
-        return ExtractSpec.model_validate({"classes": classes, **knowledge_fields(asked, settings)})
-
-    def show() -> None:
+    spec = given.build(ExtractSpec)
+    if plan:
         from flows.terminal.plan import show_plan
 
-        show_plan(store, spec())
-
-    def flow() -> list[JobReport]:
+        show_plan(store, spec)
+    else:
         from flows.extract_knowledge import extract
 
-        return extract(store, spec())
-
-    if plan:
-        guarded(show)
-    else:
-        run_flow(flow, store)
+        show_made(extract(store, spec), store)
 
 
-@app.command()
+@app.command(rich_help_panel="Knowledge", epilog="Example: actionlore replay --port 8765")
 def replay(
     port: Annotated[int, typer.Option(help="Port to listen at; 0 for any free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
@@ -76,7 +82,8 @@ def replay(
             with ReplayServer(recordings, port, host) as server:
                 typer.echo(f"recorded replies at {server.url}, Ctrl-C ends it; ask with")
                 typer.echo(
-                    f"  actionlore extract --classes CLASSES --base-url {server.url} --model {own}"
+                    f"  actionlore extract --classes CLASSES --llm-base-url {server.url} "
+                    f"--llm-model {own}"
                 )
                 typer.echo(f"models: {', '.join(server.models)}")
                 server.wait()
@@ -86,7 +93,7 @@ def replay(
     guarded(serve)
 
 
-@app.command()
+@app.command(rich_help_panel="Knowledge", epilog="Example: actionlore report cooccurrence/ava")
 def report(
     ref: Annotated[str, typer.Argument(help="KIND/NAME or KIND/NAME@KEY.")],
     truth: Annotated[

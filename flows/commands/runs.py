@@ -2,224 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.app import app, guarded, run_flow
-from flows.commands.build import optional_clip_spec, variants
-from flows.commands.options import (
-    BaseOption,
-    ClipWorkersOption,
-    DeviceOption,
-    JsonOption,
-    NovelOption,
-    RecipeOption,
-    RunArgument,
-    RunClipOption,
-    RunWeightsOption,
-    SetOption,
-    SplitOption,
-    StoreOption,
-    VariantsOption,
-    WiseFtOption,
+from flows.commands import values
+from flows.commands.app import app, guarded, show_made
+from flows.commands.fields import Field, Given, command
+from flows.commands.options import CLIP, JsonOption, StoreOption
+
+_VARIANT = "VARIANT=METRICS[,METRICS...]"
+_PROCESSES = {
+    "--device": "runtime.device",
+    "--processes": "runtime.processes",
+    "--workers": "runtime.workers",
+}
+
+
+@command(
+    "flows.orchestration.specs.train:TrainSpec",
+    {
+        "Data": {"--dataset": "dataset", "--videos": "videos", "--split": "split"},
+        "Training": {
+            "--recipe": "recipe",
+            "--set": Field("settings", form="KEY=VALUE"),
+            "--data": "data",
+            "--start": "start",
+            "--name": "name",
+        },
+        "CLIP": CLIP,
+        "Where it runs": {
+            **_PROCESSES,
+            "--threads": "runtime.threads",
+            "--compile": "runtime.compile",
+            "--tensorboard": "runtime.tensorboard",
+        },
+    },
+    panel="Models",
+    example="actionlore train --dataset folder --recipe mgdm_small --set optim.epochs=20",
 )
-
-if TYPE_CHECKING:
-    from flows.orchestration.report import JobReport
-
-
-@app.command()
-def train(
-    dataset: Annotated[str, typer.Option(help="Name of the mined dataset.")],
-    recipe: RecipeOption = "mgdm_small",
-    settings: SetOption = [],  # noqa: B006
-    videos: Annotated[Path | None, typer.Option(help="For data.features=videos.")] = None,
-    clip: Annotated[
-        str | None,
-        typer.Option(help="For data.features=videos and actionclip; the bundled one if that fits."),
-    ] = None,
-    clip_weights: Annotated[str | None, typer.Option(help="Of --clip.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="stickworld: the recipe's method at the scale of the demo world."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="Run to start from; none: CLIP's weights; if omitted as the recipe says."
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    split: SplitOption = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    processes: Annotated[int, typer.Option(help="Share each batch, one process per GPU.")] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="On the CPU; if omitted 1 for small steps on it, else all cores."),
-    ] = None,
-    workers: ClipWorkersOption = 0,
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Directory for its curves.")] = None,
-    store: StoreOption = "store",
-) -> None:
+def train(given: Given, store: StoreOption = "store") -> None:
     """Train a recipe on mined artifacts and score it. A stopped run goes on where it was."""
+    from flows.orchestration.specs.train import TrainSpec
 
-    def flow() -> list[JobReport]:
-        from flows.orchestration.specs.train import TrainSpec
-        from flows.train_model import train
-        from training.config.runtime import RuntimeOptions
-        from training.data.inputs import needs_clip
+    spec = given.build(TrainSpec)
+    config = spec.config
+    if spec.videos and config.data.features == "cached":
+        raise ValueError("--videos has no effect with data.features=cached")
+    towers = config.model.towers(config.data)
+    if spec.clip and not (towers.image or towers.text or config.model.templates()):
+        raise ValueError(f"--clip has no effect: {spec.recipe} takes the embeddings that are mined")
+    from flows.train_model import train
 
-        if data not in (None, "stickworld"):
-            raise ValueError(f"--data {data} is unknown; the only value is stickworld")
-        spec = TrainSpec(
-            dataset=dataset,
-            recipe=recipe,
-            data="stickworld" if data else None,
-            settings=tuple(settings),
-            videos=videos,
-            clip=optional_clip_spec(clip, clip_weights),
-            start=start,
-            name=name,
-            split=split,
-            runtime=RuntimeOptions(
-                device=device,
-                processes=processes,
-                threads=threads,
-                workers=workers,
-                compile=compiled,
-                tensorboard=tensorboard,
-            ),
-        )
-        if videos and spec.config.data.features == "cached":
-            raise ValueError("--videos has no effect with data.features=cached")
-        if clip and not (needs_clip(spec.config) or spec.config.model.templates()):
-            raise ValueError(f"--clip has no effect: {recipe} takes the embeddings that are mined")
-        return train(store, spec)
-
-    run_flow(flow, store)
+    show_made(train(store, spec), store)
 
 
-@app.command()
-def evaluate(
-    run: RunArgument,
-    data: Annotated[
-        str | None, typer.Option(help="Mined dataset, also another one; the run's own if omitted.")
-    ] = None,
-    split: SplitOption = None,
-    views: Annotated[
-        str | None, typer.Option(help="Clips x crops of a video, e.g. 4x3; the run's if omitted.")
-    ] = None,
-    wise_ft: WiseFtOption = [],  # noqa: B006
-    videos: Annotated[Path | None, typer.Option(help="For a run that takes videos.")] = None,
-    clip: RunClipOption = None,
-    clip_weights: RunWeightsOption = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    processes: Annotated[int, typer.Option(help="Share the videos, one process per GPU.")] = 1,
-    workers: ClipWorkersOption = 0,
-    store: StoreOption = "store",
-) -> None:
+@command(
+    "flows.orchestration.specs.evaluate:EvaluateSpec",
+    {
+        "Data": {"RUN": "run", "--data": "data", "--videos": "videos", "--split": "split"},
+        "Scoring": {"--views": "views", "--wise-ft": "wise_ft"},
+        "CLIP": CLIP,
+        "Where it runs": _PROCESSES,
+    },
+    panel="Models",
+    example="actionlore evaluate RUN --split test",
+)
+def evaluate(given: Given, store: StoreOption = "store") -> None:
     """Score a trained run: on its dataset, or zero-shot on another one."""
+    from flows.orchestration.specs.evaluate import EvaluateSpec
 
-    def flow() -> list[JobReport]:
-        from flows.evaluation.evaluate_run import evaluate
-        from flows.orchestration.specs.evaluate import EvaluateSpec
-        from training.config.runtime import RuntimeOptions
+    spec = given.build(EvaluateSpec)
+    from flows.evaluation.evaluate_run import evaluate
 
-        spec = EvaluateSpec(
-            run=run,
-            data=data,
-            split=split,
-            views=views,
-            wise_ft=tuple(wise_ft) or None,
-            videos=videos,
-            clip=optional_clip_spec(clip, clip_weights),
-            runtime=RuntimeOptions(device=device, processes=processes, workers=workers),
-        )
-        return evaluate(store, spec)
-
-    run_flow(flow, store)
+    show_made(evaluate(store, spec), store)
 
 
-@app.command()
-def summarise(
-    name: Annotated[str, typer.Argument(help="Name of the table.")],
-    of: VariantsOption = [],  # noqa: B006
-    base: BaseOption = [],  # noqa: B006
-    novel: NovelOption = [],  # noqa: B006
-    as_json: JsonOption = False,
-    store: StoreOption = "store",
-) -> None:
+@command(
+    "flows.orchestration.specs.evaluate:SummariseSpec",
+    {
+        "Scores": {
+            "NAME": "name",
+            "--of": Field("of", values.variants, _VARIANT),
+            "--base": Field("base", values.variants, _VARIANT),
+            "--novel": Field("novel", values.variants, _VARIANT),
+        }
+    },
+    panel="Models",
+    example="actionlore summarise seeds --of mgdm=run0-test,run1-test,run2-test",
+)
+def summarise(given: Given, as_json: JsonOption = False, store: StoreOption = "store") -> None:
     """Mean and deviation over splits, draws or seeds; or base and novel classes."""
+    from flows.orchestration.specs.evaluate import SummariseSpec
 
-    def flow() -> list[JobReport]:
-        from flows.evaluation.summarise import summarise
-        from flows.orchestration.specs.evaluate import SummariseSpec
+    spec = given.build(SummariseSpec)
+    from flows.evaluation.summarise import summarise
+    from flows.terminal.comparison import show_summary
 
-        spec = SummariseSpec(
-            name=name,
-            of=variants(of, "--of"),
-            base=variants(base, "--base"),
-            novel=variants(novel, "--novel"),
-        )
-        return summarise(store, spec)
-
-    def show(made: Sequence[JobReport]) -> None:
-        from flows.terminal.comparison import show_summary
-
-        show_summary(store, made, as_json)
-
-    run_flow(flow, store, show=show)
+    show_summary(store, summarise(store, spec), as_json)
 
 
-@app.command()
-def predict(
-    run: RunArgument,
-    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
-    top: Annotated[int, typer.Option(min=1, help="Classes shown per video.")] = 5,
-    views: Annotated[str, typer.Option(help="Clips x crops that are averaged.")] = "1x1",
-    protocol: Annotated[
-        str | None, typer.Option(help="Way to classify; the one of validation if omitted.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
-    clip: RunClipOption = None,
-    clip_weights: RunWeightsOption = None,
-    device: DeviceOption = "cpu",
-    store: StoreOption = "store",
-) -> None:
+@command(
+    "flows.orchestration.specs.evaluate:PredictSpec",
+    {
+        "Data": {"RUN": "run", "VIDEO...": "videos"},
+        "Scoring": {"--top": "num_top", "--views": "views", "--protocol": "protocol"},
+        "CLIP": CLIP,
+        "Where it runs": {"--device": "device"},
+    },
+    panel="Models",
+    example="actionlore predict RUN a.mp4 b.mp4 --top 3",
+)
+def predict(given: Given, as_json: JsonOption = False, store: StoreOption = "store") -> None:
     """Name the actions in video files with a trained run."""
+    from flows.orchestration.specs.evaluate import PredictSpec
 
-    def show() -> None:
-        from flows.terminal.use_run import predict
+    spec = given.build(PredictSpec)
+    from flows.terminal.use_run import predict
 
-        model = optional_clip_spec(clip, clip_weights)
-        predict(store, run, videos, model, top, views, protocol, device, as_json)
-
-    guarded(show)
+    how = (spec.clip, spec.num_top, spec.views, spec.protocol, spec.device)
+    predict(store, spec.run, spec.videos, *how, as_json)
 
 
-@app.command()
+@command(
+    "flows.orchestration.specs.evaluate:RunSpec",
+    {"Data": {"RUN": "run"}, "CLIP": CLIP},
+    panel="Models",
+    example="actionlore export RUN --output weights",
+)
 def export(
-    run: RunArgument,
-    output: Annotated[Path, typer.Option(help="New directory.")],
-    clip: RunClipOption = None,
-    clip_weights: RunWeightsOption = None,
+    given: Given,
+    output: Annotated[Path, typer.Option(help="New directory.", rich_help_panel="Data")],
     store: StoreOption = "store",
 ) -> None:
     """Write a trained run as weights that need neither store nor dataset."""
+    from flows.orchestration.specs.evaluate import RunSpec
 
-    def write() -> None:
-        from flows.terminal.use_run import export
+    spec = given.build(RunSpec)
+    from flows.terminal.use_run import export
 
-        export(store, run, output, optional_clip_spec(clip, clip_weights))
-
-    guarded(write)
+    export(store, spec.run, output, spec.clip)
 
 
-@app.command()
+@app.command(rich_help_panel="Models", epilog="Example: actionlore recipes mgdm ucf101")
 def recipes(
     words: Annotated[
         list[str], typer.Argument(help="Only recipes with all of these words, e.g. mgdm ucf101.")
@@ -236,12 +162,16 @@ def recipes(
     guarded(look)
 
 
-@app.command()
+@app.command(
+    rich_help_panel="The demo world", epilog="Example: actionlore reproduce mgdm --seeds 1"
+)
 def reproduce(
     paper: Annotated[str, typer.Argument(help="Method whose tables: mgdm, actionclip.")],
     world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
     seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
-    settings: SetOption = [],  # noqa: B006
+    settings: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE, a change to the recipes. Repeatable.")
+    ] = [],  # noqa: B006
     directory: Annotated[Path, typer.Option(help="Where all goes.")] = Path("store/reproduce"),
 ) -> None:
     """Repeat a paper's tables on the demo world, unattended."""

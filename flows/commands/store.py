@@ -10,7 +10,7 @@ from flows.commands.app import app, guarded
 from flows.commands.options import JsonOption, StoreOption
 
 
-@app.command()
+@app.command(rich_help_panel="Store", epilog="Example: actionlore inspect lineage negatives/folder")
 def inspect(
     what: Annotated[
         str, typer.Argument(help="list, show, lineage, verify, compare, a kind or a ref.")
@@ -66,7 +66,7 @@ def inspect(
     guarded(look)
 
 
-@app.command()
+@app.command(rich_help_panel="Store", epilog="Example: actionlore gc --hours 1")
 def gc(
     hours: Annotated[float, typer.Option(help="Spare what was touched in the last hours.")] = 24,
     store: StoreOption = "store",

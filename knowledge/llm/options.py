@@ -22,8 +22,8 @@ Window = Literal["24h"]
 class RetryOptions(Frozen):
     """When a request is repeated after an error that may pass."""
 
-    attempts: int = Field(5, ge=1)
-    """At a request, in one run."""
+    retries: int = Field(4, ge=0)
+    """Repetitions of a request after an error that may pass, in one run."""
     pause_s: float = Field(2.0, ge=0)
     """Longest pause after the first; it doubles after each further one and is drawn below that."""
     max_pause_s: float = Field(60.0, ge=0)

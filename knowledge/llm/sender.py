@@ -99,7 +99,7 @@ class Sender:
         self._bodies = bodies or RequestBodies(model.endpoint, model.model)
         retry = config.retry
         self._retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(retry.attempts),
+            stop=tenacity.stop_after_attempt(retry.retries + 1),
             wait=tenacity.wait_random_exponential(retry.pause_s, max=retry.max_pause_s),
             retry=tenacity.retry_if_exception(_may_pass),
             sleep=self._sleep,

@@ -70,16 +70,21 @@ class MiningConfig(Frozen):
         return self
 
 
-def read_filters(items: Iterable[str], option: str) -> MiningConfig:
-    """A config from lines such as `min_margin=0.05`; values are JSON.
+def filter_names() -> list[str]:
+    """Names that `read_filters` takes."""
+    return [name for name in MiningConfig.model_fields if name not in ("top_k", "ivf")]
+
+
+def read_filters(items: Iterable[str], option: str) -> dict[str, Any]:
+    """Fields of a config from lines such as `min_margin=0.05`; values are JSON.
 
     Args:
         items: the lines.
         option: name of the option they came from, for messages.
 
     Raises:
-        ValueError: not of the form NAME=VALUE, an unknown name, one that is given twice, or values
-            that do not fit.
+        ValueError: not of the form NAME=VALUE, an unknown name, or one that is
+            given twice.
     """
     values: dict[str, Any] = {}
     for item in items:
@@ -95,7 +100,7 @@ def read_filters(items: Iterable[str], option: str) -> MiningConfig:
             raise ValueError(
                 f'{option} {item!r}: {text!r} is not JSON; write e.g. 0.05, null or ["val"]'
             ) from error
-    return MiningConfig.model_validate(values)
+    return values
 
 
 class IvfConfig(Frozen):

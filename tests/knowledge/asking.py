@@ -24,7 +24,7 @@ def describe(body):
 
 
 def fast(workers=8, attempts=3, **changes):
-    retry = RetryOptions(attempts=attempts, pause_s=0.01)
+    retry = RetryOptions(retries=attempts - 1, pause_s=0.01)
     send = SendOptions(limits=LimitsOptions(concurrency=workers), retry=retry, **changes)
     return AskingOptions(send=send)
 

@@ -13,11 +13,33 @@ from training.config.episodes import EpisodesConfig
 from training.config.runtime import RuntimeOptions
 
 
-class EvaluateSpec(Frozen):
-    """Which run to score on what."""
+class RunSpec(Frozen):
+    """Which run, and its CLIP."""
 
     run: RunName
-    """NAME (the newest) or NAME@KEY of a `training_run`."""
+    """Trained run: NAME (the newest) or NAME@KEY of a `training_run`."""
+    clip: ClipSpec | None = None
+    """Needed where the run runs a tower of CLIP that is not the bundled one."""
+
+
+class PredictSpec(RunSpec):
+    """Which videos a run names the actions of."""
+
+    videos: tuple[Path, ...] = Field(min_length=1)
+    """Video files."""
+    num_top: int = Field(5, ge=1)
+    """Classes shown per video."""
+    views: str = "1x1"
+    """Clips x crops of a video that are averaged."""
+    protocol: str | None = None
+    """Way to classify; if omitted the one of validation."""
+    device: str = "cpu"
+    """`cpu` or `cuda`."""
+
+
+class EvaluateSpec(RunSpec):
+    """Which run to score on what."""
+
     data: MinedName | None = None
     """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
     split: str | None = None
@@ -29,25 +51,17 @@ class EvaluateSpec(Frozen):
     scored beside the run. When None, 0.5 on other classes than the run's own."""
     videos: Path | None = None
     """Directory the videos are in, for a run that takes videos."""
-    clip: ClipSpec | None = None
-    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
-    that."""
     runtime: RuntimeOptions = RuntimeOptions()
 
 
-class FewShotSpec(Frozen):
+class FewShotSpec(RunSpec):
     """Which run to score on which episodes."""
 
-    run: RunName
-    """NAME (the newest) or NAME@KEY of a `training_run`."""
     data: MinedName | None = None
     """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
     episodes: EpisodesConfig = EpisodesConfig()
     videos: Path | None = None
     """Directory the videos are in, for a run that takes videos."""
-    clip: ClipSpec | None = None
-    """The run's CLIP, for a run that takes videos or has trained texts; the bundled one if it is
-    that."""
     runtime: RuntimeOptions = RuntimeOptions()
 
 

@@ -97,7 +97,7 @@ def test_a_wrong_label_file_is_one_clear_line(root, tmp_path, lines, fields, mes
 def test_missing_things_are_one_clear_line(root, tmp_path):
     with pytest.raises(ValueError, match=r"label file .*none.csv does not exist"):
         read_listing(spec(root, labels=str(tmp_path / "none.csv")))
-    with pytest.raises(ValueError, match=r"unknown dataset 'folders'; known: .*folder"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'folders'; nearest: folder"):
         read_listing(spec(root, dataset="folders"))
     with pytest.raises(ValueError, match=r"video directory .* does not exist"):
         read_listing(spec(tmp_path / "nowhere"))

@@ -27,7 +27,7 @@ from knowledge.llm.messages import ChatReply, ChatRequest, Dialect, LlmError, Me
 from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 
 ROOT = Path(__file__).parents[3]
-ONCE = AskingOptions(send=SendOptions(retry=RetryOptions(attempts=1)))
+ONCE = AskingOptions(send=SendOptions(retry=RetryOptions(retries=0)))
 
 
 def body(text="Hello", model="m", **more):

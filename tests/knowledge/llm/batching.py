@@ -48,7 +48,7 @@ class World:
         key=None,
         **batch,
     ):
-        send = SendOptions(cap=cap or Cap(), retry=RetryOptions(attempts=1))
+        send = SendOptions(cap=cap or Cap(), retry=RetryOptions(retries=0))
         config = AskingOptions(
             send=send, prices=prices, batch=BatchOptions(**QUICK | batch) if is_batch else None
         )

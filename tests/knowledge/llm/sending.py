@@ -24,7 +24,7 @@ def request(number=1, **changes):
 
 
 def sender_of(model, ledger, attempts=3, cap=Cap(), max_wait_s=120.0, **limits):  # noqa: B008
-    retry = RetryOptions(attempts=attempts, pause_s=0.01, max_wait_s=max_wait_s)
+    retry = RetryOptions(retries=attempts - 1, pause_s=0.01, max_wait_s=max_wait_s)
     return Sender(model, ledger, SendOptions(limits=LimitsOptions(**limits), retry=retry, cap=cap))
 
 

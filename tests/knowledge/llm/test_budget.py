@@ -53,7 +53,7 @@ def at_most(body, text):
 def config(cap, attempts=1, concurrency=64):
     return SendOptions(
         limits=LimitsOptions(concurrency=concurrency),
-        retry=RetryOptions(attempts=attempts, pause_s=0.001),
+        retry=RetryOptions(retries=attempts - 1, pause_s=0.001),
         cap=cap,
     )
 

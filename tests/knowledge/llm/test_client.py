@@ -181,7 +181,7 @@ def test_the_key_is_nowhere(server, client, tmp_path, behaviour):
     server.error_message = "x" * 190 + f" wrong key {KEY}"
     shown = repr(client) + str(client)
     with Ledger(tmp_path / "ledger") as ledger:
-        sender = Sender(client, ledger, SendOptions(retry=RetryOptions(attempts=1)))
+        sender = Sender(client, ledger, SendOptions(retry=RetryOptions(retries=0)))
         try:
             shown += str(sender.answer(request()))
         except LlmError as error:

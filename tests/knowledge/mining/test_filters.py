@@ -247,9 +247,8 @@ def test_settings_that_contradict_or_do_nothing_are_refused(values, message):
 
 
 def test_filters_are_read_from_lines():
-    assert read_filters(["min_margin=0.05", 'splits=["val"]'], "--filter") == MiningConfig(
-        min_margin=0.05, splits=("val",)
-    )
+    values = read_filters(["min_margin=0.05", 'splits=["val"]'], "--filter")
+    assert MiningConfig(**values) == MiningConfig(min_margin=0.05, splits=("val",))
     for line, message in {
         "margin=1": r"--filter 'margin=1': write NAME=VALUE, where NAME is one of top_k,",
         "min_margin": "write NAME=VALUE",
