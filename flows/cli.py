@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Their import adds their commands.
-from flows.commands import chain, datasets, few_shot, knowledge, mining, runs, store  # noqa: F401
+from flows.commands import chain, datasets, knowledge, mining, runs, store  # noqa: F401
 from flows.commands.app import app
 
 

@@ -62,7 +62,7 @@ def build_task(store: str, spec: ExtractSpec, kind: str, calls: str) -> JobRepor
     if spec.llm is None and not _answered(replies):
         console.print(
             f"{kind}: nothing is recorded about the classes of {classes.ref}; "
-            "ask an endpoint with --base-url and --model"
+            "ask an endpoint with --llm-base-url and --llm-model"
         )
         return None
     config = spec.config(kind)
@@ -141,5 +141,5 @@ def _ledger_path(store: Store, spec: ExtractSpec) -> Path:
     if spec.ledger:
         return spec.ledger
     if not store.is_local:
-        raise ValueError(f"store {store.root} is not a local directory; give --ledger FILE")
+        raise ValueError(f"store {store.root} is not a local directory; give --llm-ledger FILE")
     return Path(store.root) / "ledger.sqlite3"

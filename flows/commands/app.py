@@ -56,12 +56,15 @@ class Commands(TyperGroup):
 
 
 def _usage_problem(error: Any) -> str:
-    command = error.ctx.command if error.ctx else None
     problem = " ".join(str(error.format_message()).split()).rstrip(".")
-    if (unknown := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+    if (
+        error.ctx
+        and (unknown := getattr(error, "option_name", None))
+        and hasattr(error, "possibilities")
+    ):
         from artifacts.frozen import nearest
 
-        shown = [each for each in command.params if not getattr(each, "hidden", False)]
+        shown = [each for each in error.ctx.command.params if not getattr(each, "hidden", False)]
         near = nearest(unknown, [name for each in shown for name in each.opts])
         problem = f"no such option {unknown}"
         problem += f"; {near}" if near.startswith("nearest") else ""
@@ -88,7 +91,10 @@ app = typer.Typer(
 @app.callback()
 def _options_of_all(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -117,9 +123,8 @@ def guarded(action: Callable[[], None]) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("ACTIONLORE_TRACEBACK"):
             raise
-        from knowledge.llm.messages import Stopped
-
-        stopped = isinstance(error, Stopped)
+        messages = sys.modules.get("knowledge.llm.messages")  # imported where one can stop
+        stopped = messages is not None and isinstance(error, messages.Stopped)
         typer.echo(f"{'stopped' if stopped else 'error'}: {_one_line(error)}", err=True)
         sys.exit(RESUMABLE if stopped else 1)
     except KeyboardInterrupt:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import app, guarded, show_made
-from flows.commands.fields import Given, command, under
+from flows.commands.command import Given, command
+from flows.commands.fields import Field, under
 from flows.commands.options import (
     BATCH,
     CLIP,
@@ -34,7 +35,11 @@ from flows.commands.options import (
         "Limits and cap": under("knowledge", LIMITS),
         "Batches": under("knowledge", BATCH),
         "Mining": {**CORPUS, **MINING},
-        "Training": {"--recipe": "recipe", "--set": "settings", "--split": "split"},
+        "Training": {
+            "--recipe": "recipe",
+            "--set": Field("settings", form="KEY=VALUE"),
+            "--split": "split",
+        },
         "Where it runs": RUNNER,
     },
     panel="The whole chain",

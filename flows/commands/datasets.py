@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import app, guarded, show_made
-from flows.commands.fields import Field, Given, command
+from flows.commands.command import Given, command
+from flows.commands.fields import Field
 from flows.commands.options import DATASET, StoreOption
 
 
@@ -40,7 +41,7 @@ def register(given: Given, store: StoreOption = "store") -> None:
     {
         "Data": {"--dataset": "dataset", "--features": "features", "--texts": "texts"},
         "CLIP": {
-            "--clip": "clip",
+            "--clip": Field("clip", form="NAME"),
             "--clip-weights": Field("knowledge.clip.weights:ClipSpec.weights", required=False),
             "--logit-scale": "logit_scale",
         },

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import app, guarded, show_made
-from flows.commands.fields import Given, command
+from flows.commands.command import Given, command
 from flows.commands.options import (
     BATCH,
     ENDPOINT,

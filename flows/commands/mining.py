@@ -9,7 +9,8 @@ import typer
 
 from flows.commands import values
 from flows.commands.app import show_made
-from flows.commands.fields import Field, Given, command
+from flows.commands.command import Given, command
+from flows.commands.fields import Field
 from flows.commands.options import CLIP, CORPUS, ENCODING, MINING, RUNNER, StoreOption
 
 _OF_MINING_ANEW = (*CORPUS, "--frames", "--offset", *ENCODING, *RUNNER, "--shard")
@@ -21,7 +22,8 @@ _OF_MINING_ANEW = (*CORPUS, "--frames", "--offset", *ENCODING, *RUNNER, "--shard
     {
         "Data": {"--dataset": "dataset", "--videos": Field("videos", required=False)},
         "CLIP": {
-            **{name: Field(path, required=False) for name, path in CLIP.items()},
+            "--clip": Field("clip.arch", required=False),
+            "--clip-weights": Field("clip.weights", required=False),
             "--from-run": Field("flows.orchestration.specs.mine:RemineSpec.run", required=False),
             "--frames": "frames.num_frames",
             "--offset": "frames.offset",
@@ -50,7 +52,7 @@ def mine(given: Given, store: StoreOption = "store") -> None:
 
         show_made(remine(store, again), store, wanted="negatives")
         return
-    if not ("--videos" in given and any(each in given for each in CLIP)):
+    if not any(each in given for each in ("--videos", *CLIP)):
         raise ValueError("give --videos, --clip and --clip-weights, or --from-run")
     spec = given.build(MineSpec)
     from flows.mine_negatives import mine

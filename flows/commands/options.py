@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import values
-from flows.commands.fields import Field
+from flows.commands.fields import Field, Options
 
 StoreOption = Annotated[
     str,
@@ -22,29 +22,29 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]
 
-DATASET = {
+DATASET: Options = {
     "--dataset": Field("dataset", known="knowledge.datasets.spec:reader_names"),
     "--videos": "videos",
     "--labels": "labels",
-    "--list": Field("lists", values.list_files, "SPLIT=FILE"),
+    "--list": Field("lists", values.list_files, "SPLIT=FILE", repeats=True),
     "--classes": "classes",
     "--split-number": "split_number",
     "--name": "name",
 }
 """Of a `DatasetSpec`."""
 
-CLIP = {"--clip": "clip.arch", "--clip-weights": "clip.weights"}
-ENCODING = {
+CLIP: Options = {"--clip": "clip.arch", "--clip-weights": "clip.weights"}
+ENCODING: Options = {
     "--precision": "encoding.precision",
     "--workers": "encoding.num_workers",
     "--decode-limit": "encoding.deadline_s",
 }
-CORPUS = {
-    "--corpus": Field("corpus", values.names, "NAME[,NAME...]", repeats=False),
+CORPUS: Options = {
+    "--corpus": Field("corpus", values.names, "NAME[,NAME...]"),
     "--corpus-template": "corpus_texts.template",
     "--corpus-max-unusable": "corpus_texts.max_unusable",
 }
-MINING = {
+MINING: Options = {
     "--top-k": "mining.top_k",
     "--filter": Field(
         "mining",
@@ -55,18 +55,18 @@ MINING = {
     ),
     "--ivf": Field("mining.ivf", values.inverted_lists, "NUM_LISTS:NUM_PROBES"),
 }
-RUNNER = {
+RUNNER: Options = {
     "--runner": "runner.runner",
     "--address": "runner.address",
     "--num-workers": "runner.num_workers",
 }
-KINDS = {
-    "--kind": Field("kinds", known="knowledge.extraction.registry:kind_names"),
+KINDS: Options = {
+    "--kind": Field("kinds", form="KIND", known="knowledge.extraction.registry:kind_names"),
     "--kind-set": Field("settings", values.kind_settings, "KIND.FIELD=VALUE", repeats=True),
     "--min-coverage": "min_coverage",
 }
 """Of a `KnowledgeSpec`, as all that follow."""
-ENDPOINT = {
+ENDPOINT: Options = {
     "--llm-base-url --base-url": "llm.base_url",
     "--llm-model --model": "llm.model",
     "--llm-timeout --timeout": "llm.timeout_s",
@@ -75,7 +75,7 @@ ENDPOINT = {
     "--llm-max-wait --max-wait": "asking.send.retry.max_wait_s",
     "--llm-ledger --ledger": "ledger",
 }
-LIMITS = {
+LIMITS: Options = {
     "--llm-concurrency --concurrency": "asking.send.limits.concurrency",
     "--llm-rpm --rpm": "asking.send.limits.requests_per_minute",
     "--llm-tpm --tpm": "asking.send.limits.tokens_per_minute",
@@ -83,7 +83,7 @@ LIMITS = {
     "--llm-max-tokens --max-tokens": "asking.send.cap.max_tokens",
     "--llm-prices --prices": "asking.prices",
 }
-BATCH = {
+BATCH: Options = {
     "--llm-batch --batch": Field("asking.batch", values.present),
     "--llm-batch-wait --batch-wait": Field("asking.batch.max_wait_s", needs="--llm-batch"),
     "--llm-batch-size --batch-size": Field("asking.batch.max_requests", needs="--llm-batch"),

@@ -9,11 +9,12 @@ import typer
 
 from flows.commands import values
 from flows.commands.app import app, guarded, show_made
-from flows.commands.fields import Field, Given, command
+from flows.commands.command import Given, command
+from flows.commands.fields import Field, Options
 from flows.commands.options import CLIP, JsonOption, StoreOption
 
 _VARIANT = "VARIANT=METRICS[,METRICS...]"
-_PROCESSES = {
+_PROCESSES: Options = {
     "--device": "runtime.device",
     "--processes": "runtime.processes",
     "--workers": "runtime.workers",
@@ -62,7 +63,7 @@ def train(given: Given, store: StoreOption = "store") -> None:
     "flows.orchestration.specs.evaluate:EvaluateSpec",
     {
         "Data": {"RUN": "run", "--data": "data", "--videos": "videos", "--split": "split"},
-        "Scoring": {"--views": "views", "--wise-ft": "wise_ft"},
+        "Scoring": {"--views": "views", "--wise-ft": Field("wise_ft", form="ALPHA")},
         "CLIP": CLIP,
         "Where it runs": _PROCESSES,
     },
@@ -80,13 +81,42 @@ def evaluate(given: Given, store: StoreOption = "store") -> None:
 
 
 @command(
+    "flows.orchestration.specs.evaluate:FewShotSpec",
+    {
+        "Data": {"RUN": "run", "--data": "data", "--videos": "videos"},
+        "Episodes": {
+            "--split": "episodes.split",
+            "--ways": "episodes.ways",
+            "--shots": "episodes.shots",
+            "--queries": "episodes.queries",
+            "--episodes": "episodes.num_episodes",
+            "--seed": "episodes.seed",
+        },
+        "CLIP": CLIP,
+        "Where it runs": {"--device": "runtime.device", "--workers": "runtime.workers"},
+    },
+    panel="Models",
+    example="actionlore few-shot RUN --ways 5 --shots 1",
+    name="few-shot",
+)
+def few_shot(given: Given, store: StoreOption = "store") -> None:
+    """Score a trained run with few videos per class: N-way K-shot episodes, nearest class mean."""
+    from flows.orchestration.specs.evaluate import FewShotSpec
+
+    spec = given.build(FewShotSpec)
+    from flows.evaluation.few_shot import few_shot
+
+    show_made(few_shot(store, spec), store)
+
+
+@command(
     "flows.orchestration.specs.evaluate:SummariseSpec",
     {
         "Scores": {
             "NAME": "name",
-            "--of": Field("of", values.variants, _VARIANT),
-            "--base": Field("base", values.variants, _VARIANT),
-            "--novel": Field("novel", values.variants, _VARIANT),
+            "--of": Field("of", values.variants, _VARIANT, repeats=True),
+            "--base": Field("base", values.variants, _VARIANT, repeats=True),
+            "--novel": Field("novel", values.variants, _VARIANT, repeats=True),
         }
     },
     panel="Models",

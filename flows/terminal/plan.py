@@ -24,7 +24,7 @@ def show_plan(store: str, spec: ExtractSpec) -> None:
         ValueError: no endpoint to ask.
     """
     if spec.llm is None:
-        raise ValueError("recorded replies cost nothing; plan with --base-url and --model")
+        raise ValueError("recorded replies cost nothing; plan with --llm-base-url and --llm-model")
     target = Store(store)
     classes = classes_of(target, spec.classes)
     path = _ledger_path(target, spec)
@@ -49,7 +49,8 @@ def show_plan(store: str, spec: ExtractSpec) -> None:
     prices = load_prices(spec.asking.prices)
     console.print(
         f"From likely to the most, at the prices of {prices.version} ({prices.sha256[:12]}); "
-        "questions put again come on top. --max-usd and --max-tokens cap everything in the ledger."
+        "questions put again come on top. --llm-max-usd and --llm-max-tokens cap everything in the "
+        "ledger."
     )
 
 

@@ -21,19 +21,19 @@ class DatasetSpec(Frozen):
     """Which dataset to read and where its files are."""
 
     dataset: str
-    """Reader: a module of `knowledge.datasets.readers`."""
+    """Reader of the dataset's lists or folders."""
     videos: Path
     """Directory that the videos' paths are relative to."""
     labels: str | None = None
     """Label file, or directory of the official list files (path or fsspec URL)."""
     lists: dict[str, str] = Field(default_factory=dict)
-    """List file per split, for readers that use them."""
+    """List file of a split, for readers that use them."""
     classes: str | None = None
     """A known class list (ava, ucf101, ...) or a CSV file with id,name[,group]; fixes the ids."""
     split_number: Literal[1, 2, 3] | None = None
-    """Which of the official splits, for datasets that have three."""
+    """Which of the official splits, for datasets that have three; if omitted 1."""
     name: str | None = None
-    """Name of the artifacts; the reader's name when None."""
+    """Name of the artifacts; if omitted the reader's."""
 
     @field_validator("dataset")
     @classmethod

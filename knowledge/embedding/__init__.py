@@ -1,6 +1,6 @@
 """From videos and texts to CLIP embeddings.
 
 Reading order: `frames` (videos), `class_texts` and `templates` (class names and descriptions),
-`corpus_texts` and `corpus_file` (files of texts), `features` (embeddings a user brings); `engine`
-encodes on all cores.
+`corpus_texts` and `corpus_file` (files of texts), `config` (what is embedded of all these, and
+how), `features` (embeddings a user brings); `engine` encodes on all cores.
 """

@@ -30,18 +30,19 @@ class FrameConfig(Frozen):
     """Which pixels of a video are embedded."""
 
     num_frames: int = Field(16, ge=1)
-    """Frames T per video."""
+    """Frames per video (T)."""
     offset: Literal["center", "start"] = "center"
     """Which frame of each of the T equal segments."""
     short_side: int | None = Field(None, ge=1)
-    """Pixels of the short side before the centre crop; the model's image size when None."""
+    """Pixels of the short side before the centre crop; if omitted the model's image size."""
 
 
 class CorpusConfig(Frozen):
     """How the texts of a file are encoded."""
 
     template: str = Field("{label}", pattern=r"\{label\}")
-    """What is encoded of a text, which stands for {label}; names of actions want `PROMPT`."""
+    """What is encoded of a text, which stands for {label}; names of actions want `This is a video
+    about {label}`."""
     max_unusable: float = Field(0.01, ge=0, le=1)
     """Largest share of the file's rows that may be empty, too long for CLIP, or of several
     classes; with more, the file is refused."""
@@ -50,15 +51,16 @@ class CorpusConfig(Frozen):
 class EncodingOptions(Frozen):
     """How videos are decoded and encoded; of this only the resolved precision is in a key."""
 
-    precision: Literal["auto"] | Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of CLIP on frames and on texts of files: bf16 is 4 times as fast where the hardware has it
     and moves features by 1 %; auto takes it there, except for bundled models."""
     num_workers: int | None = Field(None, ge=1)
-    """Processes that decode; one per usable core when None."""
+    """Processes that decode (of each shard, on a cluster); if omitted one per usable core, on a
+    cluster one."""
     deadline_s: float = Field(300.0, gt=0)
-    """A video whose decoding takes longer is unreadable."""
+    """A video that takes longer to read or decode, in s, is unreadable."""
     separate_encoder: bool | None = None
-    """Workers only decode, and one process encodes for them; when None only on a GPU."""
+    """Workers only decode, and one process encodes for them; if omitted only on a GPU."""
 
     def resolved(self, clip: LazyClip) -> EncodingOptions:
         """The settings that hold on this machine, none of them open.

@@ -42,6 +42,7 @@ class Question(Frozen, ABC):
     """Form of a reply."""
 
     sampling: Sampling = Sampling(max_completion_tokens=MAX_COMPLETION_TOKENS)
+    """How replies are drawn."""
 
     @abstractmethod
     def requests(self, classes: Sequence[ActionClass]) -> list[ChatRequest]:

@@ -165,8 +165,8 @@ class Budget:
         if cap.max_usd is not None and (price is None or charged.usd is None):
             raise ValueError(
                 f"a cap of {cap.max_usd:g} US dollars needs the price of every call in the ledger; "
-                "add the model to a price table (--prices FILE), and if the ledger holds calls "
-                "made without one, cap tokens instead (--max-tokens) or begin another ledger"
+                "add the model to a price table (--llm-prices FILE), and if the ledger holds calls "
+                "made without one, cap tokens instead (--llm-max-tokens) or begin another ledger"
             )
         self._cap = cap
         self._charged = charged

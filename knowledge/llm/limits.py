@@ -24,8 +24,10 @@ class LimitsOptions(Frozen):
     concurrency: int = Field(8, ge=1)
     """Requests in flight at a time."""
     requests_per_minute: float | None = Field(None, gt=0)
+    """Requests sent per minute at most; if omitted no limit."""
     tokens_per_minute: float | None = Field(None, gt=0)
-    """Counted before sending: the prompt's likely tokens plus the longest reply."""
+    """Tokens sent per minute at most, counted before sending: the prompt's likely ones plus the
+    longest reply; if omitted no limit."""
 
 
 class Limits:

@@ -24,7 +24,9 @@ class Sampling(Frozen):
     """How the endpoint draws its reply; what is None is left to the endpoint."""
 
     temperature: float | None = Field(None, ge=0)
+    """0 is the most likely reply; if omitted the endpoint's own."""
     top_p: float | None = Field(None, gt=0, le=1)
+    """Share of the likeliest tokens that is drawn from; if omitted the endpoint's own."""
     max_completion_tokens: int | None = Field(None, ge=1)
     """Longest reply; a reply that reaches it is dropped as truncated."""
 

@@ -29,15 +29,17 @@ class RetryOptions(Frozen):
     max_pause_s: float = Field(60.0, ge=0)
     """Longest such pause."""
     max_wait_s: float = Field(120.0, ge=0)
-    """Longest wait an endpoint may ask for (Retry-After), and longest time it may answer 429
-    without saying how long; beyond it the run stops, resumably."""
+    """Longest wait in s that the endpoint may ask for (Retry-After), and longest time it may answer
+    429 without saying how long; beyond it the run stops, resumably."""
 
 
 class Cap(Frozen):
     """The most that all attempts in a ledger may cost together."""
 
     max_usd: float | None = Field(None, gt=0)
+    """US dollars that all attempts in the ledger may cost together; if omitted no cap."""
     max_tokens: int | None = Field(None, gt=0)
+    """Tokens that all attempts in the ledger may take together; if omitted no cap."""
 
     @property
     def is_set(self) -> bool:
@@ -49,17 +51,21 @@ class SendOptions(Frozen):
     """How an endpoint is asked."""
 
     limits: LimitsOptions = LimitsOptions()
+    """How fast."""
     retry: RetryOptions = RetryOptions()
+    """When a request is repeated."""
     cap: Cap = Cap()
+    """What it may cost."""
 
 
 class BatchOptions(Frozen):
     """How batches are sent and waited for."""
 
     poll_s: float = Field(30.0, gt=0)
-    """Pause between two looks at the open batches, and after an error that may pass."""
+    """Pause in s between two looks at the open batches, and after an error that may pass."""
     max_wait_s: float | None = Field(None, ge=0)
-    """Longest wait; then the run stops, and the same command goes on from there."""
+    """Longest wait in s; then the run stops, and the same command goes on from there; if omitted no
+    limit."""
     window: Window = "24h"
     """Time in which the endpoint has to be done."""
     max_requests: int = Field(MAX_REQUESTS, ge=1, le=MAX_REQUESTS)
@@ -72,7 +78,8 @@ class AskingOptions(Frozen):
     """How an endpoint is asked; nothing here changes what is asked."""
 
     send: SendOptions = SendOptions()
+    """How requests are sent."""
     prices: Path | None = None
-    """Price table; the bundled one when None."""
+    """Price table (JSON); if omitted the bundled one."""
     batch: BatchOptions | None = None
-    """Ask through the endpoint's Batch API; one by one when None."""
+    """Ask through the endpoint's Batch API, cheaper and slower; if omitted one by one."""

@@ -24,7 +24,8 @@ class MiningConfig(Frozen):
     """A text of another corpus whose cosine to a true class's text exceeds this is taken for the
     same action. Classes of the dataset itself are not: its labels tell them apart."""
     max_cooccurrence_votes: int | None = Field(None, ge=0)
-    """Reject a class that more LLM rounds than this name as co-occurring; None keeps all (MGDM)."""
+    """Reject a class that more LLM rounds than this name as co-occurring; if omitted keep all
+    (MGDM)."""
     skip_ranks: int = Field(0, ge=0)
     """Nearest texts passed over, counted without those that are true of the video or may be: the
     classes, synonyms and co-occurring ones above."""
@@ -32,17 +33,20 @@ class MiningConfig(Frozen):
     """Last rank considered, counted in the same way; the negatives are among ranks
     skip_ranks + 1 to max_rank."""
     min_cosine: float | None = Field(None, ge=-1, le=1)
+    """Smallest cosine(video, negative)."""
     max_cosine: float | None = Field(None, ge=-1, le=1)
+    """Largest cosine(video, negative)."""
     min_margin: float | None = Field(None, ge=-2, le=2)
     """Smallest cosine(video, own class) - cosine(video, negative); own class: the true class
     nearest to the video."""
     max_margin: float | None = Field(None, ge=-2, le=2)
+    """Largest margin, see `min_margin`."""
     max_relative_cosine: float | None = Field(None, gt=0, le=1)
     """Largest share r of the own class's cosine p that a negative's may be: p - (1 - r) |p|.
     Source: NV-Retriever, TopK-PercPos (0.95 there); |p| so that a bound below a negative p stays
     below it."""
     ivf: IvfConfig | None = None
-    """Approximate search among all texts by inverted lists; exact search when None. What it misses
+    """Approximate search among all texts by inverted lists; if omitted exact search. What it misses
     is measured for the report."""
     splits: tuple[Split, ...] = Field(("train",), min_length=1)
     """Videos to mine for; MGDM trains on the training split only."""
@@ -129,11 +133,12 @@ class ExportOptions(Frozen):
     """Form of the file."""
 
     format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet"
+    """Form of a row, as sentence-transformers names it."""
     num_negatives: int | None = Field(None, ge=1)
-    """Negatives per video, hardest first; as many as were mined (top_k) when None. Videos with
-    fewer are left out and counted in an `n-tuple`, whose rows have one width, and give what they
-    have in the other forms."""
+    """Negatives per video, hardest first; if omitted as many as were mined. Videos with fewer are
+    left out and counted in an `n-tuple`, whose rows have one width, and give what they have in the
+    other forms."""
     corpus: Literal["dataset", "union"] = "dataset"
-    """Only classes of the dataset, or every text that was mined."""
+    """Only classes of the dataset, or every text that was mined (union)."""
     anchor: Literal["path", "id"] = "path"
     """What names a video."""

@@ -33,7 +33,7 @@ class DataConfig(Frozen):
     """Pixel statistics."""
     shots: PositiveInt | None = None
     """Train on this many videos of each class, drawn by `seed`: a draw of fewer shots is part of
-    one of more. None: on all."""
+    one of more; if omitted on all."""
     max_unreadable: Fraction = 0.2
     """Largest share of a split's videos that may be unusable; with more, the run is refused."""
 

@@ -17,10 +17,10 @@ class EvalConfig(Frozen):
     """Epochs between passes over the `val` split; 0: never."""
     select: str | None = None
     """Split whose videos choose the published epoch, by the first metric of the task (top-1; where
-    videos have several classes, mean average precision): `val`. None: the last epoch is
+    videos have several classes, mean average precision): `val`. If omitted, the last epoch is
     published."""
     patience: PositiveInt | None = None
-    """Stop after this many validations without improvement. None: never."""
+    """Stop after this many validations without improvement; if omitted never."""
     views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"
     """Clips in time x crops in space that a test video is seen in; probabilities are averaged.
     Validation during training sees one."""

@@ -23,26 +23,31 @@ class OptimConfig(Frozen):
         0.9,
         0.999,
     )
+    """Decay per step of the means of gradients and of their squares."""
     eps: PositiveReal = 1e-8
+    """Added to the root of the mean square."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
     """On every trained parameter, as the peers have it."""
     epochs: PositiveInt = 20
+    """Passes over the training videos."""
     schedule: Literal["cosine", "constant", "step"] = "cosine"
     """After a linear warm-up: half a cosine to 0, constant, or times `gamma` at milestones."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    """Epochs in which the learning rate rises."""
     milestones: tuple[PositiveInt, ...] = ()
     """For `step`: epochs after which the learning rate falls."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """For `step`: factor on the learning rate at each milestone."""
     batch_size: PositiveInt = 256
     """Clips per step, over all processes; in-batch negatives come from these."""
     micro_batch: PositiveInt | None = None
     """Clips per forward pass of a process, to save memory: same loss, same in-batch negatives, but
-    all clips but the first part are encoded twice. None: a process's clips at once."""
+    all clips but the first part are encoded twice; if omitted a process's clips at once."""
     max_norm: PositiveReal | None = None
-    """Gradients are scaled down to this Euclidean norm. None: never."""
+    """Gradients are scaled down to this Euclidean norm; if omitted never."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential mean of the weights, which is then what is validated and
-    published. None: the weights themselves."""
+    published; if omitted the weights themselves."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

@@ -34,10 +34,15 @@ class RunConfig(Frozen):
     """A training run, resolved: stored with it and part of its key."""
 
     data: DataConfig = DataConfig()
+    """What is read."""
     model: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_of_its_method)]
+    """The method."""
     vision: VisionConfig = VisionConfig()
+    """CLIP's image tower."""
     optim: OptimConfig = OptimConfig()
+    """How it is trained."""
     eval: EvalConfig = EvalConfig()
+    """How it is scored."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides initial weights, the order of clips and every random draw."""
 

@@ -15,7 +15,7 @@ class RuntimeOptions(Frozen):
     """How a run is carried out: nothing in the result but rounding, so no part of a run's key."""
 
     device: str | None = None
-    """`cpu`, `cuda`, `cuda:1`, ...; the first CUDA device if there is one when None."""
+    """`cpu`, `cuda`, `cuda:1`, ...; if omitted the first CUDA device if there is one."""
     processes: PositiveInt = 1
     """Processes that share each batch, one per GPU where there are GPUs."""
     threads: PositiveInt | None = None

@@ -19,7 +19,7 @@ class RunSpec(Frozen):
     run: RunName
     """Trained run: NAME (the newest) or NAME@KEY of a `training_run`."""
     clip: ClipSpec | None = None
-    """Needed where the run runs a tower of CLIP that is not the bundled one."""
+    """Needed by a run that takes videos or has trained texts, unless its CLIP is a bundled one."""
 
 
 class PredictSpec(RunSpec):
@@ -41,28 +41,31 @@ class EvaluateSpec(RunSpec):
     """Which run to score on what."""
 
     data: MinedName | None = None
-    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
+    """Mined dataset, or a registered one for a run that takes videos; if omitted the run's own."""
     split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
+    """Split to score; if omitted test, val or train, whichever exists first."""
     views: str | None = None
-    """Clips x crops, such as 4x3; the run's own when None."""
+    """Clips x crops of a video that are averaged, such as 4x3; if omitted the run's own."""
     wise_ft: tuple[float, ...] | None = None
-    """WiSE-FT: shares of the trained weights, in [0, 1], the rest being frozen CLIP's; each is
-    scored beside the run. When None, 0.5 on other classes than the run's own."""
+    """WiSE-FT: share of the trained weights, in [0, 1], the rest being frozen CLIP's; scored beside
+    the run. If omitted, 0.5 on other classes than the run's own."""
     videos: Path | None = None
     """Directory the videos are in, for a run that takes videos."""
     runtime: RuntimeOptions = RuntimeOptions()
+    """How it is carried out; changes nothing in what comes out."""
 
 
 class FewShotSpec(RunSpec):
     """Which run to score on which episodes."""
 
     data: MinedName | None = None
-    """Mined dataset, or a registered one for a run that takes videos; the run's own when None."""
+    """Mined dataset, or a registered one for a run that takes videos; if omitted the run's own."""
     episodes: EpisodesConfig = EpisodesConfig()
+    """How the episodes are drawn."""
     videos: Path | None = None
     """Directory the videos are in, for a run that takes videos."""
     runtime: RuntimeOptions = RuntimeOptions()
+    """How it is carried out; changes nothing in what comes out."""
 
 
 Refs = dict[str, tuple[str, ...]]
@@ -75,7 +78,9 @@ class SummariseSpec(Frozen):
     name: str
     """Name of the `comparison`."""
     of: Refs = Field(default_factory=dict)
+    """Scores of a variant, a row of the table: NAME (the newest) or NAME@KEY of `metrics`, one per
+    split, draw or seed."""
     base: Refs = Field(default_factory=dict)
-    """Scores on base classes of runs that were trained on them."""
+    """Scores of a variant on base classes, of runs that were trained on them."""
     novel: Refs = Field(default_factory=dict)
-    """Those of the same runs, in the same order, on novel classes."""
+    """Scores of the same runs, in the same order, on novel classes."""

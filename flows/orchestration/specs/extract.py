@@ -25,29 +25,32 @@ class LlmSpec(Frozen):
     """An OpenAI-compatible endpoint; its key, if it needs one, is read from OPENAI_API_KEY."""
 
     base_url: str
+    """OpenAI-compatible endpoint, such as https://api.openai.com/v1; its key is read from
+    OPENAI_API_KEY."""
     model: str
+    """Model at the endpoint."""
     timeout_s: float = Field(TIMEOUT_S, gt=0)
-    """Longest silence of the endpoint."""
+    """Longest silence of the endpoint in s."""
     deadline_s: float = Field(DEADLINE_S, gt=0)
-    """Longest time to the end of a reply, however it trickles in."""
+    """Longest time in s to the end of a reply, however it trickles in."""
 
 
 class KnowledgeSpec(Frozen):
     """What to ask, whom, and how."""
 
     kinds: tuple[str, ...] = Field(default_factory=kind_names, min_length=1)
-    """Modules of `knowledge.extraction.kinds`; all of them if omitted."""
+    """Kinds of knowledge to ask for; if omitted all."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Changes to the kinds' settings: kind -> field -> value."""
+    """Changes to the kinds' settings, such as `cooccurrence.rounds=3`."""
     llm: LlmSpec | None = None
-    """None answers from the recorded replies that come with the package."""
+    """If omitted, the recorded replies that come with the package answer."""
     asking: AskingOptions = AskingOptions()
     """Limits, retries, cap and prices at the endpoint."""
     ledger: Path | None = None
-    """Where attempts are kept; `ledger.sqlite3` in the store when None."""
+    """File in which every paid reply is kept; if omitted `ledger.sqlite3` in the store."""
     min_coverage: float | None = Field(None, ge=0, le=1)
-    """Share of the classes that must be answered usably, or nothing is published of a kind;
-    `ENDPOINT_COVERAGE` for an endpoint and 0 for recorded replies when None."""
+    """Share of the classes that must be answered usably, or nothing is published of a kind; if
+    omitted 0.9 of an endpoint, 0 of recorded replies."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
@@ -63,7 +66,7 @@ class KnowledgeSpec(Frozen):
         if self.llm is None and self.asking != AskingOptions():
             raise ValueError(
                 "limits, cap, prices and batch mode have no effect on recorded replies; leave them "
-                "out or give --base-url and --model"
+                "out or give --llm-base-url and --llm-model"
             )
         return self
 

@@ -16,11 +16,13 @@ class FeaturesSpec(Frozen):
     dataset: VideosName
     """Registered dataset: NAME (the newest) or NAME@KEY."""
     features: Path
-    """Of the videos: .npz or .parquet."""
+    """Features of the videos: .npz or .parquet with (T, D) or (D,) for each video id."""
     clip: ClipSpec | str
-    """The model they are of; its name alone if it cannot be loaded."""
+    """open_clip architecture that made the features; any name if it cannot be loaded."""
     texts: Path | None = None
-    """Features of the classes' texts; None: the model embeds them."""
+    """Features of class ids or names, .npz or .parquet; if omitted the model embeds the class
+    texts."""
     logit_scale: float | None = None
-    """The model's factor on cosines, with `texts`; 100 when None."""
+    """The model's factor on cosines, with features of texts; if omitted 100."""
     mining: MiningConfig = MiningConfig()
+    """Which candidates are kept as negatives."""

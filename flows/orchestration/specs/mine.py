@@ -29,6 +29,7 @@ class MineSpec(Frozen):
     videos: Path
     """Directory its videos are in."""
     clip: ClipSpec
+    """Frozen CLIP that embeds."""
     corpus: tuple[str, ...] = ()
     """Where to take negatives from beside the dataset's own classes: class lists, or files of texts
     (.txt, .csv, .parquet)."""
@@ -36,12 +37,17 @@ class MineSpec(Frozen):
     """How the texts of such files are encoded."""
     knowledge: dict[str, str] | None = None
     """Refs of the classes' `descriptions` and `cooccurrence`, by kind, those not named being left
-    out; the newest of these classes when None."""
+    out; if omitted the newest of these classes."""
     template: str = PROMPT
+    """Text that stands for a class, with {label} for its name."""
     frames: FrameConfig = FrameConfig()
+    """Which frames are embedded."""
     encoding: EncodingOptions = EncodingOptions()
+    """How videos are decoded and encoded."""
     mining: MiningConfig = MiningConfig()
+    """Which candidates are kept as negatives."""
     device: str = "cpu"
+    """Where CLIP runs: `cpu` or `cuda`."""
     runner: RunnerSpec = RunnerSpec()
     """Where videos are embedded and mined."""
 
@@ -66,10 +72,13 @@ class RemineSpec(Frozen):
     dataset: VideosName
     """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""
     run: str
-    """NAME or ref of the `training_run`, whose texts and corpora are mined again."""
+    """Trained run, NAME or ref of a `training_run`, to mine with instead of frozen CLIP; texts and
+    frames are those it was trained on."""
     videos: Path | None = None
     """Directory its videos are in; needed where the run has data.features=videos."""
     clip: ClipSpec | None = None
     """Needed where the run has data.features=videos."""
     mining: MiningConfig = MiningConfig()
+    """Which candidates are kept as negatives."""
     device: str = "cpu"
+    """Where the run embeds: `cpu` or `cuda`."""

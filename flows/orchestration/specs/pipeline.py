@@ -23,30 +23,37 @@ class TrainedKnowledgeSpec(KnowledgeSpec):
     """What to ask for where training follows."""
 
     kinds: tuple[str, ...] = Field(TRAINED_KINDS, min_length=1)
-    """Modules of `knowledge.extraction.kinds`; those that training uses if omitted."""
+    """Kinds of knowledge to ask for; if omitted those that training uses."""
 
 
 class PipelineSpec(Frozen):
     """The whole chain for one dataset and one recipe."""
 
     dataset: DatasetSpec
+    """Which dataset."""
     clip: ClipSpec
+    """Frozen CLIP that embeds, and that training starts from."""
     knowledge: TrainedKnowledgeSpec = TrainedKnowledgeSpec()
     """What to ask for, whom and how."""
     corpus: tuple[str, ...] = ()
-    """Further class lists and files of texts to take negatives from."""
+    """Where to take negatives from beside the dataset's own classes: class lists, or files of texts
+    (.txt, .csv, .parquet)."""
     corpus_texts: CorpusConfig = CorpusConfig()
     """How the texts of such files are encoded."""
     encoding: EncodingOptions = EncodingOptions()
+    """How videos are decoded and encoded."""
     mining: MiningConfig = MiningConfig()
+    """Which candidates are kept as negatives."""
     runner: RunnerSpec = RunnerSpec()
     """Where videos are embedded and mined."""
     recipe: str = "mgdm_small"
+    """Named training run, see `actionlore recipes`."""
     settings: tuple[str, ...] = ()
-    """Changes to the recipe, such as `model.negatives.k=3`."""
+    """Change to the recipe, such as `model.negatives.k=3`."""
     split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
+    """Split to score; if omitted test, val or train, whichever exists first."""
     device: str = "cpu"
+    """Where models run: `cpu` or `cuda`."""
 
     @model_validator(mode="after")
     def _all_is_mined(self) -> Self:

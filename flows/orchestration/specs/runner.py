@@ -24,13 +24,13 @@ class RunnerSpec(Frozen):
     """Where shards run."""
 
     runner: Literal["local", "dask", "ray"] = "local"
-    """This process, on all its cores; or a cluster, where each shard takes one core."""
+    """`local`: this process, on all its cores; or a cluster, where each shard takes one core."""
     address: str | None = None
-    """Scheduler of an existing cluster; one is started here for the job when None."""
+    """Scheduler of an existing cluster; if omitted one is started here for the job."""
     num_workers: int | None = Field(None, ge=1)
-    """Workers of the cluster that is started here; the number of cores when None."""
+    """Workers of a cluster that is started here; if omitted one per core."""
     shard: tuple[int, int] | None = None
-    """Only shard i of n (1 <= i <= n), for schedulers of one's own."""
+    """Only the i-th of n shards (i from 1), for a scheduler of your own."""
 
     @model_validator(mode="after")
     def _every_setting_has_an_effect(self) -> Self:

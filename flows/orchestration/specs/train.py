@@ -22,21 +22,23 @@ class TrainSpec(Frozen):
     """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the
     recipe takes videos and no negatives."""
     recipe: str = "mgdm_small"
+    """Named training run, see `actionlore recipes`."""
     data: Literal["stickworld"] | None = None
     """`stickworld`: keep the recipe's method and bring the rest to the demo world's scale."""
     settings: tuple[str, ...] = ()
-    """Changes to the recipe, such as `model.negatives.k=3`."""
+    """Change to the recipe, such as `model.negatives.k=3`."""
     videos: Path | None = None
-    """Directory the videos are in; needed where data.features is videos."""
+    """Directory the videos are in; needed where data.features=videos."""
     clip: ClipSpec | None = None
-    """Needed where data.features is videos."""
+    """Needed where a tower of CLIP is run (data.features=videos, trained texts), unless it is a
+    bundled one."""
     start: RunName | None = None
     """Run whose weights this one starts from: NAME (the newest) or NAME@KEY of a `training_run`;
-    `none` starts from CLIP's. When None what the recipe says."""
+    `none` starts from CLIP's; if omitted what the recipe says."""
     name: str | None = None
-    """Name of the run; DATASET-RECIPE when None."""
+    """Name of the run; if omitted DATASET-RECIPE."""
     split: str | None = None
-    """Split to score; test, val or train, whichever exists first, when None."""
+    """Split to score; if omitted test, val or train, whichever exists first."""
     runtime: RuntimeOptions = RuntimeOptions()
     """How it is carried out; changes nothing in what comes out."""
 

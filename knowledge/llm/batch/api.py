@@ -221,7 +221,7 @@ class BatchApi:
             raise LlmError(
                 error.endpoint,
                 error.problem,
-                "ask without batch mode (--batch) if the endpoint has no batches",
+                "ask without batch mode (--llm-batch) if the endpoint has no batches",
                 error.status_code,
             ) from None
 

@@ -23,7 +23,7 @@ def check_not_in_batch(sender: Sender, requests: Sequence[ChatRequest]) -> None:
         if count := sum(sender.key(request) in held for request in requests):
             raise ValueError(
                 f"{named(row)} at {row.endpoint} holds {count} of these requests, which would be "
-                "paid twice; ask in batch mode (--batch), which takes its replies"
+                "paid twice; ask in batch mode (--llm-batch), which takes its replies"
             )
 
 

@@ -10,7 +10,7 @@ def test_a_refused_key_is_an_error_and_is_written_nowhere(actionlore, endpoint, 
     endpoint.behave = lambda number, body: "status"
     endpoint.status = 401
     done = actionlore(
-        *(*ASKED, "--base-url", endpoint.url, "--model", "m"),
+        *(*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m"),
         OPENAI_API_KEY="sk-very-secret-0123456789",
     )
     failed(done, endpoint.url, "check the API key", "goes on from there")
@@ -21,20 +21,22 @@ def test_a_refused_key_is_an_error_and_is_written_nowhere(actionlore, endpoint, 
 
 
 def test_a_plan_needs_an_endpoint_to_name_but_none_that_answers(actionlore, tmp_path):
-    done = actionlore(*ASKED, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--plan")
+    done = actionlore(
+        *ASKED, "--llm-base-url", "http://127.0.0.1:9/v1", "--llm-model", "m", "--plan"
+    )
     assert done.exit_code == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.strip().startswith("description")]
     assert line.split()[1:5] == ["36", "0", "0", "36"]
     assert "price unknown" in line
     assert not (tmp_path / "store/ledger.sqlite3").exists()
-    failed(actionlore(*ASKED, "--plan"), "recorded replies cost nothing", "--base-url")
+    failed(actionlore(*ASKED, "--plan"), "recorded replies cost nothing", "--llm-base-url")
 
 
 def test_a_reached_cap_is_a_halt_and_the_same_command_goes_on(actionlore, endpoint, tmp_path):
-    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
-    assert actionlore(*given, "--max-tokens", 200).exit_code == 75
+    given = (*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m", "--llm-concurrency", 1)
+    assert actionlore(*given, "--llm-max-tokens", 200).exit_code == 75
     assert endpoint.num_requests == 0
-    done = actionlore(*given, "--max-tokens", 2000)
+    done = actionlore(*given, "--llm-max-tokens", 2000)
     assert done.exit_code == 75, done.output
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1
@@ -43,25 +45,25 @@ def test_a_reached_cap_is_a_halt_and_the_same_command_goes_on(actionlore, endpoi
     assert 0 < answered < 36
     assert f"{answered} of 36 requests are answered and kept" in lines[0]
     assert not Store(tmp_path / "store").published("llm_calls")
-    done = actionlore(*given, "--max-tokens", 100_000)
+    done = actionlore(*given, "--llm-max-tokens", 100_000)
     assert done.exit_code == 0, done.stderr
     assert endpoint.num_requests == 36
     assert Store(tmp_path / "store").get("descriptions/stickworld").manifest.num_rows == 36
 
 
 def test_options_of_waiting_and_of_batches_have_their_effect(actionlore, endpoint):
-    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
+    given = (*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m", "--llm-concurrency", 1)
     endpoint.behave = lambda number, body: "500"
-    failed(actionlore(*given, "--retries", 0), endpoint.url)
+    failed(actionlore(*given, "--llm-retries", 0), endpoint.url)
     asked = endpoint.num_requests
     assert 0 < asked < 5
     endpoint.behave = lambda number, body: "429_seconds"
-    halted(actionlore(*given, "--max-wait", 0.5), endpoint.url)
+    halted(actionlore(*given, "--llm-max-wait", 0.5), endpoint.url)
     assert endpoint.num_requests == asked + 1
-    failed(actionlore(*given, "--batch-wait", 1), "no effect without --batch")
-    failed(actionlore(*given, "--batch", "--batch-size", 0), "batch.max_requests=0")
-    failed(actionlore(*given, "--batch", "--poll", 0), "batch.poll_s=0")
-    failed(actionlore(*given, "--batch", "--batch-wait", -1), "batch.max_wait_s=-1")
+    failed(actionlore(*given, "--llm-batch-wait", 1), "no effect without --llm-batch")
+    failed(actionlore(*given, "--llm-batch", "--llm-batch-size", 0), "--llm-batch-size 0: ")
+    failed(actionlore(*given, "--llm-batch", "--llm-poll", 0), "--llm-poll 0")
+    failed(actionlore(*given, "--llm-batch", "--llm-batch-wait", -1), "--llm-batch-wait -1")
     assert endpoint.num_requests == asked + 1
 
 
@@ -71,7 +73,7 @@ KEY = "sk-grep-me-5kd83hd7Xq2"
 def test_the_key_is_nowhere(actionlore, endpoint, tmp_path, capfd):
     """Not in store, ledger or output, even with tracebacks; for Prefect's see `test_watched`."""
     endpoint.error_message = f"Incorrect API key provided: {KEY}."
-    given = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--retries", 0)
+    given = (*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m", "--llm-retries", 0)
     printed = []
     for status, detail in ((401, "0"), (401, "1"), (500, "1"), ("echo_key", "1"), (None, "1")):
         endpoint.behave = lambda number, body, status=status: status and str(status)
@@ -98,8 +100,8 @@ def test_settings_of_the_kinds_reach_the_endpoint(actionlore, endpoint):
         "description.prompts.a=distinguishing {label} in a",
     )
     options = [word for setting in settings for word in ("--set", setting)]
-    speed = ("--concurrency", 4, "--rpm", 60000, "--tpm", 1e9, "--timeout", 20)
-    given = (*ASKED, *options, *speed, "--base-url", endpoint.url, "--model", "m")
+    speed = ("--llm-concurrency", 4, "--llm-rpm", 60000, "--llm-tpm", 1e9, "--llm-timeout", 20)
+    given = (*ASKED, *options, *speed, "--llm-base-url", endpoint.url, "--llm-model", "m")
     assert actionlore(*given).exit_code == 0
     for _, _, body in endpoint.requests:
         assert (body["temperature"], body["max_completion_tokens"]) == (0.3, 1000)
@@ -108,7 +110,9 @@ def test_settings_of_the_kinds_reach_the_endpoint(actionlore, endpoint):
 
 def test_extraction_errors_come_before_anything_is_asked(actionlore, endpoint, tmp_path):
     def fails(*options, words):
-        failed(actionlore(*ASKED, *options, "--base-url", endpoint.url, "--model", "m"), *words)
+        failed(
+            actionlore(*ASKED, *options, "--llm-base-url", endpoint.url, "--llm-model", "m"), *words
+        )
 
     known = "known: anatomy, cooccurrence, description"
     fails("--kind", "haiku", words=("unknown knowledge kind 'haiku'", known))
@@ -121,20 +125,21 @@ def test_extraction_errors_come_before_anything_is_asked(actionlore, endpoint, t
     twice = ("--set", "description.sampling={}", "--set", "description.sampling.top_p=1")
     fails(*twice, *twice, words=("description.sampling is given twice",))
     fails("--set", "anatomy.num_phases=2", words=("'anatomy' have no effect", "description"))
-    fails("--concurrency", 0, words=("asking.send.limits.concurrency=0",))
-    fails("--max-usd", 1, words=("US dollars", "--prices FILE", "--max-tokens"))
-    fails("--prices", "none.json", words=("price table none.json",))
-    fails("--min-coverage", 2, words=("min_coverage=2",))
-    failed(actionlore(*ASKED, "--max-tokens", 9), "no effect on recorded replies")
-    for option in ("--timeout", "--deadline"):
-        failed(actionlore(*ASKED, option, 9), "--timeout and --deadline have no effect")
+    fails("--llm-concurrency", 0, words=("--llm-concurrency 0: ",))
+    fails("--llm-max-usd", 1, words=("US dollars", "--llm-prices FILE", "--llm-max-tokens"))
+    fails("--llm-prices", "none.json", words=("price table none.json",))
+    fails("--min-coverage", 2, words=("--min-coverage 2.0: ",))
+    failed(actionlore(*ASKED, "--llm-max-tokens", 9), "no effect on recorded replies")
+    for option in ("--llm-timeout", "--llm-deadline"):
+        words = (f"{option} has no effect without --llm-base-url and --llm-model",)
+        failed(actionlore(*ASKED, option, 9), *words)
     assert endpoint.num_requests == 0
     assert not Store(tmp_path / "store").published("llm_calls")
 
 
 def test_an_endpoint_has_to_answer_nine_in_ten(actionlore, endpoint, tmp_path):
     endpoint.answer = lambda body: described(body) if "ball" in str(body) else "no JSON"
-    given = (*ASKED, "--base-url", endpoint.url, "--model", "m")
+    given = (*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m")
     failed(actionlore(*given), "3 of 36 classes", "90.0%", "lower min_coverage")
     assert not Store(tmp_path / "store").published("descriptions")
     asked = endpoint.num_requests

@@ -14,7 +14,15 @@ from tests.video_files import write_video
 
 def test_a_kind_that_fails_or_halts_keeps_no_other_from_being_asked(actionlore, endpoint, tmp_path):
     both = ("extract", "--classes", "stickworld", "--kind", "cooccurrence", "--kind", "description")
-    given = (*both, "--base-url", endpoint.url, "--model", "m", "--set", "cooccurrence.rounds=1")
+    given = (
+        *both,
+        "--llm-base-url",
+        endpoint.url,
+        "--llm-model",
+        "m",
+        "--set",
+        "cooccurrence.rounds=1",
+    )
 
     def answer(body):
         return described(body) if "distinguishing" in str(body) else "no JSON"
@@ -27,7 +35,7 @@ def test_a_kind_that_fails_or_halts_keeps_no_other_from_being_asked(actionlore, 
     assert store.get("descriptions/stickworld").manifest.num_rows == 36
     assert not store.published("cooccurrence")
     # Of a failure and a halt, the failure is raised and the halt is printed.
-    capped = ("--max-tokens", 1, "--set", "description.sampling.temperature=0.3")
+    capped = ("--llm-max-tokens", 1, "--set", "description.sampling.temperature=0.3")
     done = actionlore(*given, *capped)
     failed(done, "llm_calls/stickworld-cooccurrence@")
     assert "description: the cap of 1 tokens" in done.stdout.replace("\n", " ")
@@ -39,7 +47,7 @@ def test_a_kind_without_a_question_is_left_out(actionlore, endpoint, tmp_path):
     given = ("--dataset", "folder", "--videos", "one", "--name", "one")
     assert actionlore("register", *given).exit_code == 0
     given = ("extract", "--classes", "one", "--kind", "cooccurrence", "--kind", "description")
-    asked = ("--base-url", endpoint.url, "--model", "m")
+    asked = ("--llm-base-url", endpoint.url, "--llm-model", "m")
     for options in (("--plan",), ()):
         done = actionlore(*given, *asked, *options)
         assert done.exit_code == 0, done.output
@@ -109,7 +117,7 @@ def test_a_kind_is_one_file(actionlore, endpoint, tmp_path, monkeypatch):
     endpoint.answer = lambda body: json.dumps({"colour": body["messages"][0]["content"]})
     done = actionlore(
         *("extract", "--classes", "stickworld", "--kind", "colour", "--set", "colour.palette=8"),
-        *("--base-url", endpoint.url, "--model", "m"),
+        *("--llm-base-url", endpoint.url, "--llm-model", "m"),
     )
     assert done.exit_code == 0, done.output
     assert "llm_calls/stickworld-colour@" in done.stdout

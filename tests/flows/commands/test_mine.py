@@ -105,6 +105,10 @@ def test_mining_and_export_errors(actionlore, mine_with, tmp_path):
     failed(mine_with("--corpus-template", "a {label}"), "no corpus is a file of texts")
     failed(actionlore("mine", "--dataset", "tiny"), "give --videos", "--from-run")
     failed(actionlore("mine", "--dataset", "tiny", "--clip", "x"), "belong together")
+    here = ("mine", "--dataset", "tiny", "--videos", ".")
+    failed(actionlore(*here), "give --clip and --clip-weights")
+    wrong = (*here, "--clip", "x", "--clip-weights", "y", "--precision", "bf61")
+    failed(actionlore(*wrong), "--precision 'bf61': ", "nearest: bf16")
     run = ("mine", "--dataset", "tiny", "--from-run", "training_run/none")
     failed(actionlore(*run), "no artifact training_run/none")
     failed(actionlore(*run, "--frames", "4"), "no effect with --from-run")
@@ -114,4 +118,4 @@ def test_mining_and_export_errors(actionlore, mine_with, tmp_path):
         actionlore("export-negatives", "videos/tiny", "--output", "x.parquet"), "is not a negatives"
     )
     form = ("--output", "x.parquet", "--format", "pairs")
-    failed(actionlore("export-negatives", "videos/tiny", *form), "format='pairs'", "triplet")
+    failed(actionlore("export-negatives", "videos/tiny", *form), "--format 'pairs'", "triplet")

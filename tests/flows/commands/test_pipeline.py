@@ -7,16 +7,25 @@ from tests.flows.command_line import failed, halted
 def test_a_pipeline_halts_at_a_cap_too(actionlore, endpoint, videos, weights, tmp_path):
     given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
     clip = ("--clip", "tiny-vit", "--clip-weights", weights)
-    asked = ("--base-url", endpoint.url, "--model", "m", "--concurrency", 1, "--rpm", 1e6)
+    asked = (
+        "--llm-base-url",
+        endpoint.url,
+        "--llm-model",
+        "m",
+        "--llm-concurrency",
+        1,
+        "--llm-rpm",
+        1e6,
+    )
     options = ("--kind", "description", "--kind-set", "description.sampling.temperature=0.3")
     endpoint.usage = lambda body, text: (1000, 500)
-    done = actionlore(*given, *clip, *asked, *options, "--max-tokens", 3000)
+    done = actionlore(*given, *clip, *asked, *options, "--llm-max-tokens", 3000)
     halted(done, "the cap of 3000 tokens leaves no room")
     assert 0 < endpoint.num_requests < 4
     assert endpoint.requests[0][2]["temperature"] == 0.3
     assert not Store(tmp_path / "store").published("descriptions")
     failed(actionlore(*given, *clip, "--kind-set", "rounds=3"), "--kind-set 'rounds=3'")
-    failed(actionlore(*given, *clip, "--max-tokens", 9), "no effect on recorded replies")
+    failed(actionlore(*given, *clip, "--llm-max-tokens", 9), "no effect on recorded replies")
     unused = ("--kind-set", "anatomy.sampling.temperature=1")
     failed(actionlore(*given, *clip, *unused), "only cooccurrence, description is asked")
 
@@ -28,7 +37,7 @@ def test_a_pipeline_finds_out_what_is_wrong_before_it_pays(
     texts.write_text("".join(f"action {i}\n" for i in range(8)) + "\n\n")
     given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
     clip = ("--clip", "tiny-vit", "--clip-weights", weights, "--corpus", texts)
-    asked = ("--base-url", endpoint.url, "--model", "m")
+    asked = ("--llm-base-url", endpoint.url, "--llm-model", "m")
     failed(actionlore(*given, *clip, *asked), "of 10 rows 2 empty, more than max_unusable=0.01")
     unused = (*given, *clip[:4], *asked, "--corpus-template", "a {label}")
     failed(actionlore(*unused), "--corpus-template, --corpus-max-unusable")

@@ -66,6 +66,6 @@ def test_errors(actionlore, trained):
         "'run'",
         "--shots",
     )
-    failed(actionlore("few-shot", "run", "--ways", "1"), "ways=1")
+    failed(actionlore("few-shot", "run", "--ways", "1"), "--ways 1: ")
     failed(actionlore("few-shot", "nobody"), "no artifact training_run/nobody")
     failed(actionlore("few-shot", "run", "--videos", "."), "--videos has no effect")

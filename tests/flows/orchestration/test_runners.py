@@ -220,7 +220,7 @@ def test_options_that_cannot_be_read(actionlore):
         ("--shard", "2"): "--shard '2': write i/n",
         ("--ivf", "100"): "--ivf '100': write NUM_LISTS:NUM_PROBES",
         ("--ivf", "4:8"): "num_probes=8 exceeds num_lists=4",
-        ("--runner", "spark"): "runner='spark'",
+        ("--runner", "spark"): "--runner 'spark': ",
         ("--num-workers", 2): "no effect without runner dask or ray",
     }.items():
         done = actionlore(*given, *options)

@@ -86,7 +86,8 @@ finally:
 IN_ONES_OWN_FLOW = """
 import os, prefect
 from pathlib import Path
-from flows.extract_knowledge import ExtractSpec, extract
+from flows.extract_knowledge import extract
+from flows.orchestration.specs.extract import ExtractSpec
 made = extract("store", ExtractSpec(classes="ava", kinds=("cooccurrence",)))
 print([each.kind for each in made], isinstance(extract, prefect.Flow))
 """
@@ -103,9 +104,9 @@ def test_a_server_records_runs_and_how_they_ended(server, command):
     """Completed, cancelled where the same command goes on, failed; and never the API key."""
     with LlmServer(described) as endpoint:
         endpoint.usage = lambda body, text: (1000, 500)
-        asked = (*ASKED, "--base-url", endpoint.url, "--model", "m", "--concurrency", 1)
+        asked = (*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m", "--llm-concurrency", 1)
         given = {"url": server.url, "OPENAI_API_KEY": KEY}
-        status, _, err = ended(command(*asked, "--max-tokens", 3000, **given))
+        status, _, err = ended(command(*asked, "--llm-max-tokens", 3000, **given))
         assert status == 75, err
         state = server.last_state("extract")
         assert state["type"] == "CANCELLED", state
@@ -153,7 +154,7 @@ def test_a_server_that_never_answered_is_an_error_of_one_line(command):
 def test_a_server_that_goes_away_costs_its_record_only(server, command):
     """The last one that uses it."""
     with LlmServer(described) as endpoint:
-        going = command(*ASKED, "--base-url", endpoint.url, "--model", "m", url=server.url)
+        going = command(*ASKED, "--llm-base-url", endpoint.url, "--llm-model", "m", url=server.url)
         while not endpoint.num_requests:
             assert going.poll() is None, going.communicate()
             time.sleep(0.01)

@@ -255,7 +255,7 @@ def test_the_command_serves_until_ctrl_c(tmp_path):
     )
     first, usage, _ = (child.stdout.readline() for _ in range(3))
     url = re.search(r"http://127\.0\.0\.1:\d+/v1", first)[0]
-    assert f"--base-url {url} --model" in usage
+    assert f"--llm-base-url {url} --llm-model" in usage
     with urllib.request.urlopen(f"{url}/models") as answer:
         models = [model["id"] for model in json.load(answer)["data"]]
     assert {"recorded", *BUNDLES} == {*models}

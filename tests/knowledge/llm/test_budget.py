@@ -246,7 +246,9 @@ def test_an_endpoint_that_ignores_the_limit_is_reserved_for(server, model, tmp_p
 def test_a_cap_in_money_needs_prices_before_anything_is_sent(server, model, tmp_path):
     cap = config(Cap(max_usd=5))
     with Ledger(tmp_path / "l") as ledger:
-        with pytest.raises(ValueError, match=r"a cap of 5 US dollars needs the price.*--prices"):
+        with pytest.raises(
+            ValueError, match=r"a cap of 5 US dollars needs the price.*--llm-prices"
+        ):
             Sender(model, ledger, cap, None)
         Sender(model, ledger, config(Cap(max_tokens=10_000))).answer(request())
         with pytest.raises(ValueError, match="if the ledger holds calls made without one"):

@@ -62,8 +62,11 @@ class ActionClipConfig(MethodConfig):
     """ActionCLIP: matching of videos with texts of their classes, all of CLIP fine-tuned or not."""
 
     name: Literal["actionclip"] = "actionclip"
+    """The method."""
     text: TextPromptConfig = TextPromptConfig()
+    """Prompts and text tower."""
     video: VideoPromptConfig = VideoPromptConfig()
+    """Time in the video."""
     init: Literal["clip", "vision_only", "scratch"] = "clip"
     """Towers that start from CLIP's weights: both, the image tower, or none."""
     multilabel: Literal["kl", "bce"] | None = None
@@ -74,7 +77,9 @@ class ActionClipConfig(MethodConfig):
     """Start of the learnt bias on logits for `bce`: CLIP's cosines of fitting pairs are about 0.25,
     which 100 brings to 25."""
     loss: LossConfig = LossConfig()
+    """What is minimised."""
     logit_scale: LogitScaleConfig = LogitScaleConfig()
+    """Factor on cosines."""
 
     @model_validator(mode="after")
     def _random_towers_are_trained(self) -> Self:

@@ -12,6 +12,7 @@ class LinearProbeConfig(FittedConfig):
     """Multinomial logistic regression on a video's mean frame feature."""
 
     name: Literal["linear_probe"] = "linear_probe"
+    """The method."""
     strength: Literal["val"] | PositiveReal = "val"
     """L2 regularisation: half of it times the squared weights joins the sum of cross-entropies over
     the videos (scikit-learn's 1 / C). `val`: chosen on the validation videos by a sweep from 1e-6

@@ -35,22 +35,25 @@ class MgdmConfig(MethodConfig):
     """Multi-granularity discrimination model (MGDM), its equations 4-9 and 13-18."""
 
     name: Literal["mgdm"] = "mgdm"
+    """The method."""
     video_blocks: PositiveInt = 6
     """Temporal transformer blocks; 6 follows from the parameter count of Table 8."""
     heads: PositiveInt | None = None
-    """Attention heads of all blocks; D / 64 when None."""
+    """Attention heads of all blocks; if omitted D / 64."""
     pos_emb: bool = True
     """Add a learned embedding of the frame's position; eq. 13 does not mention it."""
     pos_emb_std: PositiveReal = 0.02
     """Its initial standard deviation. Where CLIP's features are long and training is short, 0.02
     is too faint for the order of frames to be learnt."""
     att: AttentionConfig = AttentionConfig()
+    """Attention of frames under a text."""
     guide: Literal["positive", "own"] = "positive"
     """Text that guides the attention when a negative is scored in training: its video's positive
     (paper), or the negative itself (as at test)."""
     renorm_video: bool = False
     """Bring the attended video embedding to unit length."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """Texts that see each other."""
     inference_context: Literal["all", "self", "neighbours"] = "all"
     """Texts the discriminator sees together at test: all classes, each alone, or each with its k
     nearest classes. Evaluation reports all three; this one selects `val_top1`."""
@@ -59,8 +62,11 @@ class MgdmConfig(MethodConfig):
     no_discriminator: bool = False
     """Ablation: the frozen text embeddings instead."""
     negatives: NegativesConfig = NegativesConfig()
+    """Hard negatives that are trained with."""
     loss: LossConfig = LossConfig()
+    """What is minimised."""
     logit_scale: LogitScaleConfig = LogitScaleConfig()
+    """Factor on cosines."""
 
     @property
     def mined(self) -> NegativesConfig:

@@ -24,6 +24,7 @@ class PrototypeConfig(FittedConfig):
     """Nearest class mean of unit video embeddings; or, with the cache, Tip-Adapter."""
 
     name: Literal["prototype"] = "prototype"
+    """The method."""
     cache: bool = False
     """Tip-Adapter instead of class means: class prompts, and similar training videos' classes."""
     alpha: Literal["val"] | PositiveReal = 1.0
@@ -31,6 +32,7 @@ class PrototypeConfig(FittedConfig):
     beta: Literal["val"] | PositiveReal = 5.5
     """Sharpness: how fast a training video's vote fades with 1 - cosine. `val`: as for alpha."""
     logit_scale: FactorConfig = FactorConfig()
+    """Factor on cosines."""
 
     @property
     def chosen_on_val(self) -> tuple[str, ...]:
