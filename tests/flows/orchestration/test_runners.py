@@ -97,7 +97,7 @@ def is_ray_worker(process):
 
 
 def equal_despite_a_killed_worker(name, is_worker, root, whole, store, monkeypatch):
-    monkeypatch.setattr("flows.orchestration.runners.PARTS_PER_SHARD", 1)
+    monkeypatch.setattr("flows.orchestration.specs.runner.PARTS_PER_SHARD", 1)
     killer = Killer(store, is_worker)
     killer.start()
     *_, frames, _ = mined(store, root, runner=name, num_workers=2)
