@@ -68,6 +68,7 @@ def _usage_problem(error: Any) -> str:
         near = nearest(unknown, [name for each in shown for name in each.opts])
         problem = f"no such option {unknown}"
         problem += f"; {near}" if near.startswith("nearest") else ""
+    problem = problem[:1].lower() + problem[1:]
     return f"{problem}; see {error.ctx.command_path} --help" if error.ctx else problem
 
 
