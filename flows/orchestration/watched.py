@@ -35,6 +35,7 @@ import prefect  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH  # noqa: E402
 from prefect.states import Cancelled  # noqa: E402
+from prefect.types.entrypoint import EntrypointType  # noqa: E402
 
 from flows.orchestration.console import console  # noqa: E402
 from knowledge.llm.messages import Stopped  # noqa: E402
@@ -74,6 +75,16 @@ class WatchedFlow(prefect.Flow[Any, Any]):
             return made
         finally:
             _outcome.reset(token)
+
+    def to_deployment(self, *args: Any, **kwargs: Any) -> Any:
+        """As Prefect's, but a run imports the flow by its module's name, whatever the directory."""
+        kwargs.setdefault("entrypoint_type", EntrypointType.MODULE_PATH)
+        return super().to_deployment(*args, **kwargs)
+
+    def serve(self, *args: Any, **kwargs: Any) -> None:
+        """As Prefect's, with the same difference."""
+        kwargs.setdefault("entrypoint_type", EntrypointType.MODULE_PATH)
+        super().serve(*args, **kwargs)
 
 
 class WatchedTask(prefect.Task[Any, Any]):

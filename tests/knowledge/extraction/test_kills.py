@@ -31,8 +31,8 @@ from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.limits import LimitsOptions
 from knowledge.llm.options import AskingOptions, RetryOptions, SendOptions
 from tests.llm_server import LlmServer
+from tests.torture import with_kills
 
-NUM_KILLS = 200
 NUM_CLASSES, ROUNDS = 16, 15
 LONGEST_LIFE_S = 0.2
 SEND = SendOptions(limits=LimitsOptions(concurrency=8), retry=RetryOptions(pause_s=0.01))
@@ -89,15 +89,15 @@ def live(root, model, life_s):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def main(root, url, seed):
+def main(root, url, num_kills):
     """Kill until there were enough kills; then let the last extraction finish."""
-    chances = random.Random(seed)
+    chances = random.Random(0)
     model = OpenAiChat(url, "m")
     kills = number = 0
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         while live(root / str(number), model, chances.uniform(0, LONGEST_LIFE_S)):
             kills += 1
-            if kills == NUM_KILLS:
+            if kills == num_kills:
                 assert not live(root / str(number), model, 60)
                 break
         number += 1
@@ -115,7 +115,8 @@ def published(artifact):
     return artifact.manifest.key, artifact.manifest.content_hash, files
 
 
-def test_200_kills_change_no_byte_and_pay_for_nothing_twice(tmp_path):
+@with_kills(few=20, many=400)
+def test_kills_change_no_byte_and_pay_for_nothing_twice(tmp_path, num_kills):
     with LlmServer(answer, behave) as server:
         model = OpenAiChat(server.url, "m")
         undisturbed = extract(tmp_path / "undisturbed", model)
@@ -130,7 +131,7 @@ def test_200_kills_change_no_byte_and_pay_for_nothing_twice(tmp_path):
                 "tests.knowledge.extraction.test_kills",
                 tmp_path,
                 server.url,
-                "0",
+                str(num_kills),
             ],
             cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
@@ -139,7 +140,7 @@ def test_200_kills_change_no_byte_and_pay_for_nothing_twice(tmp_path):
         result = json.loads(done.stdout)
         time.sleep(0.1)  # what was on its way at the last kill
         answered = server.num_requests
-    assert result["kills"] == NUM_KILLS
+    assert result["kills"] == num_kills
     in_flight = 0
     for number in range(result["extractions"]):
         root = tmp_path / str(number)

@@ -18,8 +18,8 @@ from knowledge.mining import nearest
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.knowledge.mining.world import rich_world
+from tests.torture import with_kills
 
-NUM_KILLS = 25
 NUM_VIDEOS = 32
 
 
@@ -53,7 +53,7 @@ def live(root, made, life_s):
     return status != 0
 
 
-def main(root):
+def main(root, num_kills):
     """Kill until there were enough kills; every job ends in the end."""
     assert nearest  # loaded before the forks
     mining.VIDEOS_PER_PART, mining.VIDEOS_PER_PASS = 4, 8
@@ -64,7 +64,7 @@ def main(root):
     assert not live(root / "undisturbed", made, 600)
     longest_s = time.monotonic() - started
     kills, number, redone = 0, 0, 0
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         before = {}
         while live(root / str(number), made, chances.uniform(0, longest_s)):
             kills += 1
@@ -75,16 +75,17 @@ def main(root):
     print(json.dumps({"kills": kills, "jobs": number, "redone": redone}))
 
 
-def test_25_kills_change_no_byte_and_mine_no_part_twice(tmp_path):
+@with_kills(few=8, many=100)
+def test_kills_change_no_byte_and_mine_no_part_twice(tmp_path, num_kills):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.knowledge.mining.test_kills", tmp_path],
+        [sys.executable, "-m", "tests.knowledge.mining.test_kills", tmp_path, str(num_kills)],
         cwd=Path(__file__).parents[3],
         stdout=subprocess.PIPE,
         check=True,
     )
     result = json.loads(done.stdout)
     print(result)
-    assert result["kills"] >= NUM_KILLS
+    assert result["kills"] >= num_kills
     assert result["redone"] == 0
     undisturbed = Store(tmp_path / "undisturbed").get("negatives/toy")
     assert len(undisturbed.manifest.files) == NUM_VIDEOS // 4
@@ -98,4 +99,4 @@ def test_25_kills_change_no_byte_and_mine_no_part_twice(tmp_path):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

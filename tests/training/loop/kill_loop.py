@@ -26,7 +26,6 @@ from training.config.runtime import RuntimeOptions
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 
-NUM_KILLS = 20
 SETTINGS = [
     *("optim.epochs=3", "optim.batch_size=4", "optim.ema=0.9", "optim.max_norm=1.0"),
     *("eval.select=val", "model.video_blocks=1", "optim.micro_batch=3"),
@@ -65,7 +64,7 @@ def forked(world, seconds):
 def main():
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
-    directory, draws = Path(sys.argv[1]), random.Random(0)
+    directory, num_kills, draws = Path(sys.argv[1]), int(sys.argv[2]), random.Random(0)
     world = World(directory, num_classes=4, dim=8, splits={"train": 3, "val": 1}, described=())
     run_of(world)  # the first one is slower
     shutil.rmtree(directory / "training_run")
@@ -73,9 +72,9 @@ def main():
     undisturbed = digest(run_of(world))
     duration_s = time.monotonic() - started
     kills, resumed, digests = 0, [], []
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         shutil.rmtree(directory / "training_run")
-        while kills < NUM_KILLS and forked(world, draws.uniform(0.05, 0.7) * duration_s):
+        while kills < num_kills and forked(world, draws.uniform(0.05, 0.7) * duration_s):
             kills += 1
         outcome = run_of(world)
         resumed.append(outcome.artifact.manifest.report["resumed_from_step"])

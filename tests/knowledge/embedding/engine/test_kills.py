@@ -36,9 +36,9 @@ from knowledge.mining.config import MiningConfig
 from knowledge.mining.job import mine
 from tests.clip_weights import save_random_clip
 from tests.jobs import frame_embeddings
+from tests.torture import with_kills
 from tests.video_files import write_video
 
-NUM_KILLS = 100
 NUM_VIDEOS = 48
 LONGEST_LIFE = 0.6
 """Of the time that a job takes when nobody disturbs it."""
@@ -146,11 +146,11 @@ def wait_for_orphans():
         time.sleep(0 if gone else 0.002)
 
 
-def main(root, weights, seed):
+def main(root, weights, num_kills):
     """Kill until there were enough kills; every job ends in the end."""
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
     torch.set_num_threads(1)
-    chances = random.Random(seed)
+    chances = random.Random(0)
     clip = LazyClip(ClipSpec(arch="tiny-vit", weights=weights))
     save_random_clip(root / "registers-the-architecture.safetensors")
     encoder = ImageEncoder(load_clip(clip.spec), "fp32")
@@ -162,12 +162,12 @@ def main(root, weights, seed):
     assert live(root / "0", clip, 600, chances) == (False, True)
     longest_s = LONGEST_LIFE * (time.monotonic() - started)
     kills, number, redone = 0, 1, 0
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         here = root / str(number)
         shutil.copytree(root / "base", here / "store")
         finished, before = False, {}
         while not finished:
-            life_s = chances.uniform(0, longest_s) if kills < NUM_KILLS else 600
+            life_s = chances.uniform(0, longest_s) if kills < num_kills else 600
             killed, finished = live(here, clip, life_s, chances)
             kills += killed
             after = parts(here)
@@ -177,7 +177,8 @@ def main(root, weights, seed):
     print(json.dumps({"kills": kills, "jobs": number, "redone": redone}))
 
 
-def test_100_kills_change_no_byte_and_make_no_part_twice(tmp_path):
+@with_kills(few=12, many=150)
+def test_kills_change_no_byte_and_make_no_part_twice(tmp_path, num_kills):
     for i in range(NUM_VIDEOS):
         name = ("walk", "run", "sit")[i % 3]
         write_video(tmp_path / f"videos/train/{name}/{i}.mp4", 4 + i % 9)
@@ -195,7 +196,7 @@ def test_100_kills_change_no_byte_and_make_no_part_twice(tmp_path):
             "tests.knowledge.embedding.engine.test_kills",
             tmp_path,
             weights,
-            "0",
+            str(num_kills),
         ],
         cwd=Path(__file__).parents[4],
         stdout=subprocess.PIPE,
@@ -203,7 +204,7 @@ def test_100_kills_change_no_byte_and_make_no_part_twice(tmp_path):
     )
     result = json.loads(done.stdout)
     print(result)
-    assert result["kills"] >= NUM_KILLS
+    assert result["kills"] >= num_kills
     assert result["redone"] == 0
     shutil.copytree(tmp_path / "base", tmp_path / "undisturbed/store")
     undisturbed = job(tmp_path / "undisturbed", clip)
