@@ -6,6 +6,7 @@ goes away costs its records, never the work.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import os
@@ -76,6 +77,16 @@ class WatchedFlow(prefect.Flow[Any, Any]):
         finally:
             _outcome.reset(token)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """By name where it is declared: a served flow is sent to the process that runs it.
+
+        By value its function would take along all that its module holds, such as the console.
+        """
+        module, name = self.fn.__module__, self.fn.__name__
+        if _declared(module, name) is self:
+            return _declared, (module, name)
+        return super().__reduce_ex__(protocol)
+
     def to_deployment(self, *args: Any, **kwargs: Any) -> Any:
         """As Prefect's, but a run imports the flow by its module's name, whatever the directory."""
         kwargs.setdefault("entrypoint_type", EntrypointType.MODULE_PATH)
@@ -95,6 +106,10 @@ class WatchedTask(prefect.Task[Any, Any]):
         if not PREFECT_API_URL.value():
             return self.fn(*args, **kwargs)
         return super().__call__(*args, **kwargs)
+
+
+def _declared(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name, None)
 
 
 def watched_flow(work: Callable[Given, Made], name: str) -> Callable[Given, Made]:

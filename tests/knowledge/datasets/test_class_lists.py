@@ -39,8 +39,10 @@ def test_groups():
 
 
 def test_unknown_list():
-    with pytest.raises(ValueError, match="unknown class list 'ava60'; known: ava, charades"):
+    with pytest.raises(ValueError, match="unknown class list 'ava60'; nearest: ava"):
         class_list("ava60")
+    with pytest.raises(ValueError, match="unknown class list 'xyz'; known: ava, charades"):
+        class_list("xyz")
 
 
 @pytest.mark.parametrize(
