@@ -1,6 +1,7 @@
 """The method of training/README.md is a whole one: its three files, and nothing else."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from training.evaluation.evaluate import evaluate
 from training.loop.trainer import train
 from training.models import registry
 
-PAGE = Path(__file__).parents[2] / "training/README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "training/README.md"
 FILES = ("config", "model", "recipes")
 
 
@@ -56,6 +58,26 @@ def test_a_method_is_its_folder(adapter, tmp_path):
     assert top1["adapter"] > 0.6, "chance is 0.17"
     with pytest.raises(ValueError, match=r"model\.scale=-1: Input should be greater than 0"):
         override(config, ["model.scale=-1"])
+
+
+def test_a_method_as_the_page_has_it_passes_make_lint(adapter, tmp_path, request):
+    """Linked into a copy of the tree; what mypy knows of torch is kept from test to test."""
+    tree, folder = tmp_path / "tree", "training/models/adapter"
+    (tree / "training/models").mkdir(parents=True)
+    for part in (".", "training", "training/models"):
+        for path in (ROOT / part).iterdir():
+            if not path.name.startswith(".") and not (tree / part / path.name).exists():
+                (tree / part / path.name).symlink_to(path)
+    (tree / folder).symlink_to(adapter)
+    known = request.config.cache.mkdir("mypy_of_a_method")
+    for command in (
+        ("ruff", "check", "--no-cache", folder),
+        ("ruff", "format", "--check", "--no-cache", folder),
+        ("mypy", "--cache-dir", str(known), "--package", folder.replace("/", ".")),
+    ):
+        given = [sys.executable, "-m", *command]
+        done = subprocess.run(given, cwd=tree, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
