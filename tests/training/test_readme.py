@@ -46,6 +46,7 @@ def test_a_method_is_its_folder(adapter, tmp_path):
     world = World(tmp_path / "store")
     quick = ["data.num_frames=4", "optim.batch_size=24"]
     config = override(registry.recipe("adapter").config, quick)
+    assert all(field.description for field in type(config.model).model_fields.values())
     run = train(world.store, world.inputs(negatives=None), config, "toy").artifact
     losses = run.read()["loss"].to_pylist()
     assert losses[-1] < losses[0]
