@@ -7,16 +7,18 @@ et al., "Fine-tuned CLIP models are efficient video learners", CVPR 2023.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from artifacts.artifact import Artifact, Outcome
-from artifacts.provenance import Provenance
+from artifacts.artifact import Artifact, Outcome, ReadableStore
+from artifacts.provenance import InputRef, Provenance
 from artifacts.store import Store
 from training.evaluation.tables.comparison import (
     Runs,
     check_runs,
+    check_same_split,
     inputs_by_variant,
     publish,
+    scored_from,
     values_of,
 )
 
@@ -39,8 +41,9 @@ def compare_base_to_novel(store: Store, name: str, base: Runs, novel: Runs) -> O
         novel: those on novel classes, in the same order.
 
     Raises:
-        ValueError: other variants or numbers on one side, a pair of different runs or with a class
-            in common, no protocol in common, or as for
+        ValueError: other variants or numbers on one side, a pair of different runs, of different
+            splits or with a class in common, base classes that the run was not trained on, novel
+            ones that it was, no protocol in common, or as for
             `training.evaluation.tables.comparison.compare`.
     """
     counts = _check_parts(base, novel)
@@ -112,14 +115,46 @@ def _check_pair(variant: str, base: Artifact, novel: Artifact) -> None:
             f"{variant}: {base.ref} and {novel.ref} both have the class {common[0]!r}, so it is "
             "not novel; score the run on a dataset of other classes"
         )
+    check_same_split(variant, base, novel)
+    _check_trained(variant, base, novel)
+
+
+def _check_trained(variant: str, base: Artifact, novel: Artifact) -> None:
+    """Base classes are those that the run was trained on, by name, and novel ones are others."""
+    run = _found(base.store, scored_from(base).get("run"))
+    if run is None or not (own := _names(base.store, run.manifest.inputs)):
+        return
+    if unseen := sorted(_class_names(base) - own):
+        raise ValueError(
+            f"{variant}: {base.ref} is given as base and has the class {unseen[0]!r}, which "
+            f"{run.ref} was not trained on; give as base its score on its own dataset, and as "
+            "novel that on the other one"
+        )
+    if seen := sorted(_class_names(novel) & own):
+        raise ValueError(
+            f"{variant}: {novel.ref} is given as novel and has the class {seen[0]!r}, which "
+            f"{run.ref} was trained on; give as novel its score on a dataset of other classes"
+        )
 
 
 def _class_names(metrics: Artifact) -> set[str]:
     """Names of the classes that videos were told apart from; empty where that is not known."""
-    predictions = metrics.store.get(metrics.manifest.inputs["predictions"].ref)
-    if (classes := predictions.manifest.inputs.get("classes")) is None:
-        return set()
-    return set(metrics.store.get(classes.ref).read(["name"])["name"].to_pylist())
+    return _names(metrics.store, scored_from(metrics))
+
+
+def _names(store: ReadableStore, inputs: Mapping[str, InputRef]) -> set[str]:
+    classes = _found(store, inputs.get("classes"))
+    return set() if classes is None else set(classes.read(["name"])["name"].to_pylist())
+
+
+def _found(store: ReadableStore, source: InputRef | None) -> Artifact | None:
+    """An artifact of the lineage; None where the store does not have it any more."""
+    if source is None:
+        return None
+    try:
+        return store.get(source.ref)
+    except ValueError:
+        return None
 
 
 def _run_of(metrics: Artifact) -> str:

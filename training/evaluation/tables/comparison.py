@@ -37,8 +37,9 @@ def compare(
 
     Raises:
         ValueError: no variant, variants with different numbers of runs, an artifact of another kind
-            or given twice, metrics of different kinds, or a protocol that one run of a variant has
-            and another lacks.
+            or given twice, one run twice on the same videos, splits of different names within a
+            variant, metrics of different kinds, or a protocol that one run of a variant has and
+            another lacks.
     """
     counts = check_runs(runs, once)
     _check_same_metrics(runs)
@@ -79,7 +80,51 @@ def check_runs(runs: Runs, once: Collection[str] = ()) -> dict[str, int]:
                 raise ValueError(f"{variant}: {metrics.ref} is no metrics artifact; give metrics")
             if metrics.ref in [other.ref for other in members[:i]]:
                 raise ValueError(f"{variant}: {metrics.ref} is given twice; leave one out")
+        _check_draws(variant, members)
     return counts
+
+
+def _check_draws(variant: str, members: Sequence[Artifact]) -> None:
+    """Refuse scores that are no repetition of each other, whose deviation would say nothing."""
+    seen: dict[tuple[str, str], Artifact] = {}
+    for metrics in members:
+        check_same_split(variant, members[0], metrics)
+        scored = scored_from(metrics)
+        if "run" not in scored or "videos" not in scored:
+            continue
+        other = seen.setdefault((scored["run"].ref, scored["videos"].ref), metrics)
+        if other is not metrics:
+            raise ValueError(
+                f"{variant}: {other.ref} and {metrics.ref} are both of {scored['run'].ref} on "
+                f"{scored['videos'].ref}, no two draws; leave one out, or make it a variant of its "
+                "own"
+            )
+
+
+def check_same_split(variant: str, one: Artifact, other: Artifact) -> None:
+    """Refuse scores of splits with different names.
+
+    Raises:
+        ValueError: they are.
+    """
+    splits = [
+        ", ".join(sorted(set(each.read(["split"])["split"].to_pylist()))) for each in (one, other)
+    ]
+    if splits[0] != splits[1]:
+        raise ValueError(
+            f"{variant}: {one.ref} is of split {splits[0]} and {other.ref} of split {splits[1]}; "
+            "give metrics of the same split"
+        )
+
+
+def scored_from(metrics: Artifact) -> dict[str, InputRef]:
+    """What was read to score a run, by role; empty where the store does not have it any more."""
+    if (predictions := metrics.manifest.inputs.get("predictions")) is None:
+        return metrics.manifest.inputs
+    try:
+        return metrics.store.get(predictions.ref).manifest.inputs
+    except ValueError:
+        return {}
 
 
 def _check_same_metrics(runs: Runs) -> None:

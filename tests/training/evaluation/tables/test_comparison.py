@@ -139,11 +139,14 @@ def test_scores_that_make_no_table_together_are_refused(runs):
     assert compare(store, "y", {"b": [episodes]}, {}).made
 
 
-def scores(store, seed, classes=None, **values):
-    """`metrics` of a run of its own with these top-1, by protocol with _ for / and AT for @."""
+def scores(store, seed, classes=None, split="test", own=None, videos=None, **values):
+    """`metrics` of a run of its own with these top-1, by protocol with _ for / and AT for @.
+
+    The run was trained on the classes `own`; it is that of the first word of `seed`.
+    """
     rows = [
         {
-            "split": "test",
+            "split": split,
             "protocol": protocol.replace("zero_shot_", "zero_shot/").replace("AT", "@"),
             "metric": "top1",
             "value": value,
@@ -152,8 +155,10 @@ def scores(store, seed, classes=None, **values):
         for protocol, value in values.items()
     ]
     config = {"seed": seed}
-    run = published(store, "training_run", [], {"run": seed.split()[0]})
-    inputs = inputs_of(run=run, classes=classes) if classes else inputs_of(run=run)
+    trained_on = inputs_of(classes=own) if own else {}
+    run = published(store, "training_run", [], {"run": seed.split()[0]}, trained_on)
+    read = {"run": run, "classes": classes, "videos": videos}
+    inputs = inputs_of(**{role: each for role, each in read.items() if each})
     predictions = published(store, "predictions", [], config, inputs)
     return published(store, "metrics", rows, config, inputs_of(predictions=predictions))
 
@@ -207,16 +212,79 @@ def test_the_same_scores_are_not_base_and_novel(tmp_path):
 def test_novel_classes_are_no_base_classes(tmp_path):
     """By name: each list numbers its classes from 0."""
     store = Store(tmp_path)
-    old, new, mixed = (
-        publish(store, "classes", classes(names), {"names": names})
-        for names in (["run", "sit"], ["walk", "wave"], ["walk", "sit"])
-    )
+    old, new, mixed = lists(store, ["run", "sit"], ["walk", "wave"], ["walk", "sit"])
     base = {"a": [scores(store, "0 base", old, clip=0.5)]}
     novel = {"a": [scores(store, "0 novel", mixed, clip=0.5)]}
     with pytest.raises(ValueError, match=r"a: .* both have the class 'sit', so it is not novel"):
         compare_base_to_novel(store, "x", base, novel)
     novel = {"a": [scores(store, "0 new", new, clip=0.5)]}
     assert compare_base_to_novel(store, "x", base, novel).made
+
+
+def lists(store, *lists):
+    return [publish(store, "classes", classes(names), {"names": names}) for names in lists]
+
+
+def test_draws_are_of_one_split_and_no_run_is_there_twice(tmp_path):
+    store = Store(tmp_path)
+    first, second = (published(store, "videos", [], {"draw": i}) for i in range(2))
+    test = scores(store, "0 test", videos=first, clip=0.5)
+    val = scores(store, "0 val", videos=first, split="val", clip=0.6)
+    wanted = (
+        r"a: .* is of split test and metrics/x@\w+ of split val; give metrics of the same split"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        compare(store, "x", {"a": [test, val]}, {})
+    views = scores(store, "0 views", videos=first, clip=0.6)
+    twice = rf"a: {test.ref} and {views.ref} are both of training_run/x@\w+ on {first.ref}, no two"
+    with pytest.raises(ValueError, match=twice):
+        compare(store, "x", {"a": [test, views]}, {})
+    assert compare(store, "variants", {"a": [test], "b": [views], "c": [val]}, {}).made
+    other = scores(store, "0 other", videos=second, clip=0.6)
+    assert compare(store, "draws", {"a": [test, other]}, {}).made
+
+
+def test_few_shot_scores_are_of_one_split_and_no_run_is_there_twice(tmp_path):
+    store = Store(tmp_path)
+    videos, run = published(store, "videos", [], {}), published(store, "training_run", [], {})
+
+    def few_shot(split, shots):
+        row = {"split": split, "protocol": "ncm", "metric": "top1", "value": 0.5, "num_videos": 8}
+        inputs = inputs_of(run=run, videos=videos)
+        return published(store, "metrics", [row], {"split": split, "shots": shots}, inputs)
+
+    with pytest.raises(ValueError, match="give metrics of the same split"):
+        compare(store, "x", {"a": [few_shot("test", 1), few_shot("val", 1)]}, {})
+    with pytest.raises(ValueError, match="no two draws; leave one out"):
+        compare(store, "x", {"a": [few_shot("test", 1), few_shot("test", 5)]}, {})
+
+
+def test_base_is_what_the_run_was_trained_on_and_novel_is_not(tmp_path):
+    store = Store(tmp_path)
+    old, new, mixed = lists(store, ["run", "sit"], ["walk", "wave"], ["wave", "hop"])
+    one, two = (
+        {"a": [scores(store, f"0 {each.ref}", each, own=old, clip=0.5)]} for each in (old, new)
+    )
+    with pytest.raises(ValueError, match=r"as base and has the class 'walk', which training_run/x"):
+        compare_base_to_novel(store, "x", two, one)
+    assert compare_base_to_novel(store, "x", one, two).made
+    part = lists(store, ["run"])[0]
+    base = {"a": [scores(store, "0 part", part, own=old, clip=0.5)]}
+    rest = {"a": [scores(store, "0 rest", lists(store, ["sit"])[0], own=old, clip=0.5)]}
+    with pytest.raises(ValueError, match=r"as novel and has the class 'sit', which training_run/x"):
+        compare_base_to_novel(store, "x", base, rest)
+    other = {"a": [scores(store, "0 mixed", mixed, own=old, clip=0.5)]}
+    assert compare_base_to_novel(store, "y", base, other).made
+
+
+def test_base_and_novel_are_of_the_same_split(tmp_path):
+    store = Store(tmp_path)
+    base = {"a": [scores(store, "0 base", split="train", clip=0.5)]}
+    novel = {"a": [scores(store, "0 novel", clip=0.5)]}
+    with pytest.raises(
+        ValueError, match=r"is of split train and .* of split test; give metrics of"
+    ):
+        compare_base_to_novel(store, "x", base, novel)
 
 
 def test_every_variant_has_a_recipe_on_each_dataset():
