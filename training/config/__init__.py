@@ -2,5 +2,6 @@
 
 Reading order: `run` (all of it), `method` (what a method's config answers), `data`, `optim`,
 `evaluation`, `runtime` (how it is carried out), `losses` and `negatives` (parts of methods'
-configs), `episodes` (few-shot), `settings` (types, messages), `overrides` (changes).
+configs), `episodes` (few-shot), `settings` (types, messages), `overrides` (changes), `facts` (what
+the weights of a run say of it).
 """

@@ -11,12 +11,12 @@ from typing import Any
 from artifacts.artifact import Artifact, Outcome
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
+from training.config.facts import run_facts
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.data.roles import ROLES, roles_read
-from training.models.facts import run_facts
 
 NUM_TOP = 5
 """Classes stored per prediction of one label."""

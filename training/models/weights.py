@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from artifacts.provenance import canonical_json
-from training.models.facts import ENTRY, FILE, facts_in
+from training.config.facts import ENTRY, FILE, facts_in
 
 __all__ = ["FILE", "Checkpoint", "load", "restore", "save"]
 
