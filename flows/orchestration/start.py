@@ -51,8 +51,11 @@ def _unfit(run: Artifact, start: Recipe, clip: dict[str, str]) -> Iterator[str]:
     datasets = [ArtifactRef.parse(used[role].ref).name for role in ("videos", "classes")]
     if start.dataset is not None and start.dataset not in datasets:
         yield f"it is on {datasets[0]}, not on {start.dataset}"
-    if (found := run_clip(run)) is not None and found != clip:
-        yield f"its CLIP is {short_clip(found)}, not {short_clip(clip)}"
+    try:
+        if (found := run_clip(run)) != clip:
+            yield f"its CLIP is {short_clip(found)}, not {short_clip(clip)}"
+    except ValueError as error:
+        yield f"it does not say its CLIP ({error})"
     try:
         config = parse(run.manifest.config)
     except ValueError as error:

@@ -209,8 +209,11 @@ def _other_start(start: Artifact, inputs: TrainInputs, config: RunConfig) -> Ite
     if method != config.model.name:
         what = f"{start.ref} is of {method} and cannot be the start of {config.model.name}"
         yield Problem(str(start.ref), what, None, "give a run of the same method, or --start none")
-    if (found := run_clip(start)) is None:
-        return  # then shapes are all there is to compare
+    try:
+        found = run_clip(start)
+    except ValueError as error:
+        yield Problem(str(start.ref), str(error), None, "give another run, or --start none")
+        return
     if found != clip_identity(inputs.texts):
         yield _again(
             inputs.texts,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
+from training.config.facts import run_facts
 from training.config.method import MethodConfig
 from training.config.run import RunConfig
 from training.data.roles import ROLES, Role, roles_read
@@ -105,12 +106,14 @@ def clip_identity(artifact: Artifact) -> dict[str, str]:
     return found
 
 
-def run_clip(run: Artifact) -> dict[str, str] | None:
-    """`arch` and `weights_sha256` of a run's CLIP; None if its texts are not in the store now."""
-    try:
-        return clip_identity(run.store.get(run.manifest.inputs["texts"].ref))
-    except ValueError:
-        return None
+def run_clip(run: Artifact) -> dict[str, str]:
+    """`arch` and `weights_sha256` of the CLIP a run was trained with, as its weights say.
+
+    Raises:
+        ValueError: its file is damaged or missing, or no checkpoint of a training run.
+    """
+    found: dict[str, str] = run_facts(run)["clip"]
+    return found
 
 
 def short_clip(identity: dict[str, str]) -> str:

@@ -1,6 +1,9 @@
 """The run that a recipe starts from: its recipe's, on its dataset, with the new run's CLIP."""
 
+import contextlib
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +16,10 @@ from flows.orchestration.start import start_of_recipe
 from flows.train_model import train_task
 from tests.training.runs import config_of
 from tests.training.world import CLIP, World
+from training.config.facts import FILE
 from training.config.overrides import override
+from training.data.checks import problems
+from training.models import weights
 from training.models.registry import recipe
 
 START = replace(recipe("mgdm_small"), config=config_of(), dataset="toy")
@@ -25,14 +31,17 @@ def world(tmp_path):
     return World(tmp_path / "store", splits={"train": 2})
 
 
-def publish(world, config=START.config, name="run", **changes):
-    """A run without rows, made by the config, and that config as it is stored."""
+def publish(world, config=START.config, name="run", clip=CLIP, **changes):
+    """A run without rows or weights, made by the config, and that config as it is stored."""
     used = {"classes": world.classes, "videos": world.videos, "texts": world.texts} | changes
     stored = config if isinstance(config, dict) else config.model_dump(mode="json")
     provenance = Provenance(
         kind="training_run", name=name, config=stored, inputs=dict(inputs_of(**used))
     )
-    return world.store.publish(provenance, schema_of("training_run").arrow().empty_table())
+    with contextlib.closing(world.store.draft(provenance)) as draft:
+        draft.write(schema_of("training_run").arrow().empty_table())
+        draft.write_file(FILE, weights.save({}, {"config": stored, "clip": clip}))
+        return draft.publish({})
 
 
 def found(world, clip=CLIP):
@@ -84,6 +93,27 @@ def test_a_run_on_another_dataset_or_with_another_clip_is_refused(world):
     assert "does not fit: its CLIP is toy (000000000000), not toy (111111111111)" in refused(
         world, OTHER
     )
+
+
+def test_a_run_says_its_clip_also_where_its_texts_are_gone(world):
+    gone = World(world.store.root, splits={"train": 2})
+    run = publish(world, texts=gone.publish_texts("gone", gone.classes, gone.texts_KD), clip=OTHER)
+    shutil.rmtree(world.store.directory(world.store.get("text_embeddings/gone").ref))
+    assert "its CLIP is toy (111111111111), not toy (000000000000)" in refused(world)
+    assert found(world, OTHER).ref == run.ref
+    inputs = world.inputs(start=run)
+    assert f"{run.ref}, from which the run is to start, with toy (111111111111)" in "".join(
+        map(str, problems(inputs, START.config))
+    )
+
+
+def test_a_damaged_run_is_no_start(world):
+    run = publish(world)
+    (Path(world.store.directory(run.ref)) / FILE).unlink()
+    assert "it does not say its CLIP (" in refused(world)
+    [problem] = problems(world.inputs(start=run), START.config)
+    assert "the file is missing" in str(problem)
+    assert str(problem).endswith("; give another run, or --start none")
 
 
 def test_a_run_of_another_version_is_no_start(world):
