@@ -19,7 +19,7 @@ from training.data.inputs import (
     run_clip,
     short_clip,
 )
-from training.data.roles import ROLES, roles_read
+from training.data.roles import ROLES, Role, roles_read
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def problems(inputs: TrainInputs, config: RunConfig, training: bool = True) -> I
         yield from wrong
         return  # nothing else can be asked of an artifact of another kind
     yield from _missing(inputs, config, training)
-    for role in roles_read(config, training):
+    read = roles_read(config, training)
+    for role in read:
         for artifact in inputs.of(role):
             if role.made_from is not None:
-                source = getattr(inputs, role.made_from)
-                yield from _not_made_from(artifact, role.made_from, [source], role.command)
+                yield from _other_source(inputs, artifact, role, read)
             if role.name in _MORE:
                 yield from _MORE[role.name](inputs, artifact, config)
     yield from _other_clip(inputs, config)
@@ -94,13 +94,19 @@ def _missing(inputs: TrainInputs, config: RunConfig, training: bool) -> Iterator
     elif needs_clip(config) and inputs.clip is None:
         otherwise = _either("give --clip and --clip-weights", model.without("clip"))
         yield Problem(videos, model.needs("clip", "a CLIP model"), None, otherwise)
-    for role in roles_read(config, training):
+    read = roles_read(config, training)
+    for role in read:
         if role.many or inputs.of(role):
             continue
-        source = str(getattr(inputs, role.made_from or "videos").ref)
-        what = f"{role.kind} of {source}"
+        origin = ROLES[role.made_from or "videos"]
+        made_from = next(iter(inputs.of(origin)), None)
+        if made_from is None and origin in read:
+            continue  # what is missing is its source, which is a problem of its own
+        source = str(inputs.videos.ref if made_from is None else made_from.ref)
+        what = f"{role.kind} of {source if made_from else f'{origin.name}, which are not given'}"
         what = f"{role.setting} needs {what}" if role.setting else model.needs(role.name, what)
         command = None if role.missing else role.command
+        command = origin.command if made_from is None else command
         yield Problem(source, what, command, _either(role.missing, model.without(role.name)))
 
 
@@ -229,6 +235,18 @@ def _made_from(artifact: Artifact, role: str, reembedded: str) -> InputRef:
     if "run" not in artifact.manifest.inputs:
         return source
     return frozen_source(artifact.store.get(source.ref), reembedded) or source
+
+
+def _other_source(
+    inputs: TrainInputs, artifact: Artifact, role: Role, read: list[Role]
+) -> Iterator[Problem]:
+    """It was not made from the run's own `made_from`, or there is none to compare with."""
+    origin = ROLES[role.made_from or "videos"]
+    if sources := inputs.of(origin):
+        yield from _not_made_from(artifact, origin.name, sources, role.command)
+    elif origin not in read:  # else `_missing` has it
+        what = f"{artifact.ref} must be made from the run's {origin.name}, which are not given"
+        yield Problem(str(artifact.ref), what, origin.command)
 
 
 def _not_made_from(

@@ -77,13 +77,21 @@ def own_inputs(store: Store, run: Artifact) -> TrainInputs:
     Raises:
         ValueError: an input is not in the store any more.
     """
-    used = run.manifest.inputs
-    fields = [role.name for role in ROLES.values() if role.scoring and role.name in used]
-    found: dict[str, Any] = {name: store.get(used[name].ref) for name in fields}
-    for name, artifact in found.items():
-        if artifact.manifest.content_hash != used[name].content_hash:
-            raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
+    found: dict[str, Any] = {}
+    for role in filter(lambda role: role.scoring, ROLES.values()):
+        artifacts = [_own(store, run, name) for name in role.named(run.manifest.inputs)]
+        if artifacts:
+            found[role.name] = tuple(artifacts) if role.many else artifacts[0]
     return TrainInputs(**found)
+
+
+def _own(store: Store, run: Artifact, name: str) -> Artifact:
+    """An input of a run, by its name in the lineage."""
+    used = run.manifest.inputs[name]
+    artifact = store.get(used.ref)
+    if artifact.manifest.content_hash != used.content_hash:
+        raise ValueError(f"{artifact.ref} is not what {run.ref} was trained on; train it again")
+    return artifact
 
 
 def needs_clip(config: RunConfig) -> bool:

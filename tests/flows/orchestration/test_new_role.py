@@ -29,7 +29,7 @@ def test_a_role_of_the_page_is_found_checked_and_in_the_lineage(tmp_path):
     [line] = re.findall(r"^    (Role\(.*\),)$", PAGE, flags=re.MULTILINE)
     [field] = re.findall(r"^    (\w+: Artifact \| None = None)$", PAGE, flags=re.MULTILINE)
     data = copy / "training/data"
-    edit(data / "roles.py", '        Role("start"', f"        {line}\n")
+    edit(data / "roles.py", '    Role("start"', f"    {line}\n")
     edit(data / "inputs.py", "    start: Artifact | None", f"    {field}\n")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tests.flows.orchestration.new_role", tmp_path / "store"],

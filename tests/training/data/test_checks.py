@@ -9,8 +9,8 @@ from training.config.method import MethodConfig
 from training.config.negatives import NegativesConfig
 from training.config.run import RunConfig
 from training.data.checks import check_inputs, problems
-from training.data.inputs import TrainInputs
-from training.data.roles import ROLES, roles_read
+from training.data.inputs import TrainInputs, own_inputs
+from training.data.roles import ROLES, Role, roles_read, table
 
 
 def test_all_problems_are_listed_and_the_first_is_raised(world):
@@ -119,3 +119,53 @@ def test_remedies_of_the_methods_there_are(world):
     assert {scales[name] for name in ("mgdm", "actionclip", "prototype", "prototype, cache")} == {
         "set model.logit_scale.init=100"
     }
+
+
+class Further(MethodConfig):
+    """A method that reads negatives, whatever they are made from."""
+
+    name: str = "further"
+
+    def reads(self):
+        return ("negatives",)
+
+
+def test_a_role_whose_source_is_missing(world, monkeypatch):
+    """The source is the problem, once."""
+    monkeypatch.setitem(ROLES, "negatives", replace(ROLES["negatives"], made_from="frames"))
+    cached = RunConfig(model=Further(), data={"num_frames": 4})
+    assert not list(problems(world.inputs(), cached))
+    for negatives in (None, world.publish_negatives()):
+        [problem] = problems(world.inputs(frames=None, negatives=negatives), cached)
+        assert f"data.features=cached needs frame_embeddings of {world.videos.ref}" in str(problem)
+    decoded = RunConfig(model=Further(), data={"features": "videos"})
+    found = list(problems(world.inputs(frames=None, negatives=None), decoded))
+    assert str(found[-1]) == (
+        "further needs negatives of frames, which are not given; run `actionlore mine`"
+    )
+    given = world.publish_negatives()
+    found = list(problems(world.inputs(frames=None, negatives=given), decoded))
+    assert str(found[-1]) == (
+        f"{given.ref} must be made from the run's frames, which are not given; "
+        "run `actionlore mine`"
+    )
+
+
+def test_a_role_is_made_from_a_role_of_one_artifact():
+    several = Role("corpora", "text_embeddings", "mine", many="corpus")
+    for source in ("corpora", "corpus"):
+        made = Role("graph", "cooccurrence", "extract", made_from=source)
+        with pytest.raises(ValueError, match=f"made_from='{source}' of the role graph is no role"):
+            table(several, made)
+
+
+def test_scoring_finds_roles_of_several_artifacts_in_the_lineage_of_a_run(world, monkeypatch):
+    own = {"classes": world.classes, "videos": world.videos, "texts": world.texts}
+    texts = [world.publish_texts(f"t{i}", world.classes, world.texts_KD) for i in range(11)]
+    corpora = {f"corpus_{i}": each for i, each in enumerate(texts)}
+    run = world.publish("training_run", [], {}, **own, **corpora)
+    assert own_inputs(world.store, run).corpora == (), "only training reads them"
+    monkeypatch.setitem(ROLES, "corpora", replace(ROLES["corpora"], scoring=True))
+    found = own_inputs(world.store, run)
+    assert [each.ref for each in found.corpora] == [each.ref for each in texts]
+    assert found.videos.ref == world.videos.ref
