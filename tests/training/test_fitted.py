@@ -19,6 +19,7 @@ from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
 from training.inference.export import export, load
 from training.inference.prediction import classifier
+from training.launch import launch
 from training.loop.fit import begin_fit, fit
 from training.loop.trainer import train
 from training.models import weights
@@ -107,15 +108,23 @@ class Counting:
 def test_what_it_has_no_use_for_is_refused(world, model, tmp_path):
     config = config_of(model=model)
     once = f"{config.model.name} is made in one pass"
-    for options in (
-        {"compile": True},
-        {"tensorboard": tmp_path / "curves"},
-        {"checkpoint_every_steps": 3},
-    ):
-        given = (config, "t", None, RuntimeOptions(**options))
-        with pytest.raises(ValueError, match=f"{next(iter(options))}=.* has no effect: {once}"):
-            train(world.store, world.inputs(), *given)
+
+    def refuses_options_of_steps():
+        for options in (
+            {"compile": True},
+            {"tensorboard": tmp_path / "curves"},
+            {"checkpoint_every_steps": 3},
+        ):
+            given = (world.store, world.inputs(), config, "t", None, RuntimeOptions(**options))
+            for made_by in (train, launch.train):
+                said = f"{next(iter(options))}=.* has no effect: {once}"
+                with pytest.raises(ValueError, match=said):
+                    made_by(*given)
+
+    refuses_options_of_steps()
     start = fitted(world, model)
+    assert not launch.train(world.store, world.inputs(), config, "t").made
+    refuses_options_of_steps()
     [problem] = problems(world.inputs(start=start), config)
     assert str(problem) == f"the start {start.ref} has no effect: {once}; leave --start out"
     with pytest.raises(ValueError, match=f"eval.every=3 has no effect: {once}"):

@@ -8,7 +8,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from artifacts.frozen import Frozen
-from training.config.settings import PositiveInt, PositiveReal
+from training.config.run import RunConfig
+from training.config.settings import PositiveInt, PositiveReal, plain
 
 
 class RuntimeOptions(Frozen):
@@ -45,3 +46,28 @@ class RuntimeOptions(Frozen):
                 f"write device={kind}"
             )
         return self
+
+
+_OF_STEPS = (
+    "compile",
+    "tensorboard",
+    "checkpoint_every_s",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+)
+"""Options that only a run with gradient steps has a use for."""
+
+
+def check_options(runtime: RuntimeOptions, config: RunConfig) -> None:
+    """Refuse options of gradient steps for a method that makes none, whether the run is there.
+
+    Raises:
+        ValueError: the first of them.
+    """
+    for name in _OF_STEPS if config.model.is_fitted else ():
+        value = getattr(runtime, name)
+        if value != RuntimeOptions.model_fields[name].default:
+            raise ValueError(
+                f"{name}={plain(value)} has no effect: {config.model.name} is made in one pass, "
+                "without steps; leave it out"
+            )

@@ -24,7 +24,7 @@ from artifacts.jobs import Progress
 from artifacts.processes import import_environment
 from artifacts.store import Store
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeOptions
+from training.config.runtime import RuntimeOptions, check_options
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
@@ -114,6 +114,7 @@ def train(
         ValueError: as there, or a process died.
     """
     runtime = runtime or RuntimeOptions()
+    check_options(runtime, config)
     check_inputs(inputs, config)
     origin = inputs.run_key(config, name)
     if found := store.find(origin):

@@ -16,7 +16,6 @@ import torch
 from artifacts.jobs import Progress
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
-from training.config.settings import plain
 from training.data.batch import Joined, make_batch
 from training.data.inputs import TrainInputs
 from training.data.order import EpochSeed, Ints, chunks
@@ -58,32 +57,11 @@ def begin_fit(
     Raises:
         ValueError: as for `training.loop.trainer.train`.
     """
-    _check_runtime(runtime, config)
     data, config = read_data(inputs, config), seen_once(config)
     given = (config, data.classes, data.cached, group.device, runtime.workers)
     method, source = assemble(inputs, *given)
     assert isinstance(method, FittedMethod)
     return FitRun(config, data, source, method.eval(), group, progress)
-
-
-def _check_runtime(runtime: RuntimeOptions, config: RunConfig) -> None:
-    for name in _OF_STEPS:
-        value = getattr(runtime, name)
-        if value != RuntimeOptions.model_fields[name].default:
-            raise ValueError(
-                f"{name}={plain(value)} has no effect: {config.model.name} is made in one pass, "
-                "without steps; leave it out"
-            )
-
-
-_OF_STEPS = (
-    "compile",
-    "tensorboard",
-    "checkpoint_every_s",
-    "checkpoint_every_steps",
-    "keep_checkpoints",
-)
-"""Options that only a run with gradient steps has a use for."""
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.store import Store
 from training.config.run import RunConfig
-from training.config.runtime import RuntimeOptions
+from training.config.runtime import RuntimeOptions, check_options
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.distributed.group import current_group
@@ -53,10 +53,11 @@ def train(
 
     Raises:
         ValueError: inputs that do not belong together or to the config, no video to train on, more
-            unreadable videos than allowed, a loss that is not finite, or a checkpoint of another
-            run.
+            unreadable videos than allowed, a loss that is not finite, a checkpoint of another run,
+            or options without effect.
     """
     runtime = runtime or RuntimeOptions()
+    check_options(runtime, config)
     check_inputs(inputs, config)
     origin = inputs.run_key(config, name)
     if found := store.find(origin):
