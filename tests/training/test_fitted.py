@@ -11,9 +11,11 @@ from knowledge.clip.weights import ClipSpec
 from tests.clip_weights import save_random_clip
 from tests.training.runs import FITTED, config_of
 from tests.training.world import LOGIT_SCALE, World
+from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
 from training.data.checks import check_inputs, problems
 from training.data.class_list import read_classes
+from training.data.run_data import read_data
 from training.data.sources import CachedClips
 from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
@@ -24,6 +26,9 @@ from training.loop.fit import begin_fit, fit
 from training.loop.trainer import train
 from training.models import weights
 from training.models.build import assemble, restore
+from training.models.linear_probe.config import LinearProbeConfig
+from training.models.linear_probe.model import LinearProbe
+from training.models.method import Parts
 
 every_method = pytest.mark.parametrize("model", FITTED)
 
@@ -102,6 +107,60 @@ class Counting:
         for index_B, clips in self.source.stream(videos, order, draw):
             self.read += [videos.video_ids[i] for i in index_B.tolist()]
             yield index_B, clips
+
+
+class Numbers:
+    """A column that says which video a row is."""
+
+    def __init__(self, videos):
+        self.videos, self.counts = videos, {}
+
+    def columns(self, index_B):
+        return {"number_B": torch.tensor([len(self.videos.video_ids[i]) for i in index_B])}
+
+
+class Joining(LinearProbe):
+    """Reads a joined column of every video that it encodes, and draws."""
+
+    @classmethod
+    def joined(cls, config, inputs, videos, classes):
+        return (Numbers(videos),)
+
+    def encode(self, batch):
+        lengths = torch.tensor([len(each) for each in batch.video_ids])
+        assert torch.equal(batch.columns["number_B"], lengths)
+        return super().encode(batch)
+
+    def fit(self, train, val):
+        return super().fit(train, val) | {"drawn": float(torch.rand(()))}
+
+
+class Drawing(LinearProbeConfig):
+    """A linear probe that says it draws."""
+
+    @property
+    def draws(self):
+        return True
+
+
+def test_what_is_joined_is_there_for_validation_videos_too(world):
+    config = config_of(model="linear_probe")
+    run = begin_fit(world.inputs(), config, Group(), RuntimeOptions(), None)
+    data = read_data(world.inputs(), config, Joining.joined)
+    assert data.val is not None
+    method = Joining.build(config.model, Parts(data.cached.dim, 4, data.classes, None, None))
+    again = [fit(replace(run, data=data, method=method.eval())).report["drawn"] for _ in range(2)]
+    assert again[0] == again[1], "what is drawn is the seed's"
+    seeded = config.model_copy(update={"seed": 1})
+    other = fit(replace(run, data=data, method=method, config=seeded)).report["drawn"]
+    assert other != again[0]
+
+
+def test_a_fitted_method_that_draws_says_that_the_seed_counts():
+    drawing = RunConfig(model=Drawing(), seed=1)
+    assert drawing.seed_counts
+    with pytest.raises(ValueError, match="seed=1 has no effect"):
+        RunConfig(model=LinearProbeConfig(), seed=1)
 
 
 @every_method

@@ -163,6 +163,11 @@ class FittedConfig(MethodConfig):
         """Yes."""
         return True
 
+    @property
+    def draws(self) -> bool:
+        """Whether `build` or `fit` draws from torch's generator, so that `seed` counts."""
+        return False
+
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
         """Everything about gradient steps, trained towers, augmented clips and random draws."""
         why = f"{self.name} is made in one pass over the videos, as they are tested"
@@ -172,7 +177,7 @@ class FittedConfig(MethodConfig):
             yield name, why
         for name in ("vision.trainable", "eval.select", "eval.patience"):
             yield name, why
-        if data.shots is None:
+        if data.shots is None and not self.draws:
             yield "seed", f"{why}, and data.shots is null: nothing is drawn"
 
 

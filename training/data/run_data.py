@@ -22,7 +22,7 @@ from training.data.sources import CachedClips
 from training.data.video_set import VideoSet, check_share
 
 Join = Callable[[RunConfig, TrainInputs, VideoSet, ClassList], tuple[Joined, ...]]
-"""What a method joins to its training videos, see `training.models.method.Method.joined`."""
+"""What a method joins to the videos of a split, see `training.models.method.Method.joined`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class TrainData:
     val: VideoSet | None
     """None where the dataset has no `val` split."""
     cached: CachedClips | None
+    val_joined: tuple[Joined, ...] = ()
+    """What a method made in one pass reads for each validation video, which it encodes too."""
 
 
 def read_data(inputs: TrainInputs, config: RunConfig, join: Join) -> TrainData:
@@ -61,7 +63,10 @@ def read_data(inputs: TrainInputs, config: RunConfig, join: Join) -> TrainData:
     val = None
     if config.eval.every and ("val" in splits or config.eval.select):
         val = read_videos(inputs, config, "val", cached)
-    return TrainData(classes, videos, joined, val, cached)
+    val_joined: tuple[Joined, ...] = ()
+    if val is not None and config.model.is_fitted:
+        val_joined = join(config, inputs, val, classes)
+    return TrainData(classes, videos, joined, val, cached, val_joined)
 
 
 def read_videos(

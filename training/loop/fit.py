@@ -93,8 +93,10 @@ def fit(run: FitRun) -> Trained:
     """
     started, data, method = time.monotonic(), run.data, run.method
     train = _encoded(run, data.videos, data.joined, run.progress)
-    val = None if data.val is None else _encoded(run, data.val, (), None)
-    found = method.fit(train.encoded, None if val is None else val.encoded)
+    val = None if data.val is None else _encoded(run, data.val, data.val_joined, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.config.seed)
+        found = method.fit(train.encoded, None if val is None else val.encoded)
     row: dict[str, Any] = {"epoch": 1, "step": 0, "loss": found["loss"], "learning_rate": 0.0}
     row |= {"val_top1": None, "val_map": None}
     if data.val is not None and val is not None:

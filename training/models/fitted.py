@@ -50,6 +50,8 @@ class FittedMethod(Method):
     def fit(self, train: Encoded, val: Encoded | None) -> dict[str, Any]:
         """Learn from all training videos.
 
+        Torch's generator is that of the run's seed: `draws` of the config says whether it is used.
+
         Args:
             train: what `encode` gave, of all training videos by rising id.
             val: the same of the validation videos; None where there are none.

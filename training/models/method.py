@@ -92,7 +92,10 @@ class Method(nn.Module, abc.ABC):
     def joined(
         cls, config: RunConfig, inputs: TrainInputs, videos: VideoSet, classes: ClassList
     ) -> tuple[Joined, ...]:
-        """What it reads for each training video beyond clip and class, joined by id."""
+        """What it reads for each training video beyond clip and class, joined by id.
+
+        Of a method made in one pass also for each validation video, of which it is asked apart.
+        """
         return ()
 
     @classmethod
