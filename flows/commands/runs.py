@@ -196,7 +196,7 @@ def recipes(
     rich_help_panel="The demo world", epilog="Example: actionlore reproduce mgdm --seeds 1"
 )
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="Method whose tables: mgdm, actionclip.")],
+    paper: Annotated[str, typer.Argument(help="Method whose tables; any other word lists them.")],
     world: Annotated[str, typer.Option(help="stickworld")] = "stickworld",
     seeds: Annotated[int, typer.Option(help="Runs per variant.")] = 3,
     settings: Annotated[

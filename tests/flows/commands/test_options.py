@@ -83,6 +83,14 @@ def test_every_example_can_be_read(name, shown):
         found.make_context(name, rest).close()
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_no_method_but_in_an_example_or_a_default(name, shown):
+    """Methods are found in their folder: a list elsewhere would be wrong with the next one."""
+    text = re.sub(r"\[default: .*?\]|e\.g\. [^.]*|such as [^.;]*|Example: .*", "", shown(name))
+    found = [each for each in method_names() if re.search(rf"\b{each}", text, re.IGNORECASE)]
+    assert found == []
+
+
 def test_help_is_that_of_the_field_with_its_default(shown):
     text = shown("mine")
     assert "--frames <int> Frames per video (T). [default: 16]" in text
