@@ -8,6 +8,7 @@ from typing import Any
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
+from flows.orchestration.resolve import newest_of
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
@@ -100,8 +101,32 @@ def _is_mined(store: Store, dataset: str) -> bool:
     )
 
 
+def _negatives(store: Store, dataset: str) -> Artifact:
+    """The negatives of that name.
+
+    Raises:
+        ValueError: there are none, also where the key is that of videos.
+    """
+    name, _, key = dataset.partition("@")
+    listed = [
+        each
+        for each in store.published("videos")
+        if key and each.manifest.name == name and each.manifest.key.startswith(key)
+    ]
+    if len(listed) != 1 or _is_mined(store, dataset):
+        return store.get(f"negatives/{dataset}")
+    [videos] = listed
+    mined = newest_of(store, "negatives", name, videos=videos)
+    command = f"run `actionlore mine --dataset {dataset}`"
+    remedy = f"give --dataset {mined.ref}" if mined else command
+    raise ValueError(
+        f"{dataset} is the key of {videos.ref}, and what is trained on is its negatives, which "
+        f"have a key of their own; {remedy}"
+    )
+
+
 def _mined(store: Store, dataset: str, clip: ClipSpec | None, videos: Path | None) -> TrainInputs:
-    negatives = store.get(f"negatives/{dataset}")
+    negatives = _negatives(store, dataset)
     made_from = {role: item.ref for role, item in negatives.manifest.inputs.items()}
     roles = [role for role in made_from if role.startswith("texts_")]
     refs = [made_from[role] for role in sorted(roles, key=lambda role: int(role[6:]))]

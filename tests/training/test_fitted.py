@@ -21,6 +21,7 @@ from training.distributed.group import Group
 from training.evaluation.evaluate import evaluate
 from training.inference.export import export, load
 from training.inference.prediction import classifier
+from training.inference.reembedding import reembed
 from training.launch import launch
 from training.loop.fit import begin_fit, fit
 from training.loop.trainer import train
@@ -193,6 +194,15 @@ def test_what_it_has_no_use_for_is_refused(world, model, tmp_path):
     drawn = config_of("data.shots=2", "seed=1", model=model)
     assert drawn.seed_counts
     assert not config_of("data.shots=null", model=model).seed_counts
+
+
+@every_method
+def test_nothing_is_mined_with_it_and_the_remedy_is_named(world, model):
+    run = fitted(world, model)
+    with pytest.raises(
+        ValueError, match=r"has no embeddings .*; give another run, or mine with fr"
+    ):
+        reembed(world.store, run, world.inputs())
 
 
 @every_method

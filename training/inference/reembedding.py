@@ -72,7 +72,10 @@ def reembed(
     """
     saved, config = load_run(run, inputs)
     if why := config.model.why_not_mined:
-        raise ValueError(f"negatives cannot be mined with {run.ref}: {why}")
+        raise ValueError(
+            f"negatives cannot be mined with {run.ref}: {why}; give another run, or mine with "
+            "frozen CLIP: --videos, --clip and --clip-weights instead of --from-run"
+        )
     identity = clip_identity(inputs.texts) | {"run": run.manifest.content_hash}
     target = torch.device(device) if device else default_device()
     load = _Loader(inputs, config, saved, target)

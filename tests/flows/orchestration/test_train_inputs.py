@@ -72,6 +72,23 @@ def test_the_bundled_model_is_taken_where_it_made_the_texts(tmp_path):
     )
 
 
+def test_the_key_of_videos_is_not_that_of_their_negatives(world):
+    config = RunConfig(model=MgdmConfig())
+    given = f"toy@{world.videos.manifest.key[:16]}"
+    mined = str(world.inputs().negatives.ref)
+    said = rf"{given} is the key of {world.videos.ref}, .*; give --dataset {mined}"
+    with pytest.raises(ValueError, match=said):
+        train_inputs(world.store, given, config, None, None)
+    found, _ = train_inputs(world.store, mined.removeprefix("negatives/"), config, None, None)
+    assert found.videos.ref == world.videos.ref
+    bare = world.publish("videos", [], {}, classes=world.classes)
+    given = f"toy@{bare.manifest.key[:16]}"
+    with pytest.raises(ValueError, match=f"; run `actionlore mine --dataset {given}`"):
+        train_inputs(world.store, given, config, None, None)
+    with pytest.raises(ValueError, match="no artifact negatives/toy@123"):
+        train_inputs(world.store, "toy@123", config, None, None)
+
+
 def test_full_fine_tuning_needs_no_mining(tmp_path, spec):
     world = world_of(tmp_path / "mined", spec)
     assert train_inputs(world.store, "toy", FULL, spec, tmp_path)[0].negatives is not None
