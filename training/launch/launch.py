@@ -120,11 +120,12 @@ def train(
     if found := store.find(origin):
         return Outcome(found, made=False)
     from training.distributed.group import started_by_torchrun
-    from training.launch.threads import limited, threads_of
+    from training.launch.threads import limited, with_threads
     from training.loop import trainer
 
+    runtime = with_threads(runtime, config, inputs)
     if runtime.processes == 1 or started_by_torchrun():
-        with limited(threads_of(config, runtime)):
+        with limited(runtime.threads):
             return trainer.train(store, inputs, config, name, progress, runtime)
     refs = InputRefs.of(inputs)
     spec = LaunchSpec(store=_url(store), inputs=refs, name=name, runtime=runtime, config=config)
@@ -189,14 +190,11 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
     Raises:
         ValueError: one of them failed; the first reason.
     """
-    from training.launch.threads import threads_of
-
     with tempfile.TemporaryDirectory(prefix="actionlore-") as shared, ExitStack() as stack:
         directory = Path(shared)
         (directory / SPEC).write_text(spec.model_dump_json())
         log = stack.enter_context((directory / LOG).open("wb"))
         share = max(1, (os.cpu_count() or 1) // spec.runtime.processes)
-        chosen = threads_of(spec.config, spec.runtime) if spec.config else spec.runtime.threads
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
@@ -205,7 +203,7 @@ def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
             ],
             env={
                 **{"OMP_NUM_THREADS": str(share), **os.environ, **import_environment()},
-                **({"OMP_NUM_THREADS": str(chosen)} if chosen else {}),
+                **({"OMP_NUM_THREADS": str(given)} if (given := spec.runtime.threads) else {}),
             },
             start_new_session=True,
             stdout=log,

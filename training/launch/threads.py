@@ -13,30 +13,41 @@ from contextlib import contextmanager
 
 import torch
 
+from artifacts.tensors import read_tensor
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
+from training.data.inputs import TrainInputs
 from training.models.build import default_device
 
-SMALL_STEP = 1024
-"""Cached frames of one pass of the model up to which one thread trains."""
+SMALL_STEP, NARROW = 1024, 256
+"""Cached frames of one pass of the model, and width of its embeddings, up to which one thread
+trains."""
 
 
-def is_small(config: RunConfig) -> bool:
-    """Whether a step is so short that threads would mostly wait for each other."""
+def is_small(config: RunConfig, dim: int) -> bool:
+    """Whether a step is so short that threads would mostly wait for each other.
+
+    Args:
+        config: of the run.
+        dim: width of CLIP's embeddings.
+    """
     clips = config.optim.micro_batch or config.optim.batch_size
     return (
         config.data.features == "cached"
         and not config.model.is_fitted
         and clips * config.data.num_frames <= SMALL_STEP
+        and dim <= NARROW
     )
 
 
-def threads_of(config: RunConfig, runtime: RuntimeOptions) -> int | None:
-    """Threads of a process that trains; None: as many as torch takes by itself."""
+def with_threads(runtime: RuntimeOptions, config: RunConfig, inputs: TrainInputs) -> RuntimeOptions:
+    """The options with `threads` filled in where steps are small, on a CPU."""
     device = torch.device(runtime.device) if runtime.device else default_device()
-    if runtime.threads is None and device.type == "cpu" and is_small(config):
-        return 1
-    return runtime.threads
+    if runtime.threads is not None or device.type != "cpu":
+        return runtime
+    texts = next(inputs.texts.parts(["embedding"]))
+    small = is_small(config, read_tensor(texts, "embedding").shape[1])
+    return runtime.model_copy(update={"threads": 1}) if small else runtime
 
 
 @contextmanager
