@@ -44,8 +44,8 @@ from knowledge.llm.messages import Stopped  # noqa: E402
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
-_outcome: ContextVar[Future[Any] | None] = ContextVar("outcome", default=None)
-"""What the function of the flow under way returned or raised, as soon as it has."""
+_outcomes: ContextVar[list[Future[Any]] | None] = ContextVar("outcomes", default=None)
+"""What the function of the flow under way returned or raised, one for each try, once it has."""
 
 
 class WatchedFlow(prefect.Flow[Any, Any]):
@@ -60,14 +60,14 @@ class WatchedFlow(prefect.Flow[Any, Any]):
         """
         if not PREFECT_API_URL.value():
             return self.fn(*args, **kwargs)
-        outcome: Future[Any] = Future()
-        token = _outcome.set(outcome)
+        outcomes: list[Future[Any]] = []
+        token = _outcomes.set(outcomes)
         try:
             return super().__call__(*args, **kwargs)
         except Exception as error:
-            if not outcome.done():
+            if not outcomes:
                 raise
-            made = outcome.result()  # raises if the function did
+            made = outcomes[-1].result()  # raises if the function did
             console.print(
                 f"the Prefect server at {PREFECT_API_URL.value()} does not know that the flow "
                 f"{self.name} is done: {type(error).__name__}",
@@ -75,7 +75,7 @@ class WatchedFlow(prefect.Flow[Any, Any]):
             )
             return made
         finally:
-            _outcome.reset(token)
+            _outcomes.reset(token)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """By name where it is declared: a served flow is sent to the process that runs it.
@@ -137,7 +137,7 @@ def _remembering(work: Callable[Given, Made]) -> Callable[Given, Made]:
 
     @wraps(work)
     def run(*args: Given.args, **kwargs: Given.kwargs) -> Made:
-        outcome = _outcome.get() or Future[Made]()
+        outcome = Future[Made]()
         try:
             made = work(*args, **kwargs)
         except Exception as error:
@@ -146,8 +146,12 @@ def _remembering(work: Callable[Given, Made]) -> Callable[Given, Made]:
                 # Prefect takes a state for the run's own and raises the exception in its data.
                 return cast(Made, Cancelled(message=str(error), data=error))
             raise
-        outcome.set_result(made)
-        return made
+        else:
+            outcome.set_result(made)
+            return made
+        finally:
+            if outcome.done() and (known := _outcomes.get()) is not None:
+                known.append(outcome)
 
     # Prefect resolves annotations among the names of this module, not of the function's.
     run.__signature__ = inspect.signature(work, eval_str=True)  # type: ignore[attr-defined]
