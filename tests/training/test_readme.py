@@ -1,4 +1,4 @@
-"""The method of training/README.md is a whole one: its three files, and nothing else."""
+"""The method of training/models/README.md is a whole one: its three files, and nothing else."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from training.loop.trainer import train
 from training.models import registry
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "training/README.md"
+PAGE = ROOT / "training/models/README.md"
 FILES = ("config", "model", "recipes")
 
 

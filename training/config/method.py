@@ -238,11 +238,11 @@ def of_folder(method: str, part: str, name: str) -> Any:
             raise
         raise ValueError(
             f"the method {method} has no file {_path(method, part)}; write it with {name}, as "
-            "training/README.md says, or remove the folder"
+            "training/models/README.md says, or remove the folder"
         ) from None
     if not hasattr(found, name):
         raise ValueError(
-            f"{_path(method, part)} has no {name}; define it, as training/README.md says"
+            f"{_path(method, part)} has no {name}; define it, as training/models/README.md says"
         )
     return getattr(found, name)
 

@@ -1,4 +1,4 @@
-"""A run of a method that reads the role which training/README.md adds; see `test_new_role`."""
+"""A run of a method that reads the role that training/models/README.md adds: `test_new_role`."""
 
 import sys
 from dataclasses import replace

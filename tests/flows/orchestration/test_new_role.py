@@ -1,6 +1,6 @@
 """A role is a line of the table and a field: nothing else names it.
 
-The two are added to a copy of the code, as training/README.md says.
+The two are added to a copy of the code, as training/models/README.md says.
 """
 
 import re
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "training/README.md").read_text()
+PAGE = (ROOT / "training/models/README.md").read_text()
 
 
 def edit(path, before, line):
