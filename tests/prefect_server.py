@@ -4,6 +4,7 @@ As a script (`python prefect_server.py DIRECTORY`) it checks that with whatever 
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,11 +16,17 @@ import httpx
 
 START_TIMEOUT_S = 300
 """The first start makes the database."""
-SERVED = """
-from flows.extract_knowledge import extract
-spec = {"classes": "ava", "kinds": ["cooccurrence"]}
-extract.serve("often", interval=15, limit=1, parameters={"store": "store", "spec": spec})
-"""
+PAGE = Path(__file__).parents[1] / "flows/README.md"
+SCHEDULE = 'cron="0 3 * * *"'
+"""When the page's flow is due."""
+
+
+def served():
+    """The page's Python that serves a flow, due every 15 s."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    [block] = [each for each in blocks if ".serve(" in each]
+    assert SCHEDULE in block
+    return block.replace(SCHEDULE, "interval=15")
 
 
 class PrefectServer:
@@ -73,7 +80,7 @@ class PrefectServer:
 def check_a_schedule_fires(server, directory):
     """Serve the flow `extract` in a directory until a scheduled run of it has completed."""
     serving = subprocess.Popen(
-        [sys.executable, "-c", SERVED],
+        [sys.executable, "-c", served()],
         cwd=directory,
         env=os.environ | {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(directory / "client")},
         stdout=subprocess.DEVNULL,

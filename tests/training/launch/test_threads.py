@@ -7,28 +7,35 @@ from tests.training.world import World
 from training.config.overrides import override
 from training.config.runtime import RuntimeOptions
 from training.launch.launch import train
-from training.launch.threads import limited, threads_of
+from training.launch.threads import NARROW, is_small, limited, with_threads
 from training.models.registry import recipe
 
 CPU = RuntimeOptions(device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "threads"),
+    ("name", "settings", "small"),
     [
-        ("mgdm_small", [], 1),
-        ("mgdm_stickworld_k7", [], 1),
-        ("mgdm_small", ["optim.batch_size=256"], None),
-        ("mgdm_small", ["optim.batch_size=256", "optim.micro_batch=64"], 1),
-        ("mgdm_kinetics400_k7", ["optim.batch_size=8"], None),
-        ("linear_probe_stickworld", [], None),
+        ("mgdm_small", [], True),
+        ("mgdm_stickworld_k7", [], True),
+        ("mgdm_small", ["optim.batch_size=256"], False),
+        ("mgdm_small", ["optim.batch_size=256", "optim.micro_batch=64"], True),
+        ("mgdm_kinetics400_k7", ["optim.batch_size=8"], False),
+        ("linear_probe_stickworld", [], False),
     ],
 )
-def test_small_steps_on_the_cpu_take_one_thread_unless_told_otherwise(name, settings, threads):
+def test_steps_are_small_of_few_cached_frames_and_narrow_embeddings(name, settings, small):
     config = override(recipe(name).config, settings)
-    assert threads_of(config, CPU) == threads
-    assert threads_of(config, RuntimeOptions(device="cuda")) is None
-    assert threads_of(config, RuntimeOptions(device="cpu", threads=3)) == 3
+    assert is_small(config, NARROW) == small
+    assert not is_small(config, 2 * NARROW)
+
+
+def test_small_steps_on_the_cpu_take_one_thread_unless_told_otherwise(tmp_path):
+    inputs = World(tmp_path, 4, splits={"train": 1}).inputs()
+    config = recipe("mgdm_small").config
+    assert with_threads(CPU, config, inputs).threads == 1
+    told = (RuntimeOptions(device="cuda"), RuntimeOptions(device="cpu", threads=3))
+    assert [with_threads(each, config, inputs) for each in told] == [*told]
 
 
 def test_the_number_of_threads_changes_nothing_but_rounding(tmp_path):
