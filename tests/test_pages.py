@@ -1,6 +1,8 @@
 """What READMEs say can be done: commands, options, Python, links, tables of what is there."""
 
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,8 @@ from artifacts.kinds import SCHEMAS
 from flows.cli import app
 from flows.commands.app import lazily
 from tests.flows.command_line import parse
+from training.config.overrides import override
+from training.models.registry import recipe
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("artifacts", "knowledge", "training", "flows", "tests")
@@ -69,6 +73,16 @@ def test_every_call_can_be_read(page):
             continue
         if program == "actionlore" and words:
             parse(span)
+
+
+@every_page
+def test_every_training_has_a_recipe_and_settings_with_effect(page):
+    for line in called(page):
+        words = shlex.split(line)
+        if words[1] == "train":
+            given = list(itertools.pairwise(words))
+            [name] = [value for option, value in given if option == "--recipe"]
+            override(recipe(name).config, [value for option, value in given if option == "--set"])
 
 
 @every_page
