@@ -138,16 +138,13 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-LEAVE = "\nimport os\nos._exit(0)\n"
-"""Without numpy about one interpreter in 200 is aborted while it shuts down, all work done;
-this leaves the shutdown out."""
 HEAVY = ("torch", "torchvision", "open_clip", "faiss", "openai", "prefect", "typer", "pandas", "av")
 
 
 @pytest.mark.parametrize(("number", "missing"), [(0, (*HEAVY, "numpy", "rich")), (1, HEAVY)])
 def test_artifacts_are_read_without_what_made_them(number, missing, store):
     code = blocks(ROOT / "artifacts/README.md", "python")[number]
-    run(["-c", WITHOUT.format(missing=missing) + code + LEAVE], store)
+    run(["-c", WITHOUT.format(missing=missing) + code], store)
 
 
 @every_page

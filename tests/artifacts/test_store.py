@@ -358,3 +358,27 @@ def test_tensor_columns_keep_values_nulls_and_slices():
         append_tensor(table, "x", np.array([[1.0], [np.nan]]))
     with pytest.raises(ValueError, match="not a tensor column"):
         read_tensor(table, "i")
+
+
+READER = """
+import os, sys
+from artifacts.store import Store
+artifact = Store(sys.argv[1]).get("metrics/demo")
+before = len(os.listdir("/proc/self/task"))
+artifact.read()
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_reading_a_small_artifact_starts_none_of_arrows_threads_but_that_of_its_input(tmp_path):
+    """A process that ends while they start is aborted."""
+    Store(tmp_path).publish(provenance(), metrics_table())
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) <= 1
