@@ -1,5 +1,6 @@
 """Sender: what is retried, how long everybody waits, and when all stop."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -132,12 +133,24 @@ def test_all_wait_as_long_as_one_is_asked_to(server, model, ledger, behaviour, l
 def test_too_long_a_wait_stops_all_and_the_next_run_goes_on(
     server, model, ledger, behaviour, max_wait_s
 ):
-    server.behave = lambda number, body: behaviour if number == 3 else None
-    server.delay_s = 0.01
     sender = sender_of(model, ledger, max_wait_s=max_wait_s, concurrency=2)
+    has_stopped, stop = threading.Event(), sender.stop
+
+    def told(error):
+        stop(error)
+        has_stopped.set()
+
+    sender.stop = told
+
+    def behave(number, body):
+        if number > 3:  # under way while the third is refused
+            assert has_stopped.wait(60)
+        return behaviour if number == 3 else None
+
+    server.behave = behave
     outcomes = send_all(sender, range(1, 21), workers=2)
+    assert server.num_requests <= 4  # what was under way besides
     stops = [outcome for outcome in outcomes if isinstance(outcome, Stopped)]
-    assert server.num_requests < 20  # those before and what was under way besides
     assert len(stops) == 20 - (server.num_requests - 1)
     assert "asks to wait" in str(stops[0])
     assert len(str(stops[0])) < 200
