@@ -163,7 +163,10 @@ class Store:
             held_by = path if path.is_dir() else path.parent
             if is_held(held_by) or time.time() - _touched(path) < min_age_s:
                 continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
             removed.append(str(path))
         return removed
 

@@ -28,7 +28,7 @@ from training.config.runtime import RuntimeOptions, check_options
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs
 from training.data.roles import ROLES
-from training.evaluation.scored import Alphas, find_scored, what_is_scored
+from training.evaluation.scored import Alphas, find_scored
 
 SPEC, PROGRESS, DONE = "spec.json", "progress.json", "done.json"
 FAILURE, LOG = "failure.txt", "log.txt"
@@ -157,28 +157,26 @@ def evaluate(
     from training.evaluation import evaluate as evaluation
     from training.launch.threads import limited
 
-    if runtime.processes > 1 and not started_by_torchrun():
-        alone = runtime.model_copy(update={"processes": 1})
-        if store.find(what_is_scored(trained, inputs, split, name, views, wise_ft)[0]) is None:
-            spec = LaunchSpec(
-                store=_url(store),
-                inputs=InputRefs.of(inputs),
-                name=name,
-                runtime=runtime,
-                run=str(trained.ref),
-                split=split,
-                views=views,
-                wise_ft=None if wise_ft is None else tuple(wise_ft),
-            )
-            done = run(spec, progress)
-            found = evaluation.evaluate(*given, None, alone, views, wise_ft)
-            predictions, metrics = (
-                each.of(outcome.artifact) for each, outcome in zip(done, found, strict=True)
-            )
-            return predictions, metrics
-        runtime = alone
-    with limited(runtime.threads):
-        return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
+    if runtime.processes == 1 or started_by_torchrun():
+        with limited(runtime.threads):
+            return evaluation.evaluate(*given, progress, runtime, views, wise_ft)
+    spec = LaunchSpec(
+        store=_url(store),
+        inputs=InputRefs.of(inputs),
+        name=name,
+        runtime=runtime,
+        run=str(trained.ref),
+        split=split,
+        views=views,
+        wise_ft=None if wise_ft is None else tuple(wise_ft),
+    )
+    done = run(spec, progress)
+    made = find_scored(*given, views, wise_ft)
+    assert made is not None
+    predictions, metrics = (
+        each.of(outcome.artifact) for each, outcome in zip(done, made, strict=True)
+    )
+    return predictions, metrics
 
 
 def run(spec: LaunchSpec, progress: Progress | None = None) -> list[Done]:
