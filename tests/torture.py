@@ -1,4 +1,7 @@
-"""Kills of processes: a few in the tests of `make test`, many in those of `make torture`."""
+"""Kills of processes: a few in the tests of `make test`, many in those of `make torture`.
+
+What starts several processes or servers for half a minute bears the marker itself.
+"""
 
 import pytest
 

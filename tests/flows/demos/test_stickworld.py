@@ -34,6 +34,7 @@ def reproduced(tmp_path_factory):
     return root / "artifacts", reproduce_flow(str(root / "artifacts"), spec)
 
 
+@pytest.mark.torture
 def test_two_runs_in_two_directories_agree_to_the_last_key(reproduced, tmp_path):
     from flows.demos.stickworld import mined_world
 

@@ -110,6 +110,17 @@ def equal_despite_a_killed_worker(name, is_worker, root, whole, store, monkeypat
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_dask_cluster_of_ones_own_is_used(root, whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        mined(tmp_path, root, runner="dask", address=cluster.scheduler_address)
+    assert hashes(tmp_path) == whole
+
+
+@pytest.mark.torture
+@pytest.mark.filterwarnings("default")
 def test_dask_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     equal_despite_a_killed_worker("dask", is_dask_worker, root, whole, tmp_path, monkeypatch)
@@ -122,6 +133,16 @@ def test_ray_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path,
     equal_despite_a_killed_worker("ray", is_ray_worker, root, whole, tmp_path, monkeypatch)
 
 
+def test_shards_one_after_the_other_give_the_same_bytes(root, whole, tmp_path):
+    made = [
+        [each.kind for each in mined(tmp_path, root, shard=shard) if each.made]
+        for shard in ((1, 2), (2, 2), (1, 2))
+    ]
+    assert made == [["text_embeddings"], ["frame_embeddings"], ["negatives"]]
+    assert hashes(tmp_path) == whole
+
+
+@pytest.mark.torture
 def test_shards_in_processes_of_ones_own_give_the_same_bytes(actionlore, root, whole, tmp_path):
     given = ("--dataset", "folder", "--videos", root, "--name", "tiny")
     assert actionlore("register", *given).exit_code == 0

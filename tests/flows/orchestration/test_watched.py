@@ -138,6 +138,7 @@ def test_a_server_records_runs_and_how_they_ended(server, command):
         assert KEY.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.torture
 def test_a_schedule_fires(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     check_a_schedule_fires(server, tmp_path)
@@ -151,6 +152,7 @@ def test_a_server_that_never_answered_is_an_error_of_one_line(command):
     assert "http://127.0.0.1:9/api" in line
 
 
+@pytest.mark.torture
 def test_a_server_that_goes_away_costs_its_record_only(server, command):
     """The last one that uses it."""
     with LlmServer(described) as endpoint:

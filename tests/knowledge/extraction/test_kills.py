@@ -115,7 +115,7 @@ def published(artifact):
     return artifact.manifest.key, artifact.manifest.content_hash, files
 
 
-@with_kills(few=20, many=200)
+@with_kills(few=10, many=500)
 def test_kills_change_no_byte_and_pay_for_nothing_twice(tmp_path, num_kills):
     with LlmServer(answer, behave) as server:
         model = OpenAiChat(server.url, "m")

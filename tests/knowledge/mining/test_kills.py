@@ -75,7 +75,7 @@ def main(root, num_kills):
     print(json.dumps({"kills": kills, "jobs": number, "redone": redone}))
 
 
-@with_kills(few=8, many=25)
+@with_kills(few=4, many=75)
 def test_kills_change_no_byte_and_mine_no_part_twice(tmp_path, num_kills):
     done = subprocess.run(
         [sys.executable, "-m", "tests.knowledge.mining.test_kills", tmp_path, str(num_kills)],

@@ -145,6 +145,7 @@ def test_torchrun_is_started_and_the_run_found_by_its_key(tmp_path):
     assert (again.made, dict(again.work)) == (False, {})
 
 
+@pytest.mark.torture
 def test_processes_start_where_other_packages_have_our_names(tmp_path, monkeypatch):
     world = World(tmp_path / "store", splits={"train": 3, "val": 2, "test": 2})
     two = RuntimeOptions(processes=2, device="cpu")

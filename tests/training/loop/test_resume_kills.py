@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.torture import with_kills
 
 
-@with_kills(few=5, many=20)
+@with_kills(few=3, many=60)
 def test_kills_at_random_moments_change_no_byte(tmp_path, num_kills):
     script = Path(__file__).parent / "kill_loop.py"
     done = subprocess.run(

@@ -113,6 +113,7 @@ def inductor(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.torture
 def test_a_compiled_model_takes_the_same_step(inductor):
     plain, method = step_of(Tiny()), Tiny()
     fast = step_of(method, compiled(method))

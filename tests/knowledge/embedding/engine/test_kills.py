@@ -177,7 +177,7 @@ def main(root, weights, num_kills):
     print(json.dumps({"kills": kills, "jobs": number, "redone": redone}))
 
 
-@with_kills(few=12, many=100)
+@with_kills(few=4, many=200)
 def test_kills_change_no_byte_and_make_no_part_twice(tmp_path, num_kills):
     for i in range(NUM_VIDEOS):
         name = ("walk", "run", "sit")[i % 3]
