@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.files import DirectoryLock, replacing, write_first
+from artifacts.files import LOCK_WAIT_S, DirectoryLock, replacing, write_first
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance
 from artifacts.validation import check, check_unique
@@ -32,6 +32,7 @@ class Draft:
         publish: Callable[[Draft, dict[str, Any]], Artifact] | None = None,
         *,
         shared: bool = False,
+        wait_s: float = LOCK_WAIT_S,
     ) -> None:
         """Begin, or go on where another process was stopped.
 
@@ -41,6 +42,7 @@ class Draft:
             publish: what moves it into the store; None where parts are only written, without a
                 lock, for a process that holds the draft.
             shared: hold it beside other processes until it is published.
+            wait_s: how long others may hold it before this one is refused.
 
         Raises:
             HeldError: another process is making this artifact.
@@ -48,10 +50,13 @@ class Draft:
         self.provenance = provenance
         self.directory = directory
         self.shared = shared
+        self.wait_s = wait_s
         self._publish = publish
         self._lock: DirectoryLock | None = None
         if publish is not None:
-            self._lock = DirectoryLock(directory, str(provenance.ref), shared=shared)
+            self._lock = DirectoryLock(
+                directory, str(provenance.ref), shared=shared, wait_s=wait_s
+            )
 
     def has(self, part: int) -> bool:
         """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""
@@ -127,7 +132,9 @@ class Draft:
         if self.shared:
             self.close()
             try:
-                self._lock = DirectoryLock(self.directory, str(self.provenance.ref), make=False)
+                self._lock = DirectoryLock(
+                    self.directory, str(self.provenance.ref), make=False, wait_s=self.wait_s
+                )
             except FileNotFoundError as error:
                 raise ValueError(
                     f"{self.provenance.ref} was published by another process"

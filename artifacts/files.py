@@ -86,7 +86,13 @@ class DirectoryLock:
     """
 
     def __init__(
-        self, directory: Path, what: str, *, shared: bool = False, make: bool = True
+        self,
+        directory: Path,
+        what: str,
+        *,
+        shared: bool = False,
+        make: bool = True,
+        wait_s: float = LOCK_WAIT_S,
     ) -> None:
         """Take the lock.
 
@@ -95,13 +101,14 @@ class DirectoryLock:
             what: it is for, as the error names it.
             shared: hold it beside others that share it.
             make: the directory, also when its holder has just moved it away.
+            wait_s: how long another process may hold it.
 
         Raises:
-            HeldError: another process holds it for longer than `LOCK_WAIT_S`.
+            HeldError: another process holds it for longer.
             FileNotFoundError: there is no directory, and none is to be made.
         """
         self._descriptor: int | None = None
-        deadline = time.monotonic() + LOCK_WAIT_S
+        deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             if make:
                 directory.mkdir(parents=True, exist_ok=True)

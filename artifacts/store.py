@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from artifacts.artifact import Artifact, CorruptArtifactError
 from artifacts.draft import Draft
-from artifacts.files import file_sha256, fsync, is_held, replacing
+from artifacts.files import LOCK_WAIT_S, file_sha256, fsync, is_held, replacing
 from artifacts.kinds import SCHEMAS, schema_of
 from artifacts.provenance import (
     KEY_LENGTH,
@@ -47,8 +47,12 @@ _RECORDED_LIBRARIES = ("actionlore", "pyarrow", "numpy", "torch", "open_clip_tor
 class Store:
     """Artifacts under one root: a directory or any fsspec URL."""
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
         """Open a store; nothing is created before the first write.
+
+        Args:
+            root: directory or URL.
+            lock_wait_s: how long other processes may hold a draft before this one is refused.
 
         Raises:
             ValueError: no file system of that protocol is installed.
@@ -58,6 +62,7 @@ class Store:
         except (ValueError, ImportError) as error:
             raise ValueError(f"store {str(root)!r}: {error}") from error
         self.root: str = path.rstrip("/")
+        self.lock_wait_s = lock_wait_s
         self.is_local = isinstance(self.fs, LocalFileSystem)
         if self.is_local:
             self.drafts = Path(self.root) / DRAFTS
@@ -126,7 +131,9 @@ class Store:
             ValueError: another process is making it.
         """
         name = f"{provenance.kind}-{provenance.name}@{provenance.key[:KEY_LENGTH]}"
-        return Draft(provenance, self.drafts / name, self._publish, shared=shared)
+        return Draft(
+            *(provenance, self.drafts / name, self._publish), shared=shared, wait_s=self.lock_wait_s
+        )
 
     def publish(
         self, provenance: Provenance, table: pa.Table, report: Mapping[str, Any] | None = None

@@ -57,13 +57,12 @@ def test_sha256_is_that_of_the_content(tmp_path):
     assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_lock_is_held_by_one_or_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.2)
+def test_a_lock_is_held_by_one_or_shared(tmp_path):
     directory = tmp_path / "draft"
     first, second = (DirectoryLock(directory, "it", shared=True) for _ in range(2))
     assert (directory / LOCK_FILE).exists()
     with pytest.raises(HeldError, match="another process is making it; wait"):
-        DirectoryLock(directory, "it")
+        DirectoryLock(directory, "it", wait_s=0.2)
     first.release()
     first.release()
     assert is_held(directory)
@@ -71,7 +70,7 @@ def test_a_lock_is_held_by_one_or_shared(tmp_path, monkeypatch):
     assert not is_held(directory)
     alone = DirectoryLock(directory, "it")
     with pytest.raises(HeldError):
-        DirectoryLock(directory, "it", shared=True)
+        DirectoryLock(directory, "it", shared=True, wait_s=0.2)
     alone.release()
 
 

@@ -24,8 +24,8 @@ draft.close()
 """
 
 
-def test_processes_share_a_draft_and_the_last_publishes(tmp_path, monkeypatch):
-    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.2)
+def test_processes_share_a_draft_and_the_last_publishes(tmp_path):
+    store = Store(tmp_path, lock_wait_s=0.2)
     root = str(Path(__file__).parents[2])
     code = WRITER.format(root=root, store=str(tmp_path))
     writers = [
@@ -38,15 +38,15 @@ def test_processes_share_a_draft_and_the_last_publishes(tmp_path, monkeypatch):
         for part in (0, 1)
     ]
     assert [writer.stdout.readline() for writer in writers] == [b"held\n"] * 2
-    draft = Store(tmp_path).draft(provenance(), shared=True)
+    draft = store.draft(provenance(), shared=True)
     with pytest.raises(ValueError, match="another process is making"):
-        Store(tmp_path).draft(provenance())
+        store.draft(provenance())
     with pytest.raises(ValueError, match="another process is making"):
         draft.publish()  # the writers still hold it
     for writer in writers:
         writer.communicate(b"go\n")
         assert writer.returncode == 0
-    draft = Store(tmp_path).draft(provenance(), shared=True)
+    draft = store.draft(provenance(), shared=True)
     artifact = draft.publish()
     assert artifact.read().equals(metrics_table(rows=2))
     names = {path.name for path in Path(artifact.store.directory(artifact.ref)).iterdir()}

@@ -248,11 +248,10 @@ def test_gc_removes_what_a_kill_while_publishing_left_beside_an_artifact(tmp_pat
     artifact.verify()
 
 
-def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path, monkeypatch):
-    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.2)
+def test_a_held_draft_is_refused_to_others_and_freed_by_publication(tmp_path):
     first = Store(tmp_path).draft(provenance())
     with pytest.raises(ValueError, match="another process is making metrics/demo@"):
-        Store(tmp_path).draft(provenance())
+        Store(tmp_path, lock_wait_s=0.2).draft(provenance())
     first.write(metrics_table())
     first.publish()
     second = Store(tmp_path).draft(provenance())

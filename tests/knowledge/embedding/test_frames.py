@@ -201,10 +201,9 @@ def test_the_last_of_the_shards_publishes(dataset, clip, whole, small_parts, tmp
     assert not make_shard(job, [2]).made
 
 
-def test_making_all_parts_and_some_of_them_exclude_each_other(dataset, clip, tmp_path, monkeypatch):
+def test_making_all_parts_and_some_of_them_exclude_each_other(dataset, clip, tmp_path):
     _, spec, _, videos = dataset
-    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.1)
-    store = Store(tmp_path)
+    store = Store(tmp_path, lock_wait_s=0.1)
     job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings())
     held = store.draft(job.provenance, shared=True)
     with pytest.raises(ValueError, match="another process is making frame_embeddings/tiny@"):
