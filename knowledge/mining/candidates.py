@@ -80,6 +80,9 @@ def rank_candidates(
     negative_filter: NegativeFilter,
     lists: InvertedLists | None = None,
     device: str | None = None,
+    *,
+    slack: int = SLACK,
+    searched: int = SEARCHED,
 ) -> Candidates:
     """All candidates of all videos that decide which ones are kept.
 
@@ -93,6 +96,8 @@ def rank_candidates(
         lists: approximate search among all texts; exact search when None. The dataset's own
             classes are always searched exactly.
         device: where exact search multiplies, "cpu" or "cuda"; by default a GPU if there is one.
+        slack: candidates fetched beyond top_k at first.
+        searched: candidates searched for in one pass over the texts.
     """
     if not len(mined):
         return Candidates.none()
@@ -104,12 +109,14 @@ def rank_candidates(
     def among_own(queries_ND: Vectors, width: int) -> tuple[Ints, Reals]:
         return top_k(queries_ND, corpus.own_KD, width, device=device)
 
-    own, none_left_out_NS = _ranked(mined, among_own, corpus.num_own, negative_filter)
+    own, none_left_out_NS = _ranked(
+        mined, among_own, corpus.num_own, negative_filter, slack, searched
+    )
     if len(corpus) == corpus.num_own:
         video, text, cosine, code, rank = own
         return Candidates(video, text, cosine, code, rank, rank, none_left_out_NS)
     search = lists.top_k if lists else everywhere
-    among_all, left_out_NS = _ranked(mined, search, len(corpus), negative_filter)
+    among_all, left_out_NS = _ranked(mined, search, len(corpus), negative_filter, slack, searched)
     return _joined(among_all, own, left_out_NS, len(corpus))
 
 
@@ -132,7 +139,12 @@ def _joined(
 
 
 def _ranked(
-    mined: MinedVideos, search: Search, num_texts: int, negative_filter: NegativeFilter
+    mined: MinedVideos,
+    search: Search,
+    num_texts: int,
+    negative_filter: NegativeFilter,
+    slack: int,
+    searched: int,
 ) -> tuple[tuple[Any, ...], Ints]:
     """Video, text, cosine, code and rank of the candidates of one ranking, by video and cosine.
 
@@ -142,10 +154,10 @@ def _ranked(
     found: list[tuple[Any, ...]] = []
     left_out_NS = np.zeros((len(mined), len(NEGATIVE_STATUS)), np.int64)
     short = np.arange(len(mined))
-    width = min(negative_filter.config.top_k + SLACK, num_texts)
+    width = min(negative_filter.config.top_k + slack, num_texts)
     while len(short):
         still = []
-        for rows in _split(short, SEARCHED // width):
+        for rows in _split(short, searched // width):
             ids_NW, cosines_NW = search(mined.embedding_ND[rows], width)
             for some in _split(np.arange(len(rows)), FILTERED // width):
                 ended, left_out, *columns = _filtered(

@@ -98,12 +98,12 @@ class Corpus:
 class _Source:
     """Embeddings of one artifact's texts, held in memory unless they are many."""
 
-    def __init__(self, artifact: Artifact, width: int) -> None:
+    def __init__(self, artifact: Artifact, width: int, held_bytes: int) -> None:
         self.artifact, self.width = artifact, width
         self.kept: list[Ints] = []
         """Rows of each part that are texts of the corpus."""
         size = artifact.manifest.num_rows * width * np.dtype(np.float32).itemsize
-        self.held: list[Vectors] | None = [] if size <= HELD_BYTES else None
+        self.held: list[Vectors] | None = [] if size <= held_bytes else None
 
     def add(self, part: pa.Table, kept: Ints) -> Vectors:
         """Note which rows of the next part belong to the corpus; their embeddings."""
@@ -131,7 +131,9 @@ class _Source:
         return vectors if len(kept) == len(vectors) else vectors[kept]
 
 
-def read_corpus(texts: Sequence[Artifact], synonym_cosine: float) -> Corpus:
+def read_corpus(
+    texts: Sequence[Artifact], synonym_cosine: float, held_bytes: int = HELD_BYTES
+) -> Corpus:
     """The class prompts and file texts of several text embeddings.
 
     Of the further ones, a class whose name an earlier one has is left out, and so is a text of no
@@ -141,6 +143,7 @@ def read_corpus(texts: Sequence[Artifact], synonym_cosine: float) -> Corpus:
     Args:
         texts: the first is of the dataset's own classes.
         synonym_cosine: cosine above which a further text and a class are listed as synonyms.
+        held_bytes: embeddings of a corpus up to this size stay in memory.
 
     Raises:
         ValueError: two of them have a name in common, or embeddings of different widths.
@@ -151,7 +154,7 @@ def read_corpus(texts: Sequence[Artifact], synonym_cosine: float) -> Corpus:
     own_KD: Vectors = read_tensor(own, "embedding")
     own_names = {normalised(name): i for i, name in enumerate(own["name"].to_pylist())}
     tables, positions = [own.select(["text_id", "name"])], [np.arange(len(own_KD))]
-    sources = [_Source(artifact, own_KD.shape[1]) for artifact in texts[1:]]
+    sources = [_Source(artifact, own_KD.shape[1], held_bytes) for artifact in texts[1:]]
     near: list[tuple[Ints, Ints, Reals]] = []
     seen, repeated, num_texts = _identities(own), 0, len(own_KD)
     for source in sources:

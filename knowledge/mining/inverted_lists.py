@@ -23,7 +23,7 @@ ROWS_PER_LIST = 39
 SLACK = 16
 """Candidates FAISS ranks in float32 beyond k, before they are ordered in float64."""
 
-_CELLS = 1 << 24
+CELLS = 1 << 24
 """Numbers of candidate rows gathered at a time, 8 bytes each."""
 
 
@@ -40,7 +40,9 @@ class Recall:
 class InvertedLists:
     """A corpus divided for approximate search; FAISS holds a copy of it in memory."""
 
-    def __init__(self, corpus_MD: Vectors, config: IvfConfig, device: str | None = None) -> None:
+    def __init__(
+        self, corpus_MD: Vectors, config: IvfConfig, device: str | None = None, cells: int = CELLS
+    ) -> None:
         """Divide the corpus; the same for any number of threads.
 
         Args:
@@ -48,6 +50,7 @@ class InvertedLists:
             config: how.
             device: where exact products with centroids, and for the recall, are taken; by default a
                 GPU if there is one. The lists themselves are searched on the CPU.
+            cells: numbers of candidate rows gathered at a time.
 
         Raises:
             ValueError: the corpus is too small for so many lists.
@@ -60,7 +63,7 @@ class InvertedLists:
                 + (f"give at most {most}, or search" if most else "search")
                 + " exactly"
             )
-        self.config, self.device = config, device
+        self.config, self.device, self.cells = config, device, cells
         self.corpus_MD = np.ascontiguousarray(corpus_MD, np.float32)
         width = self.corpus_MD.shape[1]
         self._centroids = faiss.IndexFlatIP(width)
@@ -91,7 +94,7 @@ class InvertedLists:
         )
         ids_NK = np.empty((len(queries), k), np.int64)
         products_NK = np.empty((len(queries), k))
-        step = max(1, _CELLS // (num_candidates * queries.shape[1]))
+        step = max(1, self.cells // (num_candidates * queries.shape[1]))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             ids_NK[part], products_NK[part] = self._ordered(queries[part], candidates_NC[part], k)
@@ -117,7 +120,7 @@ class InvertedLists:
         """The k best candidates in float64, of equal ones the smaller id first."""
         candidates_NC = np.sort(candidates_NC, axis=1)
         products_NC = np.empty(candidates_NC.shape)
-        step = max(1, _CELLS // queries_ND.size)
+        step = max(1, self.cells // queries_ND.size)
         for start in range(0, candidates_NC.shape[1], step):
             part = slice(start, start + step)
             rows_NCD = self.corpus_MD[candidates_NC[:, part]].astype(float)

@@ -63,6 +63,9 @@ class MiningJob:
     """LLM votes on the dataset's class pairs, noted beside each negative."""
     device: str | None = None
     """Where exact search multiplies, which changes no result; a GPU if there is one when None."""
+    videos_per_part: int = VIDEOS_PER_PART
+    """The parts of one draft must be made with the same."""
+    videos_per_pass: int = VIDEOS_PER_PASS
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -86,8 +89,8 @@ class MiningJob:
 
     @property
     def num_parts(self) -> int:
-        """Depends on the frame embeddings alone, as parts of several runs must fit together."""
-        return max(1, -(-self.frames.manifest.num_rows // VIDEOS_PER_PART))
+        """Depends on no machine and no runner, as parts of several runs must fit together."""
+        return max(1, -(-self.frames.manifest.num_rows // self.videos_per_part))
 
     @cached_property
     def labels(self) -> dict[str, list[int]]:
@@ -139,7 +142,7 @@ class MiningJob:
                 done += len(self._rows(number))
             else:
                 missing.append(number)
-        for group in _groups(missing, max(1, VIDEOS_PER_PASS // VIDEOS_PER_PART)):
+        for group in _groups(missing, max(1, self.videos_per_pass // self.videos_per_part)):
             for number, videos, candidates in self._candidates(group):
                 draft.write(self._table(videos, candidates), number)
                 work["videos_mined"] += len(videos)
@@ -181,8 +184,8 @@ class MiningJob:
 
     def _rows(self, number: int) -> range:
         """Rows of `frame_embeddings` that a part is made of."""
-        start = number * VIDEOS_PER_PART
-        return range(start, min(start + VIDEOS_PER_PART, self.frames.manifest.num_rows))
+        start = number * self.videos_per_part
+        return range(start, min(start + self.videos_per_part, self.frames.manifest.num_rows))
 
     def _candidates(self, group: Sequence[int]) -> Iterator[tuple[int, MinedVideos, Candidates]]:
         """Videos and candidates of each part of a group, which is searched together."""
@@ -203,7 +206,7 @@ class MiningJob:
 
     def _table(self, videos: MinedVideos, candidates: Candidates) -> pa.Table:
         """A part, with what it adds to the report."""
-        listed = _nearest_rejected(candidates, self.config.max_rejected)
+        listed = nearest_rejected(candidates, self.config.max_rejected)
         kept_N = np.bincount(candidates.video[candidates.rank > 0], minlength=len(videos))
         statuses = np.bincount(candidates.code, minlength=len(NEGATIVE_STATUS))
         statuses += candidates.left_out_NS.sum(axis=0)
@@ -215,7 +218,9 @@ class MiningJob:
             "videos_short": int((kept_N < self.config.top_k).sum()),
             **self._measured(videos),
         }
-        rows = _table(candidates, np.flatnonzero(listed), videos, self.corpus, self.negative_filter)
+        rows = negatives_table(
+            candidates, np.flatnonzero(listed), videos, self.corpus, self.negative_filter
+        )
         return rows.replace_schema_metadata({COUNTS: json.dumps(counts).encode()})
 
     def _measured(self, videos: MinedVideos) -> dict[str, float]:
@@ -277,7 +282,7 @@ def _groups(part_numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield part_numbers[start : start + size]
 
 
-def _nearest_rejected(candidates: Candidates, limit: int) -> npt.NDArray[np.bool_]:
+def nearest_rejected(candidates: Candidates, limit: int) -> npt.NDArray[np.bool_]:
     """Rows to store (R,): all that are kept, and the first rejected ones of each video."""
     rejected = candidates.code > 0
     count = np.cumsum(rejected)
@@ -286,7 +291,7 @@ def _nearest_rejected(candidates: Candidates, limit: int) -> npt.NDArray[np.bool
     return np.asarray(~rejected | (count - before <= limit))
 
 
-def _table(
+def negatives_table(
     candidates: Candidates,
     rows: Ints,
     mined: MinedVideos,

@@ -87,9 +87,9 @@ def ours(mined, corpus, negative_filter):
         for first in range(0, len(videos), mining.VIDEOS_PER_PART):
             one = part(videos, first, mining.VIDEOS_PER_PART)
             found = candidates.of_videos(first, first + len(one))
-            listed = mining._nearest_rejected(found, negative_filter.config.max_rejected)
+            listed = mining.nearest_rejected(found, negative_filter.config.max_rejected)
             tables.append(
-                mining._table(found, np.flatnonzero(listed), one, corpus, negative_filter)
+                mining.negatives_table(found, np.flatnonzero(listed), one, corpus, negative_filter)
             )
     return pa.concat_tables(tables)
 

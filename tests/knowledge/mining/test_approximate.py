@@ -7,7 +7,8 @@ import pytest
 
 from artifacts.jobs import make_all
 from knowledge.mining.config import IvfConfig
-from tests.knowledge.mining.world import job, rich_world, small_parts, unit, world
+from knowledge.mining.videos import read_mined_videos
+from tests.knowledge.mining.world import job, rich_world, small, unit, world
 
 
 def many_texts(root):
@@ -19,25 +20,23 @@ def many_texts(root):
     return made
 
 
-def test_approximate_search_tells_its_recall(tmp_path, monkeypatch):
+def test_approximate_search_tells_its_recall(tmp_path):
     made = many_texts(tmp_path)
-    small_parts(monkeypatch, 4, 8)
-    exact = made.mine(top_k=5, max_rejected=3)
-    assert made.mine(top_k=5, max_rejected=3, ivf={"num_lists": 2, "num_probes": 2}) == exact
+    given = {"sizes": small(4, 8), "top_k": 5, "max_rejected": 3}
+    exact = made.mine(**given)
+    assert made.mine(**given, ivf={"num_lists": 2, "num_probes": 2}) == exact
     assert made.store.get("negatives/toy").manifest.report["recall"] == 1
     ivf = IvfConfig(num_lists=2, num_probes=1)
-    approximate = made.mine(top_k=5, max_rejected=3, ivf=ivf)
+    approximate = made.mine(**given, ivf=ivf)
     assert approximate != exact
     artifact = made.store.get("negatives/toy")
     few = IvfConfig(num_lists=2, num_probes=1, num_measured=7)
-    made.mine(ivf=few)
+    made.mine(sizes=small(4, 8), ivf=few)
     assert made.store.get("negatives/toy").manifest.report["recall_videos"] == 8  # 1 of each part
-    all_at_once = job(made, tmp_path / "all", top_k=5, max_rejected=3, ivf=ivf)
-    small_parts(monkeypatch, 4, 100)
+    all_at_once = job(made, tmp_path / "all", **given | {"sizes": small(4, 100)}, ivf=ivf)
     assert make_all(all_at_once).artifact.manifest.files == artifact.manifest.files
-    small_parts(monkeypatch, 100, 100)
-    whole = job(made, tmp_path / "whole", top_k=5, max_rejected=3, ivf=ivf)
-    [(_, videos, _)] = whole._candidates([0])
+    whole = job(made, tmp_path / "whole", **given | {"sizes": small(100, 100)}, ivf=ivf)
+    videos = read_mined_videos(made.frames, range(30), whole.labels, whole.corpus)
     measured = whole.lists.recall(videos.embedding_ND, 5)
     assert artifact.manifest.report["recall"] == pytest.approx(measured.recall, abs=1e-6)
     assert artifact.manifest.report["recall_k"] == 5

@@ -69,7 +69,7 @@ def test_a_query_finds_the_same_whatever_is_beside_it(rows):
         np.testing.assert_array_equal(all_at_once, np.concatenate(parts))
 
 
-def test_lists_that_hold_too_few_are_not_padded(rows, monkeypatch):
+def test_lists_that_hold_too_few_are_not_padded(rows):
     corpus, queries = rows
     lists = InvertedLists(corpus, IvfConfig(num_lists=50, num_probes=1))
     ids, products = lists.top_k(queries, 500)
@@ -85,8 +85,8 @@ def test_lists_that_hold_too_few_are_not_padded(rows, monkeypatch):
         expected = [all_products[row, place[text]] for text in found]
         np.testing.assert_array_equal(products[row][there[row]], expected)
         assert (np.diff(products[row][there[row]]) <= 0).all()
-    monkeypatch.setattr(inverted_lists, "_CELLS", 1000)
-    np.testing.assert_array_equal(lists.top_k(queries, 500)[0], ids)
+    in_parts = InvertedLists(corpus, IvfConfig(num_lists=50, num_probes=1), cells=1000)
+    np.testing.assert_array_equal(in_parts.top_k(queries, 500)[0], ids)
 
 
 def test_what_cannot_be_is_one_clear_line(rows):

@@ -12,20 +12,18 @@ import sys
 import time
 from pathlib import Path
 
+from artifacts.jobs import make_all
 from artifacts.store import Store
-from knowledge.mining import job as mining
 from knowledge.mining import nearest
-from knowledge.mining.config import MiningConfig
-from knowledge.mining.job import mine
-from tests.knowledge.mining.world import rich_world
+from tests.knowledge.mining import world
+from tests.knowledge.mining.world import rich_world, small
 from tests.torture import with_kills
 
 NUM_VIDEOS = 32
 
 
 def job(root, made):
-    config = MiningConfig(max_rejected=2)
-    return mine(Store(root), made.videos, made.frames, made.texts, config).artifact
+    return make_all(world.job(made, root, small(4, 8), max_rejected=2)).artifact
 
 
 def parts(root):
@@ -56,7 +54,6 @@ def live(root, made, life_s):
 def main(root, num_kills):
     """Kill until there were enough kills; every job ends in the end."""
     assert nearest  # loaded before the forks
-    mining.VIDEOS_PER_PART, mining.VIDEOS_PER_PASS = 4, 8
     chances = random.Random(0)
     made = rich_world(root / "world", videos=NUM_VIDEOS)
     assert not live(root / "warm", made, 600)

@@ -2,23 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from artifacts.jobs import make_all, missing_parts
 from artifacts.tensors import read_tensor
-from knowledge.mining import candidates as ranking
-from knowledge.mining import corpus
-from knowledge.mining import job as mining
+from knowledge.mining.candidates import rank_candidates
+from knowledge.mining.corpus import read_corpus
+from knowledge.mining.filters import NegativeFilter
+from knowledge.mining.job import nearest_rejected, negatives_table
+from knowledge.mining.videos import read_mined_videos
 from tests.jobs import make_shard
-from tests.knowledge.mining.world import CLIP, job, plain_schema, rich_world, small_parts, world
+from tests.knowledge.mining.world import CLIP, job, plain_schema, rich_world, small, world
 
 
-def test_parts_change_nothing_but_the_memory(tmp_path, monkeypatch):
+def test_parts_change_nothing_but_the_memory(tmp_path):
     whole = world(tmp_path / "whole")
     rows = whole.mine(top_k=5)
-    monkeypatch.setattr(mining, "VIDEOS_PER_PART", 2)
     parted = world(tmp_path / "parted")
-    assert [without_cosines(row) for row in parted.mine(top_k=5)] == [
+    assert [without_cosines(row) for row in parted.mine(sizes={"videos_per_part": 2}, top_k=5)] == [
         without_cosines(row) for row in rows
     ]
     one, five = (w.store.get("negatives/toy").manifest for w in (whole, parted))
@@ -28,14 +30,12 @@ def test_parts_change_nothing_but_the_memory(tmp_path, monkeypatch):
     assert reports[0] == reports[1]
 
 
-def test_bytes_do_not_depend_on_grouping_or_shards(tmp_path, monkeypatch):
+def test_bytes_do_not_depend_on_grouping_or_shards(tmp_path):
     made = rich_world(tmp_path / "world", videos=23)
-    small_parts(monkeypatch, 2, 2)
-    one_by_one = make_all(job(made, tmp_path / "one", max_rejected=2)).artifact
+    one_by_one = make_all(job(made, tmp_path / "one", small(2, 2), max_rejected=2)).artifact
     assert len(one_by_one.manifest.files) == 12
-    small_parts(monkeypatch, 2, 10)
-    grouped = make_all(job(made, tmp_path / "five", max_rejected=2)).artifact
-    shared = job(made, tmp_path / "shards", max_rejected=2)
+    grouped = make_all(job(made, tmp_path / "five", small(2, 10), max_rejected=2)).artifact
+    shared = job(made, tmp_path / "shards", small(2, 10), max_rejected=2)
     assert make_shard(shared, [5, 7, 11]) is None
     assert missing_parts(shared) == [0, 1, 2, 3, 4, 6, 8, 9, 10]
     assert make_shard(shared, range(5)) is None
@@ -52,9 +52,9 @@ def test_bytes_do_not_depend_on_grouping_or_shards(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, None), (0, 3), (5, 40), (9, 10), (50, None), (4, 4)]
 )
-def test_some_rows_of_an_artifact_of_many_parts(tmp_path, monkeypatch, start, stop):
-    small_parts(monkeypatch, 4, 8)
-    artifact = make_all(job(rich_world(tmp_path / "world"), tmp_path / "out")).artifact
+def test_some_rows_of_an_artifact_of_many_parts(tmp_path, start, stop):
+    made = rich_world(tmp_path / "world")
+    artifact = make_all(job(made, tmp_path / "out", small(4, 8))).artifact
     rows = [row for part in artifact.parts(["text_id"], start, stop) for row in part.to_pylist()]
     assert rows == artifact.read(["text_id"]).to_pylist()[start:stop]
 
@@ -63,9 +63,8 @@ class CrashError(Exception):
     pass
 
 
-def test_mining_goes_on_at_the_first_missing_part(tmp_path, monkeypatch):
+def test_mining_goes_on_at_the_first_missing_part(tmp_path):
     made = rich_world(tmp_path / "world")
-    small_parts(monkeypatch, 4, 8)
     seen = []
 
     def crash(done, total):
@@ -73,7 +72,7 @@ def test_mining_goes_on_at_the_first_missing_part(tmp_path, monkeypatch):
         if done == 12:
             raise CrashError
 
-    crashed = job(made, tmp_path / "crashed")
+    crashed = job(made, tmp_path / "crashed", small(4, 8))
     with pytest.raises(CrashError):
         make_all(crashed, crash)
     assert seen == [(4, 30), (8, 30), (12, 30)]
@@ -84,11 +83,11 @@ def test_mining_goes_on_at_the_first_missing_part(tmp_path, monkeypatch):
     assert resumed.work == {"videos_mined": 30 - 12}
     directory = Path(crashed.store.directory(resumed.artifact.ref))
     assert {name: (directory / name).stat().st_ino for name in before} == before
-    undisturbed = make_all(job(made, tmp_path / "undisturbed")).artifact
+    undisturbed = make_all(job(made, tmp_path / "undisturbed", small(4, 8))).artifact
     assert resumed.artifact.manifest.files == undisturbed.manifest.files
 
 
-def test_parts_without_a_wanted_video_are_empty(tmp_path, monkeypatch):
+def test_parts_without_a_wanted_video_are_empty(tmp_path):
     made = world(tmp_path)
     rows = made.videos.read().to_pylist()
     for row in rows[:7]:
@@ -100,8 +99,8 @@ def test_parts_without_a_wanted_video_are_empty(tmp_path, monkeypatch):
     made.frames = made.publish(
         "frame_embeddings", plain, {"clip": CLIP, "split": 1}, tensors, videos=made.videos
     )
-    small_parts(monkeypatch, 2, 4)
-    assert [row["video_id"] for row in made.mine(top_k=1, max_rejected=0)] == ["v7", "v8"]
+    rows = made.mine(sizes=small(2, 4), top_k=1, max_rejected=0)
+    assert [row["video_id"] for row in rows] == ["v7", "v8"]
     report = made.store.get("negatives/toy").manifest.report
     assert (report["videos"], report["fewest_negatives"], report["videos_short"]) == (2, 1, 0)
 
@@ -110,9 +109,15 @@ def without_cosines(row):
     return {name: row[name] for name in row if name not in ("cosine", "margin", "reason")}
 
 
-def test_embeddings_read_anew_by_each_pass_change_nothing(tmp_path, monkeypatch):
-    held = rich_world(tmp_path / "held").mine(top_k=9, synonym_cosine=0.5)
-    monkeypatch.setattr(corpus, "HELD_BYTES", 0)
-    monkeypatch.setattr(ranking, "SLACK", 1)
-    monkeypatch.setattr(ranking, "SEARCHED", 100)
-    assert rich_world(tmp_path / "read").mine(top_k=9, synonym_cosine=0.5) == held
+def test_embeddings_read_anew_by_each_pass_change_nothing(tmp_path):
+    whole = job(rich_world(tmp_path), tmp_path, top_k=9, synonym_cosine=0.5)
+    videos = read_mined_videos(whole.frames, range(30), whole.labels, whole.corpus)
+
+    def table(corpus, **sizes):
+        negative_filter = NegativeFilter(corpus, whole.config, None)
+        found = rank_candidates(videos, corpus, negative_filter, **sizes)
+        rows = np.flatnonzero(nearest_rejected(found, whole.config.max_rejected))
+        return negatives_table(found, rows, videos, corpus, negative_filter)
+
+    read_anew = read_corpus(whole.texts, whole.config.synonym_cosine, held_bytes=0)
+    assert table(read_anew, slack=1, searched=100).equals(table(whole.corpus))

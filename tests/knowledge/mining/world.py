@@ -3,15 +3,16 @@
 import numpy as np
 import pyarrow as pa
 
+from artifacts.jobs import make_all
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
-from knowledge.mining import job as mining
 from knowledge.mining.config import MiningConfig
-from knowledge.mining.job import MiningJob, mine
+from knowledge.mining.job import MiningJob
 
 CLIP = {"arch": "toy", "weights_sha256": "0"}
+USUAL = {}
 
 
 def unit(rows):
@@ -125,16 +126,10 @@ class World:
         ]
         return self.publish("cooccurrence", rows, {"votes": str(votes)}, classes=self.classes)
 
-    def mine(self, cooccurrence=None, **config):
-        outcome = mine(
-            self.store,
-            self.videos,
-            self.frames,
-            self.texts,
-            MiningConfig(**config),
-            cooccurrence,
-        )
-        return outcome.artifact.read().to_pylist()
+    def mine(self, cooccurrence=None, sizes=USUAL, **config):
+        given = (self.store, self.videos, self.frames, tuple(self.texts), MiningConfig(**config))
+        made = make_all(MiningJob(*given, cooccurrence, **sizes))
+        return made.artifact.read().to_pylist()
 
 
 def world(root, seed=0, classes=12, videos=9, foreign=True, **fields):
@@ -152,14 +147,14 @@ def world(root, seed=0, classes=12, videos=9, foreign=True, **fields):
     return World(root, names, texts, labels, frames, others, **fields)
 
 
-def small_parts(patch, per_part, per_pass):
-    patch.setattr(mining, "VIDEOS_PER_PART", per_part)
-    patch.setattr(mining, "VIDEOS_PER_PASS", per_pass)
+def small(per_part, per_pass):
+    """Sizes of a job: videos of each part and of each pass over the texts."""
+    return {"videos_per_part": per_part, "videos_per_pass": per_pass}
 
 
-def job(made, root, **config):
-    texts = tuple(made.texts)
-    return MiningJob(Store(root), made.videos, made.frames, texts, MiningConfig(**config))
+def job(made, root, sizes=USUAL, **config):
+    given = (Store(root), made.videos, made.frames, tuple(made.texts), MiningConfig(**config))
+    return MiningJob(*given, **sizes)
 
 
 FILE = [
