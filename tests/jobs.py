@@ -14,7 +14,7 @@ def make_shard(job, part_numbers):
     return publish(job, work, time.monotonic() - started)
 
 
-def frame_embeddings(store, clip, videos, root, config, progress=None, encoding=None):
+def frame_embeddings(store, clip, videos, root, config, progress=None, encoding=None, **sizes):
     """Decode and embed every usable video."""
     encoding = (encoding or EncodingOptions()).resolved(clip)
-    return make_all(FrameJob(store, clip, videos, root, config, encoding), progress)
+    return make_all(FrameJob(store, clip, videos, root, config, encoding, **sizes), progress)

@@ -41,6 +41,7 @@ def corpus_embeddings(
     config: CorpusConfig | None = None,
     progress: Progress | None = None,
     precision: Literal["auto"] | Precision = "auto",
+    texts_per_part: int = TEXTS_PER_PART,
 ) -> Outcome:
     """Embed the distinct texts of a file, part by part; finished parts survive a crash.
 
@@ -53,6 +54,7 @@ def corpus_embeddings(
         config: the defaults when None.
         progress: called with texts done and in total.
         precision: as in `EncodingOptions`; the texts of classes are always encoded in fp32.
+        texts_per_part: texts per Parquet part.
 
     Raises:
         ValueError: the file cannot be used, or too many of its rows cannot.
@@ -80,14 +82,14 @@ def corpus_embeddings(
     from knowledge.embedding.engine.text_encoder import TextEncoder
 
     with closing(store.draft(provenance)) as draft:
-        for part, start in enumerate(range(0, total, TEXTS_PER_PART)):
+        for part, start in enumerate(range(0, total, texts_per_part)):
             if not draft.has(part):
                 encoder = encoder or TextEncoder(clip.clip, precision)
-                chunk = texts.table.slice(start, TEXTS_PER_PART)
+                chunk = texts.table.slice(start, texts_per_part)
                 draft.write(_corpus_part(encoder, name, chunk, config.template), part)
                 encoded += chunk.num_rows
             if progress:
-                progress(min(start + TEXTS_PER_PART, total), total)
+                progress(min(start + texts_per_part, total), total)
         report = {
             "texts": {"text": total},
             "rows": texts.num_rows,

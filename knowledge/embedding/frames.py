@@ -39,6 +39,8 @@ class FrameJob:
     frames: FrameConfig
     encoding: EncodingOptions
     """As `EncodingOptions.resolved` gives them for this machine."""
+    min_videos_per_part: int = MIN_VIDEOS_PER_PART
+    """The parts of one draft must be made with the same."""
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -62,9 +64,9 @@ class FrameJob:
 
     @property
     def videos_per_part(self) -> int:
-        """Depends on the number of videos alone, as parts of several runs must fit together."""
+        """Depends on no machine and no runner, as parts of several runs must fit together."""
         wanted = -(-len(self.rows) // NUM_PARTS)
-        return min(max(wanted, MIN_VIDEOS_PER_PART), MAX_VIDEOS_PER_PART)
+        return min(max(wanted, self.min_videos_per_part), MAX_VIDEOS_PER_PART)
 
     @property
     def num_parts(self) -> int:

@@ -46,11 +46,12 @@ def corpus(count: int) -> list[str]:
 def products(encoder: TextEncoder, num_tokens: int) -> float:
     """Seconds of the linear layers alone on so many tokens."""
     rows = TOKENS_PER_BATCH
-    width = encoder._positions.shape[1]
-    narrow, wide = (torch.randn(rows, n).to(encoder._positions.dtype) for n in (width, 4 * width))
+    positions = encoder.positions
+    width = positions.shape[1]
+    narrow, wide = (torch.randn(rows, n).to(positions.dtype) for n in (width, 4 * width))
 
     def run() -> None:
-        for block in encoder._blocks:
+        for block in encoder.blocks:
             for layer in (block.qkv, block.out, block.fc):
                 layer(narrow)
             block.proj(wide)

@@ -44,18 +44,19 @@ class ImageEncoder:
         self.dim = clip.dim
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         visual = clip.model.visual
-        self._plain = _is_plain(visual)
+        self.is_plain = _is_plain(visual)
+        """Whether the tower is made fast, not run as it is."""
         self._blocks: list[Block] = []
         self._mean = torch.tensor(clip.mean).mul(255).view(1, 3, 1, 1)
         self._std = torch.tensor(clip.std).mul(255).view(1, 3, 1, 1)
-        if self._plain:
+        if self.is_plain:
             rows = IMAGES_PER_BATCH * len(visual.positional_embedding)
             blocks = visual.transformer.resblocks
             self._blocks = [Block(block, self.dtype, rows) for block in blocks]
             weight = visual.conv1.weight.detach() / self._std
             self._patch_weight = weight.flatten(1).to(self.dtype)
             self._patch_bias = ((CENTRE - self._mean) * weight).sum((1, 2, 3)).to(self.dtype)
-        with _without_blocks(visual) if self._plain else nullcontext():
+        with _without_blocks(visual) if self.is_plain else nullcontext():
             self._visual: Any = copy.deepcopy(visual).to(self.dtype)
         self.moved("cpu")
 
@@ -76,7 +77,7 @@ class ImageEncoder:
         """Unit rows (N, D) and the features' lengths (N,), float32."""
         if self.device.type == "cuda":
             images_N3SS = images_N3SS.pin_memory().to(self.device, non_blocking=True)
-        features = (self._class_token if self._plain else self._whole)(images_N3SS).float()
+        features = (self._class_token if self.is_plain else self._whole)(images_N3SS).float()
         norms = features.norm(dim=-1)
         units = features / norms[:, None]
         return cast(Rows, units.cpu().numpy()), cast(Rows, norms.cpu().numpy())

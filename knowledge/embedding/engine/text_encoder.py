@@ -29,21 +29,38 @@ WHOLE_TEXTS_PER_BATCH = 32
 class TextEncoder:
     """Texts to unit rows. A tower that is not CLIP's own runs as it is, padded."""
 
-    def __init__(self, clip: Clip, precision: Precision) -> None:
-        """Take a copy of the text tower, its weights cast, on the device of the model."""
+    def __init__(
+        self,
+        clip: Clip,
+        precision: Precision,
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        whole_texts_per_batch: int = WHOLE_TEXTS_PER_BATCH,
+    ) -> None:
+        """Take a copy of the text tower, its weights cast, on the device of the model.
+
+        Args:
+            clip: the model.
+            precision: of the weights.
+            tokens_per_batch: with their padding.
+            whole_texts_per_batch: where the tower is not CLIP's own.
+        """
+        self.tokens_per_batch = tokens_per_batch
+        self.whole_texts_per_batch = whole_texts_per_batch
         self._device = clip.device
         self._tokenize = open_clip.get_tokenizer(clip.identity["arch"])
-        self._blocks: list[Block] = []
+        self.blocks: list[Block] = []
+        """None where the tower runs as it is."""
         model, dtype = clip.model, torch.bfloat16 if precision == "bf16" else torch.float32
         if not _is_plain(model):
             self._whole: Any = copy.deepcopy(model).to(dtype)
             return
         for block in model.transformer.resblocks:
             host = copy.deepcopy(block).cpu()
-            self._blocks.append(Block(host, dtype, TOKENS_PER_BATCH, is_causal=True))
-            self._blocks[-1].moved(self._device)
+            self.blocks.append(Block(host, dtype, tokens_per_batch, is_causal=True))
+            self.blocks[-1].moved(self._device)
         self._embedding = model.token_embedding.weight.detach().to(dtype)
-        self._positions = model.positional_embedding.detach().to(dtype)
+        self.positions = model.positional_embedding.detach().to(dtype)
         self._norm: Any = copy.deepcopy(model.ln_final).to(dtype)
         self._projection = model.text_projection.detach().to(dtype)
 
@@ -55,14 +72,17 @@ class TextEncoder:
             texts: one at least, each `is_read_whole`: the end of a longer one would not be read.
         """
         tokens_NL = self._tokenize(texts)
-        if self._blocks:
+        if self.blocks:
             lengths = tokens_NL.argmax(dim=1) + 1  # the end has the largest id of all tokens
             order = lengths.argsort(stable=True, descending=True)
-            rows = [self._features(tokens_NL[part]) for part in _batches(order, lengths[order])]
+            parts = batches(order, lengths[order], self.tokens_per_batch)
+            rows = [self._features(tokens_NL[part]) for part in parts]
             features = torch.cat(rows)[order.argsort()]
         else:
-            parts = torch.split(tokens_NL, WHOLE_TEXTS_PER_BATCH)
-            whole = [self._whole.encode_text(part.to(self._device)) for part in parts]
+            whole = [
+                self._whole.encode_text(part.to(self._device))
+                for part in torch.split(tokens_NL, self.whole_texts_per_batch)
+            ]
             features = torch.cat(whole).float().cpu()
         norms = features.norm(dim=-1)
         units = features / norms[:, None]
@@ -73,23 +93,25 @@ class TextEncoder:
         end_N = tokens_NL.argmax(dim=1)
         length = int(end_N.max()) + 1
         x_NLW = self._embedding[tokens_NL[:, :length].to(self._device)]
-        x_NLW = x_NLW + self._positions[:length]
-        for block in self._blocks:
+        x_NLW = x_NLW + self.positions[:length]
+        for block in self.blocks:
             x_NLW = block(x_NLW)
         end_NW = x_NLW[torch.arange(len(end_N)), end_N]
         features: torch.Tensor = self._norm(end_NW) @ self._projection
         return features.float().cpu()
 
 
-def _batches(order: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-    """Texts by falling length, cut so that a batch holds `TOKENS_PER_BATCH` with its padding.
+def batches(
+    order: torch.Tensor, lengths: torch.Tensor, tokens_per_batch: int
+) -> list[torch.Tensor]:
+    """Texts by falling length, cut so that a batch holds so many tokens with its padding.
 
     So the longest text alone gives the shape of a batch, of which there are few: the first product
     of a shape takes much longer than later ones.
     """
     sizes, start = [], 0
     while start < len(order):
-        sizes.append(max(TOKENS_PER_BATCH // int(lengths[start]), 1))
+        sizes.append(max(tokens_per_batch // int(lengths[start]), 1))
         start += sizes[-1]
     sizes[-1] -= start - len(order)
     return list(torch.split(order, sizes))

@@ -10,7 +10,6 @@ from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import encode_texts
-from knowledge.embedding import corpus_texts
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.config import CorpusConfig
 from knowledge.embedding.corpus_texts import corpus_embeddings
@@ -95,8 +94,7 @@ def test_the_key_is_the_content_of_the_file_not_its_place(clip, clip_spec, tmp_p
     assert str(tmp_path) not in first.artifact.manifest.model_dump_json()
 
 
-def test_a_crash_loses_no_finished_part(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus_texts, "TEXTS_PER_PART", 4)
+def test_a_crash_loses_no_finished_part(clip, tmp_path):
     path = written(tmp_path / "verbs.txt", VERBS)
 
     class CrashError(Exception):
@@ -108,11 +106,11 @@ def test_a_crash_loses_no_finished_part(clip, tmp_path, monkeypatch):
             raise CrashError
 
     with pytest.raises(CrashError):
-        corpus_embeddings(Store(tmp_path / "a"), clip, path, progress=crash)
+        corpus_embeddings(Store(tmp_path / "a"), clip, path, progress=crash, texts_per_part=4)
     assert not Store(tmp_path / "a").published("text_embeddings")
-    resumed = corpus_embeddings(Store(tmp_path / "a"), clip, path)
+    resumed = corpus_embeddings(Store(tmp_path / "a"), clip, path, texts_per_part=4)
     assert resumed.work == {"texts_encoded": 2}
-    whole = corpus_embeddings(Store(tmp_path / "b"), clip, path)
+    whole = corpus_embeddings(Store(tmp_path / "b"), clip, path, texts_per_part=4)
     assert whole.work == {"texts_encoded": 10}
     manifests = [each.artifact.manifest for each in (resumed, whole)]
     assert manifests[0].content_hash == manifests[1].content_hash
@@ -132,10 +130,10 @@ def test_rows_that_cannot_be_used_are_counted_up_to_a_limit(clip, tmp_path):
     assert report["rows"] == 13
 
 
-def test_parts_without_usable_texts(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus_texts, "TEXTS_PER_PART", 1)
+def test_parts_without_usable_texts(clip, tmp_path):
+    half = CorpusConfig(max_unusable=0.5)
     path = written(tmp_path / "verbs.txt", ["very " * 90, *VERBS[:2]])
-    outcome = corpus_embeddings(Store(tmp_path), clip, path, CorpusConfig(max_unusable=0.5))
+    outcome = corpus_embeddings(Store(tmp_path), clip, path, half, texts_per_part=1)
     assert outcome.artifact.read()["text"].to_pylist() == VERBS[:2]
     path = written(tmp_path / "none.txt", ["very " * 90])
     with pytest.raises(ValueError, match="no text fits into CLIP's 77 tokens"):

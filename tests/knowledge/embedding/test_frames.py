@@ -10,7 +10,6 @@ from artifacts.store import Store
 from artifacts.tensors import read_tensor
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import encode_frames
-from knowledge.embedding import frames as frame_embedding
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.engine.part import CANARY
@@ -23,31 +22,29 @@ from tests.video_files import write_bad_files, write_video
 from tests.video_rows import listed
 
 CONFIG = FrameConfig(num_frames=4)
+USUAL = {}
+SMALL = {"min_videos_per_part": 2}
+"""Parts of two videos."""
 
 
 def settings(num_workers=2, **others):
     return EncodingOptions(precision="fp32", num_workers=num_workers, **others)
 
 
-def frame_embeddings(store, clip, videos, root, config=CONFIG, progress=None, **others):
+def frame_embeddings(
+    store, clip, videos, root, config=CONFIG, progress=None, sizes=USUAL, **others
+):
     encoding = settings(**others)
-    return jobs.frame_embeddings(store, clip, videos, root, config, progress, encoding)
-
-
-@pytest.fixture
-def small_parts(monkeypatch):
-    """Parts of two videos."""
-    monkeypatch.setattr(frame_embedding, "MIN_VIDEOS_PER_PART", 2)
+    return jobs.frame_embeddings(store, clip, videos, root, config, progress, encoding, **sizes)
 
 
 @pytest.fixture(scope="module")
 def whole(dataset, clip, tmp_path_factory):
     """All in parts of two videos by one worker."""
     _, spec, _, videos = dataset
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame_embedding, "MIN_VIDEOS_PER_PART", 2)
-        store = Store(tmp_path_factory.mktemp("whole"))
-        outcome = frame_embeddings(store, clip, videos, spec.videos, num_workers=1)
+    store = Store(tmp_path_factory.mktemp("whole"))
+    given = (store, clip, videos, spec.videos)
+    outcome = frame_embeddings(*given, sizes=SMALL, num_workers=1)
     assert outcome.work == {"videos_decoded": 6, "frames_encoded": 24}
     return outcome.artifact
 
@@ -75,9 +72,11 @@ def test_frames_equal_encoding_by_hand(dataset, clip, whole):
 @pytest.mark.parametrize(
     "others", [{"num_workers": 3}, {"separate_encoder": True}], ids=["3 workers", "separate"]
 )
-def test_bytes_do_not_depend_on_the_workers(dataset, clip, whole, small_parts, tmp_path, others):
+def test_bytes_do_not_depend_on_the_workers(dataset, clip, whole, tmp_path, others):
     _, spec, _, videos = dataset
-    made = frame_embeddings(Store(tmp_path), clip, videos, spec.videos, **others).artifact
+    made = frame_embeddings(
+        Store(tmp_path), clip, videos, spec.videos, sizes=SMALL, **others
+    ).artifact
     assert made.manifest.files == whole.manifest.files
 
 
@@ -163,9 +162,10 @@ class CrashError(Exception):
     pass
 
 
-def test_a_crash_loses_no_finished_part(dataset, clip, whole, small_parts, tmp_path):
+def test_a_crash_loses_no_finished_part(dataset, clip, whole, tmp_path):
     _, spec, _, videos = dataset
     store = Store(tmp_path)
+    given = (store, clip, videos, spec.videos)
     seen = []
 
     def crash(done, total):
@@ -174,13 +174,13 @@ def test_a_crash_loses_no_finished_part(dataset, clip, whole, small_parts, tmp_p
             raise CrashError
 
     with pytest.raises(CrashError):
-        frame_embeddings(store, clip, videos, spec.videos, progress=crash, num_workers=1)
+        frame_embeddings(*given, progress=crash, sizes=SMALL, num_workers=1)
     assert seen[0] == (1, 7)
     assert not store.published("frame_embeddings")
     [draft] = store.drafts.iterdir()
     parts = {path.name: path.stat().st_ino for path in draft.glob("part-*")}
     assert {"part-00000.parquet", "part-00001.parquet"} <= set(parts)
-    resumed = frame_embeddings(store, clip, videos, spec.videos)
+    resumed = frame_embeddings(*given, sizes=SMALL)
     assert resumed.work["videos_decoded"] == 6 - 2 * min(len(parts), 3)
     assert resumed.artifact.manifest.files == whole.manifest.files
     made = store.directory(resumed.artifact.ref)
@@ -188,10 +188,10 @@ def test_a_crash_loses_no_finished_part(dataset, clip, whole, small_parts, tmp_p
         assert Path(made, name).stat().st_ino == inode
 
 
-def test_the_last_of_the_shards_publishes(dataset, clip, whole, small_parts, tmp_path):
+def test_the_last_of_the_shards_publishes(dataset, clip, whole, tmp_path):
     _, spec, _, videos = dataset
     store = Store(tmp_path)
-    job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings())
+    job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings(), **SMALL)
     assert job.num_parts == 4
     assert make_shard(job, [3, 1]) is None
     assert make_shard(job, [1, 2]) is None
@@ -216,10 +216,10 @@ def test_making_all_parts_and_some_of_them_exclude_each_other(dataset, clip, tmp
     held.close()
 
 
-def test_a_machine_that_embeds_otherwise_is_refused(dataset, clip, small_parts, tmp_path):
+def test_a_machine_that_embeds_otherwise_is_refused(dataset, clip, tmp_path):
     _, spec, _, videos = dataset
     store = Store(tmp_path)
-    job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings())
+    job = FrameJob(store, clip, videos, spec.videos, CONFIG, settings(), **SMALL)
     assert make_shard(job, [0]) is None
     [draft] = store.drafts.iterdir()
     canary = np.load(draft / CANARY)

@@ -31,7 +31,7 @@ def embedded(clip, images):
 
 def test_fp32_equals_open_clip(clip, images):
     encoder = ImageEncoder(clip.clip, "fp32")
-    assert encoder._plain
+    assert encoder.is_plain
     units, norms = embedded(clip.clip, images)
     ours, lengths = encoder(images)
     torch.testing.assert_close(torch.from_numpy(ours), units, atol=1e-6, rtol=0)

@@ -4,8 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from knowledge.embedding.engine import text_encoder
-from knowledge.embedding.engine.text_encoder import TextEncoder
+from knowledge.embedding.engine.text_encoder import TextEncoder, batches
 from tests.clip_weights import TINY
 
 TEXTS = [
@@ -39,11 +38,10 @@ def changed(clip, text, quick=False):
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_fp32_equals_open_clip(clip, monkeypatch, quick):
-    monkeypatch.setattr(text_encoder, "TOKENS_PER_BATCH", 20)
+def test_fp32_equals_open_clip(clip, quick):
     other = changed(clip.clip, {}, quick)
-    encoder = TextEncoder(other, "fp32")
-    assert encoder._blocks
+    encoder = TextEncoder(other, "fp32", tokens_per_batch=20)
+    assert encoder.blocks
     units, norms = embedded(other, TEXTS)
     ours, lengths = encoder(TEXTS)
     torch.testing.assert_close(torch.from_numpy(ours), units, atol=2e-6, rtol=0)
@@ -53,7 +51,7 @@ def test_fp32_equals_open_clip(clip, monkeypatch, quick):
 def test_bf16_moves_features_by_about_one_percent(clip):
     units, norms = embedded(clip.clip, TEXTS)
     encoder = TextEncoder(clip.clip, "bf16")
-    assert encoder._blocks
+    assert encoder.blocks
     ours, lengths = encoder(TEXTS)
     assert ours.dtype == lengths.dtype == "float32"
     assert (torch.from_numpy(ours) * units).sum(dim=1).min() > 0.9997
@@ -72,23 +70,21 @@ def test_bf16_moves_features_by_about_one_percent(clip):
     ],
     ids=lambda text: next(iter(text)),
 )
-def test_other_towers_run_as_they_are(clip, monkeypatch, text):
-    monkeypatch.setattr(text_encoder, "WHOLE_TEXTS_PER_BATCH", 2)
+def test_other_towers_run_as_they_are(clip, text):
     other = changed(clip.clip, text)
     units, _ = embedded(other, TEXTS)
-    encoder = TextEncoder(other, "fp32")
-    assert not encoder._blocks
+    encoder = TextEncoder(other, "fp32", whole_texts_per_batch=2)
+    assert not encoder.blocks
     torch.testing.assert_close(torch.from_numpy(encoder(TEXTS)[0]), units, atol=2e-6, rtol=0)
-    halved = torch.from_numpy(TextEncoder(other, "bf16")(TEXTS)[0])
+    halved = torch.from_numpy(TextEncoder(other, "bf16", whole_texts_per_batch=2)(TEXTS)[0])
     assert (halved * units).sum(dim=1).min() > 0.999
     assert (halved - units).abs().max() > 1e-4
     assert {each.dtype for each in other.model.parameters()} == {torch.float32}
 
 
-def test_batches_hold_so_many_tokens_with_their_padding(monkeypatch):
-    monkeypatch.setattr(text_encoder, "TOKENS_PER_BATCH", 12)
+def test_batches_hold_so_many_tokens_with_their_padding():
     lengths = torch.tensor([13, 13, 4, 3, 3, 3, 2, 2])
     order = torch.tensor([7, 6, 5, 4, 3, 2, 1, 0])
-    batches = text_encoder._batches(order, lengths)
-    assert [batch.tolist() for batch in batches] == [[7], [6], [5, 4, 3], [2, 1, 0]]
-    assert [len(batch) for batch in text_encoder._batches(order[3:], lengths[3:])] == [4, 1]
+    found = batches(order, lengths, 12)
+    assert [batch.tolist() for batch in found] == [[7], [6], [5, 4, 3], [2, 1, 0]]
+    assert [len(batch) for batch in batches(order[3:], lengths[3:], 12)] == [4, 1]
