@@ -33,9 +33,9 @@ def adapter(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training.models, "__path__", [*training.models.__path__, str(folder.parent)]
     )
-    registry._recipes.cache_clear()
+    registry.all_recipes.cache_clear()
     yield folder
-    registry._recipes.cache_clear()
+    registry.all_recipes.cache_clear()
     for name in [each for each in sys.modules if each.startswith("training.models.adapter")]:
         del sys.modules[name]
 

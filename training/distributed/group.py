@@ -8,7 +8,6 @@ gradient, or with one that lacks the other processes' share.)
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -172,7 +171,6 @@ def joined(device: str | None) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-@functools.cache
 def started_by_torchrun() -> bool:
     """Whether torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()

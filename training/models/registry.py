@@ -29,7 +29,8 @@ def method_of(config: MethodConfig) -> type[Method]:
 
 
 @cache
-def _recipes() -> dict[str, Recipe]:
+def all_recipes() -> dict[str, Recipe]:
+    """Every recipe by its name, as the folders give them when first asked."""
     return named([each for name in method_names() for each in _recipes_of(name)])
 
 
@@ -43,7 +44,7 @@ def _recipes_of(method: str) -> list[Recipe]:
 
 def recipe_names() -> list[str]:
     """Names of all recipes."""
-    return list(_recipes())
+    return list(all_recipes())
 
 
 def recipe(name: str) -> Recipe:
@@ -52,19 +53,19 @@ def recipe(name: str) -> Recipe:
     Raises:
         ValueError: there is none; the nearest are named.
     """
-    recipes = _recipes()
+    recipes = all_recipes()
     check_known("recipe", name, recipes)
     return recipes[name]
 
 
 def baselines() -> list[Recipe]:
     """Recipes that every table on the demo world shows beside its own."""
-    return [each for each in _recipes().values() if each.is_baseline]
+    return [each for each in all_recipes().values() if each.is_baseline]
 
 
 def tables() -> dict[str, Table]:
     """What of the papers is repeated on the demo world, by method: `TABLE` of its recipes."""
-    _recipes()  # complains of a folder that is not one of a method
+    all_recipes()  # complains of a folder that is not one of a method
     modules = {
         name: importlib.import_module(f"{METHODS}.{name}.recipes") for name in method_names()
     }

@@ -108,7 +108,7 @@ def test_gc_spares_what_is_in_use(frames):
 def test_a_run_reads_the_same_clips(tmp_path, monkeypatch):
     world = World(tmp_path / "store")
     in_ram = start(world.inputs(), config_of())
-    monkeypatch.setattr("training.data.frame_cache.RAM_SHARE", 0.0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(1 << 60))  # so many share the memory
     mapped = start(world.inputs(), config_of())
     assert cache_directory(world.frames).exists()
     ids = list(in_ram.data.videos.video_ids)

@@ -14,7 +14,7 @@ from training.data.batch import Batch
 from training.data.checks import check_inputs
 from training.data.class_list import read_classes, text_features
 from training.data.sources import CachedClips
-from training.inference.reembedding import reembed
+from training.inference.reembedding import CONTEXT_TEXTS, TEXTS_PER_PASS, reembed
 from training.loop.trainer import train
 from training.models import weights as checkpoint
 from training.models.build import assemble
@@ -117,26 +117,34 @@ def test_unreadable_videos_have_no_embedding_and_are_counted(tmp_path):
     assert "train/c0/v0" not in frames.artifact.read()["video_id"].to_pylist()
 
 
-def test_runs_that_give_no_single_embedding_are_refused(world, monkeypatch):
+def test_runs_that_give_no_single_embedding_are_refused(world):
     run, _ = run_of(world, "model.guide=own")
     with pytest.raises(ValueError, match=r"model.guide is own.*mine with a run of"):
         reembed(world.store, run, world.inputs())
     run, _ = run_of(world, "optim.lr=1e-4")
-    monkeypatch.setattr("training.inference.reembedding.CONTEXT_TEXTS", 5)
-    with pytest.raises(ValueError, match=r"has 6 texts.*model.inference_context=self"):
-        reembed(world.store, run, world.inputs())
+    inputs = world.inputs(corpora=(corpus_of(world, CONTEXT_TEXTS + 1),))
+    with pytest.raises(ValueError, match=r"has 4097 texts.*model.inference_context=self"):
+        reembed(world.store, run, inputs, device="cpu")
 
 
-def test_a_long_corpus_is_embedded_in_passes(world, monkeypatch):
+def corpus_of(world, num_texts):
+    """A further corpus of so many texts."""
+    rows = np.random.default_rng(0).normal(size=(num_texts, world.foreign_ND.shape[1]))
+    classes = world.publish_classes("many", num_texts)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return world.publish_texts("many", classes, units.astype(np.float32))
+
+
+def test_a_long_corpus_is_embedded_in_passes(world):
     run, _ = run_of(world, "model.inference_context=self")
-    monkeypatch.setattr("training.inference.reembedding.TEXTS_PER_PASS", 4)
-    monkeypatch.setattr("training.inference.reembedding.CONTEXT_TEXTS", 1)
-    texts, _ = reembed(world.store, run, world.inputs(), device="cpu")
+    assert CONTEXT_TEXTS > TEXTS_PER_PASS
+    corpus = corpus_of(world, CONTEXT_TEXTS + 1)
+    texts, _ = reembed(world.store, run, world.inputs(corpora=(corpus,)), device="cpu")
     head = load(
         world, run, override(recipe("mgdm_small").config, [*QUICK, "model.inference_context=self"])
     )
     with torch.no_grad():
-        features = text_features(world.corpus.read())
+        features = text_features(corpus.read())
         expected = F.normalize(head.class_texts(features).embeddings_KD, dim=-1)
     found = read_tensor(texts[1].artifact.read(), "embedding")
     np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -58,7 +58,7 @@ def test_processes_that_nobody_starts_are_an_error(world):
 
 
 def test_processes_that_have_not_joined_do_not_all_do_everything(world, monkeypatch):
-    monkeypatch.setattr("training.distributed.group.started_by_torchrun", lambda: True)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")  # as torchrun does
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="torchrun started 2 processes, each of which would"):
         train(world.store, world.inputs(), config_of(), "t")

@@ -47,6 +47,7 @@ def best_of_grid(
     class_NK: torch.Tensor,
     alphas: Sequence[float],
     betas: Sequence[float],
+    at_once: int = VIDEOS_AT_ONCE,
 ) -> tuple[float, float, float]:
     """The alpha and beta of the highest accuracy; of equals the smallest beta, then alpha.
 
@@ -58,13 +59,14 @@ def best_of_grid(
         class_NK: as for `votes`.
         alphas: those to try, rising.
         betas: those to try, rising.
+        at_once: videos compared with all training videos at a time.
 
     Returns:
         Alpha, beta and the accuracy.
     """
     hits = torch.zeros(len(betas), len(alphas), dtype=torch.long)
     for part_BD, true_B in zip(
-        torch.split(video_BD, VIDEOS_AT_ONCE), torch.split(class_B, VIDEOS_AT_ONCE), strict=True
+        torch.split(video_BD, at_once), torch.split(class_B, at_once), strict=True
     ):
         text_BK, cosine_BN = part_BD @ texts_KD.T, part_BD @ cache_ND.T
         for i, beta in enumerate(betas):

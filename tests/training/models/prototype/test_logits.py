@@ -50,9 +50,7 @@ def test_votes_are_those_of_the_equation():
             assert found_K.tolist() == pytest.approx(wanted)
 
 
-def test_the_grid_finds_the_first_of_the_best(monkeypatch):
-    from training.models.prototype import logits
-
+def test_the_grid_finds_the_first_of_the_best():
     video_BD, cache_ND, texts_KD = unit(25, 4), unit(12, 4, seed=1), 2 * unit(3, 4, seed=2)
     class_B, class_N = torch.arange(25) % 3, torch.arange(12) % 3
     class_NK = torch.nn.functional.one_hot(class_N, 3).double()
@@ -68,9 +66,8 @@ def test_the_grid_finds_the_first_of_the_best(monkeypatch):
     assert len(set(accuracy.values())) > 2
     wanted = max(accuracy, key=accuracy.__getitem__)
     for at_once in (1024, 4):
-        monkeypatch.setattr(logits, "VIDEOS_AT_ONCE", at_once)
         given = (video_BD, class_B, texts_KD, cache_ND, class_NK, alphas, betas)
-        assert best_of_grid(*given) == (*wanted, accuracy[wanted])
+        assert best_of_grid(*given, at_once) == (*wanted, accuracy[wanted])
 
 
 def test_the_grid_is_the_papers():
