@@ -21,7 +21,7 @@ from knowledge.llm.messages import ChatReply, ChatRequest, Dialect
 BUNDLES = ("kinetics400", "ucf101", "hmdb51", "ssv2", "charades", "ava", "stickworld")
 """Datasets with recorded texts, in the order they are searched."""
 
-_DIRECTORY = Path(__file__).parent.parent / "replies"
+REPLIES = Path(__file__).parent.parent / "replies"
 _PAIRS = "cooccurrence"
 
 
@@ -42,8 +42,7 @@ class RecordedReplies:
         asked = frozenset(normalised(name) for name in class_names)
         own = [bundle for bundle in BUNDLES if asked == _names_by_group(bundle).get(None)]
         self._bundles = tuple(own) or BUNDLES
-        digests = "".join(_digest(bundle) for bundle in self._bundles)
-        self.model = f"recorded replies {hashlib.sha256(digests.encode()).hexdigest()[:8]}"
+        self.model = model_name(self._bundles)
         """Names the content of the bundles, so that other replies are another artifact."""
 
     def complete(self, request: ChatRequest, dialect: Dialect) -> ChatReply:
@@ -116,11 +115,17 @@ def _names_by_group(bundle: str) -> dict[str | None, frozenset[str]]:
     return groups
 
 
+def model_name(bundles: Iterable[str], directory: Path = REPLIES) -> str:
+    """What the bundles of a directory are called as a model: other content, another name."""
+    digests = "".join(_digest(bundle, directory) for bundle in bundles)
+    return f"recorded replies {hashlib.sha256(digests.encode()).hexdigest()[:8]}"
+
+
 @cache
-def _digest(bundle: str) -> str:
+def _digest(bundle: str, directory: Path) -> str:
     """SHA-256 (hex) of a bundle's files."""
     digest = hashlib.sha256()
-    for path in sorted(_DIRECTORY.glob(f"{bundle}_*.jsonl.gz")):
+    for path in sorted(directory.glob(f"{bundle}_*.jsonl.gz")):
         digest.update(f"{path.name} {file_sha256(path)} ".encode())
     return digest.hexdigest()
 
@@ -139,7 +144,7 @@ def _recorded_texts(bundle: str) -> dict[str, Any]:
 
 
 def _lines(name: str) -> list[dict[str, Any]]:
-    path = _DIRECTORY / name
+    path = REPLIES / name
     if not path.exists():
         return []
     with gzip.open(path, "rt", encoding="utf-8") as file:

@@ -49,6 +49,11 @@ class Limits:
         """Requests that may be in flight now."""
         return self._allowed
 
+    @property
+    def in_flight(self) -> int:
+        """Slots that are held now."""
+        return self._in_flight
+
     def slot(self, tokens: float, is_stopped: Callable[[], bool] = lambda: False) -> Slot:
         """Wait until a request of that many tokens may be sent; the slot ends with its block.
 

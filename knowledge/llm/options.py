@@ -16,6 +16,8 @@ DEADLINE_S = 1200.0
 """Longest time to the end of a reply; some endpoints send blanks while a request waits its turn."""
 MAX_REQUESTS = 50_000
 """Most requests of a batch."""
+MAX_FILE_BYTES = 200_000_000
+"""Largest file of requests the API takes."""
 Window = Literal["24h"]
 
 
@@ -70,6 +72,10 @@ class BatchOptions(Frozen):
     """Time in which the endpoint has to be done."""
     max_requests: int = Field(MAX_REQUESTS, ge=1, le=MAX_REQUESTS)
     """Requests of one batch; more of them are several batches side by side."""
+    max_file_bytes: int = Field(MAX_FILE_BYTES, ge=1, le=MAX_FILE_BYTES)
+    """Bytes of the file of one batch; likewise."""
+    rows_per_commit: int = Field(500, ge=1)
+    """Results that are recorded together."""
     attempts: int = Field(3, ge=1)
     """How often requests that a batch left undone are sent, in one run."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 METADATA = "actionlore"
 """Name under which the endpoint keeps our key of a batch."""
-MAX_FILE_BYTES = 200_000_000
-"""Largest file of requests the API takes."""
 ENDED = ("completed", "expired", "cancelled", "failed")
 """States that a batch does not leave."""
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from artifacts.provenance import canonical_json
 from knowledge.llm.batch.api import (
     ENDED,
-    MAX_FILE_BYTES,
     BatchApi,
     NotDone,
     Results,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 _LOG = logging.getLogger(__name__)
-_ROWS_PER_COMMIT = 500
 _DOWNLOADS = 3
 
 
@@ -139,7 +137,10 @@ class _Batches:
                 break
             body = canonical_json(self._sender.body(request))
             num_bytes = len(line(key, body))
-            if len(entries) == self._config.max_requests or size + num_bytes > MAX_FILE_BYTES:
+            if (
+                len(entries) == self._config.max_requests
+                or size + num_bytes > self._config.max_file_bytes
+            ):
                 self._record(entries)
                 entries, size = [], 0
             entries.append((key, request.question, body, most))
@@ -240,7 +241,7 @@ class _Batches:
                 outcomes.append((in_flight.pop(key), outcome))
                 self._note(key, outcome)
             seen.add(key)
-            if len(outcomes) >= _ROWS_PER_COMMIT:
+            if len(outcomes) >= self._config.rows_per_commit:
                 self._sender.settle_batch(outcomes)
                 outcomes = []
         self._sender.settle_batch(outcomes)

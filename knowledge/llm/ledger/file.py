@@ -21,8 +21,9 @@ from knowledge.llm.messages import Stopped
 _LOG = logging.getLogger(__name__)
 _VERSION = 3
 _BUSY_TIMEOUT_S = 60.0
-_EXCLUSIVE_WAIT_S = 10.0
 _POLL_S = 0.05
+HELD_WAIT_S = 10.0
+"""How long another may hold a ledger before a second one is refused."""
 Result = TypeVar("Result")
 _REQUESTS = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -103,17 +104,21 @@ _FROM_VERSION_2 = (
 class LedgerFile:
     """A ledger's file, or memory in its place; for many threads, one file for many processes."""
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, *, read_only: bool = False, held_wait_s: float = HELD_WAIT_S
+    ) -> None:
         """Open or create it.
 
         Args:
             path: file on a local disk; None keeps it in memory, for replies that cost nothing.
             read_only: leave the file alone, which has to exist, and work on a copy in memory.
+            held_wait_s: see `Ledger`.
 
         Raises:
             ValueError: the file is no ledger, of another version, or cannot be opened.
         """
         self._path = path
+        self._held_wait_s = held_wait_s
         try:
             if path and not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +169,7 @@ class LedgerFile:
         with file:
             if not try_lock(file.fileno()):
                 _LOG.warning("ledger %s: another extraction uses it; waiting", self._path)
-                deadline = time.monotonic() + _EXCLUSIVE_WAIT_S
+                deadline = time.monotonic() + self._held_wait_s
                 while not try_lock(file.fileno()):
                     if time.monotonic() > deadline:
                         file.seek(0)

@@ -17,7 +17,7 @@ from typing import Self
 
 from artifacts.frozen import Frozen
 from knowledge.llm.budget import Charge
-from knowledge.llm.ledger.file import LedgerFile
+from knowledge.llm.ledger.file import HELD_WAIT_S, LedgerFile
 from knowledge.llm.ledger.group_commit import Statement, Step, Write
 from knowledge.llm.messages import ChatReply, Dialect, LlmError
 
@@ -105,17 +105,20 @@ _OF_KEYS = "WHERE request_key IN (SELECT value FROM json_each(?)) ORDER BY reque
 class Ledger:
     """Attempts by request key; one object serves many threads, one file many processes."""
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, *, read_only: bool = False, held_wait_s: float = HELD_WAIT_S
+    ) -> None:
         """Open or create a ledger.
 
         Args:
             path: file on a local disk; None keeps it in memory, for replies that cost nothing.
             read_only: leave the file alone, which has to exist, and work on a copy in memory.
+            held_wait_s: how long another may hold it (`exclusive`) before this one is refused.
 
         Raises:
             ValueError: the file is no ledger, of another version, or cannot be opened.
         """
-        self._file = LedgerFile(path, read_only=read_only)
+        self.file = LedgerFile(path, read_only=read_only, held_wait_s=held_wait_s)
         self._begun: set[tuple[str, int]] = set()
 
     def __enter__(self) -> Self:
@@ -131,7 +134,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; everything in it is durable already."""
-        self._file.close()
+        self.file.close()
 
     @contextmanager
     def exclusive(self, purpose: str = "uses it") -> Iterator[None]:
@@ -144,7 +147,7 @@ class Ledger:
             Stopped: someone else holds it for longer.
             ValueError: the lock file cannot be written.
         """
-        with self._file.exclusive(purpose):
+        with self.file.exclusive(purpose):
             yield
 
     @property
@@ -175,7 +178,7 @@ class Ledger:
         """
         now = _now()
         fixed = (question, endpoint, model, now)
-        (number,) = self._file.write(
+        (number,) = self.file.write(
             (_KEEP_REQUEST, (request_key, request)),
             (_BEGIN, (request_key, *fixed, most.tokens, most.usd, batch_key)),
         )
@@ -202,7 +205,7 @@ class Ledger:
 
     def settle(self, attempt: Attempt, outcome: ChatReply | LlmError, charge: Charge) -> None:
         """Record, durably, what an attempt brought and cost; a known outcome stays as it is."""
-        self._file.write(_settling(attempt, outcome, charge))
+        self.file.write(_settling(attempt, outcome, charge))
 
     def begin_batch(
         self,
@@ -228,13 +231,13 @@ class Ledger:
             values = (key, *fixed, most.tokens, most.usd, batch_key)
             writes.append(Write([(_KEEP_REQUEST, (key, request)), (_BEGIN, values)]))
             keys.append(key)
-        self._file.write_together(writes)
+        self.file.write_together(writes)
         numbers = [write.result[0] for write in writes[1:]]
         self._begun.update(zip(keys, numbers, strict=True))
 
     def open_batches(self, endpoint: str, model: str) -> list[BatchRow]:
         """Batches whose outcome is not recorded yet, oldest first."""
-        rows = self._file.read(
+        rows = self.file.read(
             "SELECT * FROM batches WHERE endpoint = ? AND model = ? AND state = 'open' "
             "ORDER BY created_at, batch_key",
             (endpoint, model),
@@ -250,7 +253,7 @@ class Ledger:
         batch_id: str | None = None,
     ) -> None:
         """Record, durably, what became known of a batch; None leaves a field as it is."""
-        self._file.write((_UPDATE_BATCH, (state, file_id, batch_id, batch_key)))
+        self.file.write((_UPDATE_BATCH, (state, file_id, batch_id, batch_key)))
 
     def batch_attempts(self, batch_key: str) -> list[Attempt]:
         """Attempts that were sent in a batch."""
@@ -260,7 +263,7 @@ class Ledger:
         self, outcomes: Iterable[tuple[Attempt, ChatReply | LlmError, Charge]]
     ) -> None:
         """Record, durably and as one, what attempts brought; a known outcome stays as it is."""
-        self._file.write_together([Write([_settling(*each)]) for each in outcomes])
+        self.file.write_together([Write([_settling(*each)]) for each in outcomes])
 
     def answered(self, request_key: str) -> Attempt | None:
         """The attempt that answered a request, or None."""
@@ -287,7 +290,7 @@ class Ledger:
 
     def charged(self) -> Charge:
         """What all attempts cost, counting the most where that is not known."""
-        ((tokens, usd, unknown),) = self._file.read(
+        ((tokens, usd, unknown),) = self.file.read(
             "SELECT coalesce(sum(charged_tokens), 0), coalesce(sum(charged_usd), 0.0), "
             "count(*) FILTER (WHERE charged_usd IS NULL AND charged_tokens > 0) FROM attempts"
         )
@@ -295,7 +298,7 @@ class Ledger:
 
     def uncertain(self) -> Charge:
         """The part of `charged` that is only possibly billed."""
-        ((tokens, usd),) = self._file.read(
+        ((tokens, usd),) = self.file.read(
             "SELECT coalesce(sum(charged_tokens), 0), coalesce(sum(charged_usd), 0.0) "
             "FROM attempts WHERE status IN ('in_flight', 'error')"
         )
@@ -303,7 +306,7 @@ class Ledger:
 
     def dialect(self, endpoint: str, model: str) -> Dialect | None:
         """The dialect an endpoint was found to understand, or None."""
-        rows = self._file.read(
+        rows = self.file.read(
             "SELECT dialect FROM dialects WHERE endpoint = ? AND model = ?", (endpoint, model)
         )
         return Dialect.model_validate_json(rows[0][0]) if rows else None
@@ -311,10 +314,10 @@ class Ledger:
     def settle_dialect(self, endpoint: str, model: str, dialect: Dialect) -> None:
         """Record, durably, which dialect an endpoint understands."""
         values = (endpoint, model, dialect.model_dump_json(), _now())
-        self._file.write((_SETTLE_DIALECT, values))
+        self.file.write((_SETTLE_DIALECT, values))
 
     def _attempts(self, which: str, value: str) -> list[Attempt]:
-        rows = self._file.read(f"{_ATTEMPTS} {which}", (value,))
+        rows = self.file.read(f"{_ATTEMPTS} {which}", (value,))
         return [Attempt(**dict(zip(Attempt.model_fields, row, strict=True))) for row in rows]
 
 

@@ -12,6 +12,7 @@ import pytest
 from artifacts.store import Store
 from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import DescriptionConfig
+from knowledge.llm.client import OpenAiChat
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import LlmError, Stopped
 from knowledge.llm.options import Cap
@@ -146,14 +147,15 @@ def test_a_cap_in_money_without_a_price_is_an_error_before_anything_is_sent(
     assert outcome.artifact.manifest.report["prices"]["version"] == "1"
 
 
-def test_an_unforeseen_error_is_not_swallowed(store, classes, ledger, model, monkeypatch):
-    complete = model.complete
+class BreaksAtSit(OpenAiChat):
+    """A client with an error in it."""
 
-    def break_at_sit(request, dialect):
-        return 1 / 0 if request.class_name == "sit" else complete(request, dialect)
+    def complete(self, request, dialect):
+        return 1 / 0 if request.class_name == "sit" else super().complete(request, dialect)
 
-    monkeypatch.setattr(model, "complete", break_at_sit)
-    with pytest.raises(ZeroDivisionError):
+
+def test_an_unforeseen_error_is_not_swallowed(store, classes, ledger, server):
+    with closing(BreaksAtSit(server.url, "test-model")) as model, pytest.raises(ZeroDivisionError):
         ask(store, classes, DescriptionConfig(), model, ledger, config=fast(1))
     assert store.published("llm_calls") == []
 

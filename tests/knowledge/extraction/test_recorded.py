@@ -8,12 +8,11 @@ import shutil
 import pytest
 
 from knowledge.datasets.class_lists import class_list
-from knowledge.extraction import recorded
 from knowledge.extraction.kinds.anatomy import AnatomyConfig
 from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.question import ActionClass
-from knowledge.extraction.recorded import _DIRECTORY, BUNDLES, RecordedReplies
+from knowledge.extraction.recorded import BUNDLES, REPLIES, RecordedReplies, model_name
 from knowledge.llm.messages import Dialect
 
 ROUNDS = {"ava": (3, 5), "stickworld": (3, 5), "charades": (1, 3)}
@@ -101,29 +100,22 @@ def test_phases_are_given_in_the_form_asked_for():
     }
 
 
-def test_the_model_names_the_content_of_the_bundles(tmp_path, monkeypatch):
+def test_the_model_names_the_content_of_the_bundles(tmp_path):
     names = class_list("ava")["name"]
     model = RecordedReplies(names).model
     assert re.fullmatch("recorded replies [0-9a-f]{8}", model)
     assert model == RecordedReplies(names).model
     assert model != RecordedReplies().model
-    shutil.copytree(_DIRECTORY, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(recorded, "_DIRECTORY", tmp_path)
-    recorded._digest.cache_clear()
-    try:
-        assert RecordedReplies(names).model == model
-        (tmp_path / "ucf101_texts.jsonl.gz").write_bytes(b"another bundle")
-        recorded._digest.cache_clear()
-        assert RecordedReplies(names).model == model
-        (tmp_path / "ava_texts.jsonl.gz").write_bytes(b"other replies")
-        recorded._digest.cache_clear()
-        assert RecordedReplies(names).model != model
-    finally:
-        recorded._digest.cache_clear()
+    assert model == model_name(["ava"])
+    copies = [shutil.copytree(REPLIES, tmp_path / each) for each in ("same", "beside", "other")]
+    (copies[1] / "ucf101_texts.jsonl.gz").write_bytes(b"another bundle")
+    (copies[2] / "ava_texts.jsonl.gz").write_bytes(b"other replies")
+    named = [model_name(["ava"], each) for each in copies]
+    assert [each == model for each in named] == [True, True, False]
 
 
 def test_bundles_hold_nothing_but_the_documented_lines():
-    for path in _DIRECTORY.glob("*.gz"):
+    for path in REPLIES.glob("*.gz"):
         assert path.read_bytes()[4:8] == b"\0\0\0\0"
         with gzip.open(path, "rt", encoding="utf-8") as file:
             keys = {tuple(sorted(json.loads(line))) for line in file}

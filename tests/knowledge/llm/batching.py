@@ -10,6 +10,7 @@ from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import ask
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.llm.client import OpenAiChat
+from knowledge.llm.ledger.file import HELD_WAIT_S
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import Dialect
 from knowledge.llm.options import AskingOptions, BatchOptions, Cap, RetryOptions, SendOptions
@@ -35,8 +36,8 @@ class World:
         with self.ledger() as ledger:
             ledger.settle_dialect(server.url, "m", Dialect())
 
-    def ledger(self):
-        return Ledger(self.path / "ledger.sqlite")
+    def ledger(self, **held):
+        return Ledger(self.path / "ledger.sqlite", **held)
 
     def ask(
         self,
@@ -46,6 +47,7 @@ class World:
         progress=None,
         is_batch=True,
         key=None,
+        held_wait_s=HELD_WAIT_S,
         **batch,
     ):
         send = SendOptions(cap=cap or Cap(), retry=RetryOptions(retries=0))
@@ -53,7 +55,7 @@ class World:
             send=send, prices=prices, batch=BatchOptions(**QUICK | batch) if is_batch else None
         )
         model = OpenAiChat(self.server.url, "m", key, timeout_s=10)
-        with self.ledger() as ledger:
+        with self.ledger(held_wait_s=held_wait_s) as ledger:
             try:
                 question = question or DescriptionConfig()
                 return ask(self.store, self.classes, question, model, ledger, progress, config)
@@ -63,9 +65,9 @@ class World:
     def states(self):
         with self.ledger() as ledger:
             return [
-                row[0] for row in ledger._file.read("SELECT state FROM batches ORDER BY created_at")
+                row[0] for row in ledger.file.read("SELECT state FROM batches ORDER BY created_at")
             ]
 
     def attempts(self):
         with self.ledger() as ledger:
-            return ledger._file.read("SELECT status, charged_tokens, error FROM attempts")
+            return ledger.file.read("SELECT status, charged_tokens, error FROM attempts")

@@ -15,9 +15,7 @@ from knowledge.extraction.kinds.cooccurrence import CooccurrenceConfig
 from knowledge.extraction.kinds.description import DescriptionConfig
 from knowledge.extraction.plan import plan
 from knowledge.extraction.recorded import RecordedReplies
-from knowledge.llm.batch import batch as batch_module
 from knowledge.llm.client import OpenAiChat
-from knowledge.llm.ledger import file as ledger_file
 from knowledge.llm.ledger.ledger import Ledger
 from knowledge.llm.messages import LlmError, Stopped
 from knowledge.llm.options import AskingOptions, BatchOptions, Cap
@@ -64,9 +62,8 @@ def test_large_extractions_are_batches_side_by_side(
     assert batch_server.num_billed == 10
 
 
-def test_a_file_has_a_largest_size(batch_world, batch_server, monkeypatch):
-    monkeypatch.setattr(batch_module, "MAX_FILE_BYTES", 3000)
-    batch_world.ask()
+def test_a_file_has_a_largest_size(batch_world, batch_server):
+    batch_world.ask(max_file_bytes=3000)
     sizes = [
         len(batch_server.files[batch["input_file_id"]]) for batch in batch_server.batches.values()
     ]
@@ -117,10 +114,7 @@ def test_the_pause_is_as_long_as_the_endpoint_asks(batch_world, batch_server, on
     assert looks[1] - looks[0] >= 1
 
 
-def test_who_finds_the_ledger_held_during_a_batch_does_not_wait_for_it(
-    batch_world, batch_server, monkeypatch
-):
-    monkeypatch.setattr(ledger_file, "_EXCLUSIVE_WAIT_S", 0.2)
+def test_who_finds_the_ledger_held_during_a_batch_does_not_wait_for_it(batch_world, batch_server):
     waiting = threading.Event()
     batch_server.ending = lambda number: "completed" if waiting.wait(30) else "failed"
     holder = threading.Thread(target=batch_world.ask)
@@ -131,7 +125,7 @@ def test_who_finds_the_ledger_held_during_a_batch_does_not_wait_for_it(
         time.sleep(0.01)
     reason = r"ledger\.sqlite: process \d+ asks m at http.* in batches; wait for it, or stop it"
     with pytest.raises(Stopped, match=reason):
-        batch_world.ask()
+        batch_world.ask(held_wait_s=0.2)
     waiting.set()
     holder.join()
     assert (batch_server.num_billed, batch_world.ask().made) == (10, False)

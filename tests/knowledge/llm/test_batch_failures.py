@@ -19,13 +19,11 @@ ROOT = Path(__file__).parents[3]
 _CHILD = """
 import os, sys
 from pathlib import Path
-from knowledge.llm.batch import batch
 from knowledge.llm.ledger.ledger import Ledger
 from tests.batch_server import BatchServer
 from tests.knowledge.llm.batching import World
 
 path, url, dies_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-batch._ROWS_PER_COMMIT = 3
 commits = 0
 settle = Ledger.settle_together
 
@@ -48,7 +46,7 @@ class Server:
     pass
 
 Server.url = url
-World(path, Server).ask()
+World(path, Server).ask(rows_per_commit=3)
 """
 
 

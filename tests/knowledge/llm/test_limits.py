@@ -103,8 +103,8 @@ def test_a_slot_that_is_ended_early_is_given_once():
         slot.end()
         with limits.slot(1):
             slot.end()
-            assert limits._in_flight == 1
-    assert limits._in_flight == 0
+            assert limits.in_flight == 1
+    assert limits.in_flight == 0
 
 
 def test_a_wait_ends_when_there_is_nothing_to_wait_for():

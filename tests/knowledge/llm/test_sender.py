@@ -8,6 +8,7 @@ import pytest
 
 from artifacts.provenance import canonical_json
 from knowledge.llm.ledger.ledger import Ledger
+from knowledge.llm.limits import LimitsOptions, shared_limits
 from knowledge.llm.messages import ChatReply, LlmError, Stopped
 from knowledge.llm.options import Cap
 from tests.knowledge.llm.sending import request, send_all, sender_of
@@ -175,10 +176,10 @@ def test_a_429_lowers_the_concurrency_which_comes_back(server, model, ledger):
     sender = sender_of(model, ledger, attempts=5, concurrency=8)
     send_all(sender, range(1, 9), workers=16)
     assert server.most_in_flight <= 8
-    lowered = sender._limits.allowed
-    assert lowered < 8
+    limits = shared_limits(model.endpoint, model.model, LimitsOptions(concurrency=8))
+    assert limits.allowed < 8
     send_all(sender, range(100, 400), workers=16)
-    assert sender._limits.allowed == 8
+    assert limits.allowed == 8
     assert server.most_in_flight <= 8
 
 
@@ -200,20 +201,21 @@ def test_a_reply_that_is_being_recorded_is_not_in_flight(server, model, ledger):
     sender = sender_of(model, ledger, concurrency=1)
     sender.answer(request(1))
     with ThreadPoolExecutor(1) as pool:
-        with ledger._file.commits.lock:
+        with ledger.file.commits.lock:
             under_way = pool.submit(sender.answer, request(2))
-            server.behave = lambda number, body: ledger._file.commits.lock.acquire() and None
+            server.behave = lambda number, body: ledger.file.commits.lock.acquire() and None
             deadline = time.monotonic() + 30
-            while not ledger._file.commits.waiting:
+            while not ledger.file.commits.waiting:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-        while server.num_requests < 2 or not ledger._file.commits.waiting:
+        while server.num_requests < 2 or not ledger.file.commits.waiting:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        with sender._limits.slot(1):
+        limits = shared_limits(model.endpoint, model.model, LimitsOptions(concurrency=1))
+        with limits.slot(1):
             pass
         assert not under_way.done()
-        ledger._file.commits.lock.release()
+        ledger.file.commits.lock.release()
         assert under_way.result(30).status == "ok"
 
 
@@ -232,14 +234,19 @@ def test_tokens_per_minute_are_kept(server, model, ledger):
     assert server.arrived[4] - started >= 1.0
 
 
-def test_an_unforeseen_error_leaves_nothing_reserved(server, model, ledger, monkeypatch):
-    def complete(request, dialect):
+class Broken:
+    """A model with an error in it."""
+
+    endpoint, model, recorded = "http://broken", "m", False
+
+    def complete(self, request, dialect):
         if request.round == 1:
             raise ZeroDivisionError
         return ChatReply(text="x", prompt_tokens=1, completion_tokens=1)
 
-    monkeypatch.setattr(model, "complete", complete)
-    sender = sender_of(model, ledger, cap=Cap(max_tokens=600))
+
+def test_an_unforeseen_error_leaves_nothing_reserved(ledger):
+    sender = sender_of(Broken(), ledger, cap=Cap(max_tokens=600))
     with pytest.raises(ZeroDivisionError):
         sender.answer(request(1))
     # Its 291 tokens may have been billed, so there is room for one more at a time, two tokens each;

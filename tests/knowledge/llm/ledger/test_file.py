@@ -43,8 +43,8 @@ def test_rows_survive_the_process(tmp_path):
 
 def test_writes_are_synchronous(tmp_path):
     with Ledger(tmp_path / "l") as ledger:
-        assert ledger._file.connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert ledger._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert ledger.file.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert ledger.file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_errors_name_the_file(tmp_path):

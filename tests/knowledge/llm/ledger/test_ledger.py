@@ -124,10 +124,10 @@ def wait_until(condition):
 def test_writes_that_wait_share_a_commit(tmp_path):
     statements = []
     with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(8) as pool:
-        ledger._file.connection.set_trace_callback(statements.append)
-        with ledger._file.commits.lock:  # as a commit under way
+        ledger.file.connection.set_trace_callback(statements.append)
+        with ledger.file.commits.lock:  # as a commit under way
             begun = [pool.submit(begin, ledger, request(number=each)) for each in range(1, 9)]
-            wait_until(lambda: len(ledger._file.commits.waiting) == 8)
+            wait_until(lambda: len(ledger.file.commits.waiting) == 8)
         assert {each.result(30).attempt for each in begun} == {1}
         assert statements.count("COMMIT") == 1
 
@@ -137,9 +137,9 @@ def test_what_shares_a_commit_is_as_if_one_after_another(tmp_path):
     statements = []
     with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(12) as pool:
         first = begin(ledger, request())
-        ledger._file.connection.set_trace_callback(statements.append)
-        with ledger._file.commits.lock:
-            waiting = ledger._file.commits.waiting
+        ledger.file.connection.set_trace_callback(statements.append)
+        with ledger.file.commits.lock:
+            waiting = ledger.file.commits.waiting
             settled = []
             for text in ("one", "two"):
                 reply = ChatReply(text=text)
@@ -155,7 +155,7 @@ def test_what_shares_a_commit_is_as_if_one_after_another(tmp_path):
             *["in_flight"] * 3,
         ]
         assert ledger.answered(first.request_key).reply == "one"
-        ((texts,),) = ledger._file.read("SELECT count(*) FROM requests")
+        ((texts,),) = ledger.file.read("SELECT count(*) FROM requests")
         assert texts == 6
 
 
@@ -184,15 +184,15 @@ def test_an_interrupted_writer_leaves_nobody_waiting(tmp_path):
         raise KeyboardInterrupt
 
     with Ledger(tmp_path / "l") as ledger, ThreadPoolExecutor(3) as pool:
-        with ledger._file.commits.lock:
+        with ledger.file.commits.lock:
             first = pool.submit(begin, ledger, request(number=1))
-            wait_until(lambda: len(ledger._file.commits.waiting) == 1)
+            wait_until(lambda: len(ledger.file.commits.waiting) == 1)
             signal.signal(signal.SIGALRM, interrupt)
             signal.setitimer(signal.ITIMER_REAL, 0.2)
-            pool.submit(lambda: (time.sleep(0.5), ledger._file.commits.lock.release()))
+            pool.submit(lambda: (time.sleep(0.5), ledger.file.commits.lock.release()))
             with pytest.raises(KeyboardInterrupt):
                 begin(ledger, request(number=2))
-            ledger._file.commits.lock.acquire()
+            ledger.file.commits.lock.acquire()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         last = pool.submit(begin, ledger, request(number=3))
         assert (first.result(30).attempt, last.result(30).attempt) == (1, 1)
@@ -201,9 +201,9 @@ def test_an_interrupted_writer_leaves_nobody_waiting(tmp_path):
 def test_a_write_that_fails_is_told_to_its_writer(tmp_path):
     with Ledger(tmp_path / "l") as ledger:
         attempt = begin(ledger, request())
-        ledger._file.connection.execute("PRAGMA query_only = ON")
+        ledger.file.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(ValueError, match="every reply it took before is safe"):
             ledger.settle(attempt, ChatReply(text="x"), Charge())
-        ledger._file.connection.execute("PRAGMA query_only = OFF")
+        ledger.file.connection.execute("PRAGMA query_only = OFF")
         ledger.settle(attempt, ChatReply(text="x"), Charge())
         assert ledger.answered(attempt.request_key).reply == "x"
