@@ -82,6 +82,9 @@ def register_videos(
     prints: Sequence[str | None] | None = None,
     max_workers: int | None = None,
     deadline_s: float = DEADLINE_S,
+    *,
+    probing: Callable[[Path], VideoInfo] = probe,
+    part_rows: int = PART_ROWS,
 ) -> Outcome:
     """Probe every listed video and publish the list; an unusable one is a row with its reason.
 
@@ -101,6 +104,8 @@ def register_videos(
             when None.
         deadline_s: a video that takes longer is unreadable. Part of the key unless it is the usual
             one, so that such videos can be given more time.
+        probing: what is done with each file, in a process of its own.
+        part_rows: videos of each Parquet part.
 
     Raises:
         RuntimeError: no process can be started.
@@ -126,9 +131,9 @@ def register_videos(
     num_workers = min(max_workers or os.cpu_count() or 1, 1 + len(videos) // VIDEOS_PER_PROCESS)
     with (
         closing(store.draft(provenance)) as draft,
-        VideoWorkers(num_workers, probe, deadline_s=deadline_s) as workers,
+        VideoWorkers(num_workers, probing, deadline_s=deadline_s) as workers,
     ):
-        num_probed = _probe_all(draft, spec.videos, videos, prints, workers, progress)
+        num_probed = _probe_all(draft, spec.videos, videos, prints, workers, part_rows, progress)
         table = draft.read(["status", "reason"])
         duration_s = time.monotonic() - started
         report = {
@@ -150,14 +155,15 @@ def _probe_all(
     videos: Sequence[ListedVideo],
     prints: Sequence[str | None],
     workers: VideoWorkers[VideoInfo],
+    part_rows: int,
     progress: Progress | None,
 ) -> int:
     """Write the parts that the draft lacks; the number of videos probed for that."""
     num_probed = 0
-    for part, start in enumerate(range(0, len(videos), PART_ROWS)):
+    for part, start in enumerate(range(0, len(videos), part_rows)):
         if draft.has(part):
             continue
-        here = slice(start, start + PART_ROWS)
+        here = slice(start, start + part_rows)
         infos = workers.map((root / video.path for video in videos[here]), _NUM_QUEUED)
         rows = []
         for each in zip(videos[here], prints[here], infos, strict=True):

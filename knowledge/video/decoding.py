@@ -65,21 +65,29 @@ When a file has to be decoded anew, all pictures come again, of positions that m
 
 _SKIPPING = {"h264", "mpeg4", "mpeg2video"}
 """Decoders that leave out pictures nobody refers to when told so, and nothing else."""
-_KEPT_BYTES = 64 * 2**20
+KEPT_BYTES = 64 * 2**20
 """Packets up to this sum stay in memory, those of MPEG-4 three times for a moment; larger files are
 read a second time instead."""
 
 
-def decode(path: Path, positions: Positions, keep: Keep) -> list[Picture]:
+def decode(
+    path: Path, positions: Positions, keep: Keep, kept_bytes: int = KEPT_BYTES
+) -> list[Picture]:
     """Hand over the pictures at `positions`; returns what else is known of them, in that order.
 
     `positions` is asked again if the file turns out to hold fewer frames than it says.
+
+    Args:
+        path: of the file.
+        positions: which pictures, of how many.
+        keep: takes each.
+        kept_bytes: packets up to this sum stay in memory.
 
     Raises:
         VideoError: the file is missing, empty, damaged or holds no video.
     """
     with opened(path) as (container, stream), reasons(path, "damaged"):
-        listing = list_packets(container, stream, _KEPT_BYTES)
+        listing = list_packets(container, stream, kept_bytes)
         count = listing.num_frames
         if not count:
             raise VideoError(path, "the video stream is empty")
@@ -200,7 +208,7 @@ def _decode_run(pictures: _Pictures, run: Run, packets: Iterable[Packet]) -> boo
     """Take the wanted pictures of one run; False if any is missing or cannot be trusted."""
     context = pictures.stream.codec_context
     context.copy_opaque = True
-    idle: Literal["NONREF", "DEFAULT"] = "NONREF" if _can_skip(context) else "DEFAULT"
+    idle: Literal["NONREF", "DEFAULT"] = "NONREF" if can_skip(context) else "DEFAULT"
     context.skip_frame = "DEFAULT"
     missing, skipping = dict(run.positions), False
     for index, packet in itertools.zip_longest(range(run.start, run.stop + 1), packets):
@@ -226,7 +234,7 @@ def _decode_run(pictures: _Pictures, run: Run, packets: Iterable[Packet]) -> boo
     return not missing
 
 
-def _can_skip(context: av.VideoCodecContext) -> bool:
+def can_skip(context: av.VideoCodecContext) -> bool:
     """Whether the decoder can leave out just those pictures that no other refers to.
 
     With several temporal layers, HEVC calls pictures unreferenced that higher layers refer to.

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from artifacts.store import Store
-from knowledge.datasets import registration
 from knowledge.datasets.listing import read_listing
 from knowledge.datasets.registration import fingerprints, register_classes, register_videos
 from knowledge.datasets.spec import DatasetSpec
@@ -142,21 +141,20 @@ def test_kinetics_needs_its_files(root):
         read_listing(spec(root, dataset="kinetics"))
 
 
-def register(store, given, progress=None):
+def register(store, given, progress=None, **sizes):
     listing = read_listing(given)
     classes = register_classes(store, given.artifact_name, listing.classes)
-    return classes, register_videos(store, given, listing, classes.artifact, progress)
+    return classes, register_videos(store, given, listing, classes.artifact, progress, **sizes)
 
 
-def test_a_file_that_ends_or_holds_up_the_process_costs_itself_only(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(registration, "probe", probe)
+def test_a_file_that_ends_or_holds_up_the_process_costs_itself_only(root, tmp_path):
     for name in ("kills", "hangs"):
         shutil.copy(root / "walk/a.mp4", root / f"walk/{name}.mp4")
     store = Store(tmp_path / "store")
     listing = read_listing(spec(root))
     classes = register_classes(store, "folder", listing.classes)
     given = (store, spec(root), listing, classes.artifact)
-    videos = register_videos(*given, deadline_s=3).artifact
+    videos = register_videos(*given, deadline_s=3, probing=probe).artifact
     assert videos.manifest.config["deadline_s"] == 3, "another deadline is another artifact"
     found = {row["path"]: (row["status"], row["reason"]) for row in videos.read().to_pylist()}
     assert found == {
@@ -238,11 +236,10 @@ def test_a_dangling_link_is_missing_and_a_directory_unreadable(root, tmp_path):
     assert rows["walk/directory.mp4"] == "unreadable"
 
 
-def test_parts_of_an_interrupted_registration_are_kept(root, tmp_path, monkeypatch):
+def test_parts_of_an_interrupted_registration_are_kept(root, tmp_path):
     for index in range(4):
         write_video(root / f"walk/more{index}.mp4", 3 + index)
     _, whole = register(Store(tmp_path / "whole"), spec(root))
-    monkeypatch.setattr(registration, "PART_ROWS", 3)
     store = Store(tmp_path / "store")
 
     def stop(done, total):
@@ -250,10 +247,10 @@ def test_parts_of_an_interrupted_registration_are_kept(root, tmp_path, monkeypat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        register(store, spec(root), stop)
+        register(store, spec(root), stop, part_rows=3)
     assert store.published("videos") == []
     counts = []
-    _, videos = register(store, spec(root), lambda *each: counts.append(each))
+    _, videos = register(store, spec(root), lambda *each: counts.append(each), part_rows=3)
     assert videos.work == {"videos_probed": 4}
     assert counts == [(4, 7), (5, 7), (6, 7), (7, 7)]
     assert videos.artifact.read().to_pylist() == whole.artifact.read().to_pylist()

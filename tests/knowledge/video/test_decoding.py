@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import knowledge.video.decoding
 import knowledge.video.packets
-from knowledge.video.decoding import VideoError, reasons, seconds
+from knowledge.video.decoding import VideoError, can_skip, decode, reasons, seconds
 from knowledge.video.frames import read_clip, read_frames, resize_and_crop
 from knowledge.video.packets import display_order, list_packets, runs_for
 from knowledge.video.probing import probe
@@ -99,10 +99,16 @@ def test_files_that_tell_their_order_are_not_decoded_in_one_pass(decoded):
     assert (order is None) == (path.name in IN_ONE_PASS)
 
 
-def test_large_files_are_read_twice_instead_of_kept(decoded, monkeypatch):
-    monkeypatch.setattr(knowledge.video.decoding, "_KEPT_BYTES", 100)
-    frames = read_frames(decoded.path, lambda n: [3, 17, 30])
-    assert torch.equal(frames.images, decoded.images[[3, 17, 30]])
+def test_large_files_are_read_twice_instead_of_kept(decoded):
+    found = {}
+
+    def keep(pixels_HWC, position):
+        found[position] = torch.from_numpy(pixels_HWC.copy()).permute(2, 0, 1)
+
+    decode(decoded.path, lambda n: [3, 17, 30], keep, kept_bytes=100)
+    assert sorted(found) == [3, 17, 30]
+    for position, image in found.items():
+        assert torch.equal(image, decoded.images[position])
 
 
 def test_a_clip_is_the_frames_resized(decoded):
@@ -140,7 +146,7 @@ def test_runs_begin_at_the_nearest_key_frame(tmp_path, name):
 def test_hevc_with_layers_is_never_skipped(tmp_path):
     for name, skips in (("hevc-layers.mp4", False), ("hevc.mkv", True), ("vp9.webm", False)):
         with knowledge.video.decoding.opened(write(tmp_path / name)) as (_, stream):
-            assert knowledge.video.decoding._can_skip(stream.codec_context) == skips
+            assert can_skip(stream.codec_context) == skips
 
 
 def test_bad_files_say_why_or_give_the_frames_there_are(tmp_path):
