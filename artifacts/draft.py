@@ -54,9 +54,7 @@ class Draft:
         self._publish = publish
         self._lock: DirectoryLock | None = None
         if publish is not None:
-            self._lock = DirectoryLock(
-                directory, str(provenance.ref), shared=shared, wait_s=wait_s
-            )
+            self._lock = DirectoryLock(directory, str(provenance.ref), shared=shared, wait_s=wait_s)
 
     def has(self, part: int) -> bool:
         """Whether a part is complete, from here or an earlier run; a damaged one is dropped."""

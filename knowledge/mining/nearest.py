@@ -87,7 +87,7 @@ def top_k_of_blocks(
     if k < 1:
         raise ValueError(f"k={k}: at least one neighbour must be asked for")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, coarse) if coarse else _fastest(device)
+    dtype = getattr(torch, coarse) if coarse else fastest(device)
     search = _Search(queries_ND, k, dtype)
     with _whole_float32(), _workers() as workers, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
@@ -364,7 +364,7 @@ def _finish(running: list[Future[None]]) -> None:
         each.result()  # raises what a worker raised
 
 
-def _fastest(device: str) -> torch.dtype:
+def fastest(device: str) -> torch.dtype:
     """bfloat16 where oneDNN may use AMX (6 times the speed of float32; a fifth where it may not).
 
     The processor is asked, and oneDNN, which ONEDNN_MAX_CPU_ISA may hold back.

@@ -117,10 +117,10 @@ def display_order(
     if context.name not in _CODECS or listing.changing:
         return None
     if context.name == "mpeg4":
-        vops = _vops(packets or [])
+        vops = picture_types(packets or [])
         if not vops and packets and form == "avi":
             packets = _unpacked(stream, packets)
-            vops = _vops(packets)
+            vops = picture_types(packets)
         if len(vops) != len(listing.pts):
             return None
         if form == "avi":
@@ -193,7 +193,7 @@ def _unpacked(stream: av.VideoStream, packets: list[Packet]) -> list[Packet]:
     return unpacked + unpack.filter(None)
 
 
-def _vops(packets: list[Packet]) -> list[int]:
+def picture_types(packets: list[Packet]) -> list[int]:
     """Picture type of each packet; nothing if one of them does not hold exactly one picture."""
     data = np.frombuffer(b"".join(packets), np.uint8)
     sizes = np.array([packet.size for packet in packets], np.int64)

@@ -74,13 +74,13 @@ def read_classes(classes: Artifact, texts: Artifact) -> ClassList:
         class_ids=tuple(class_ids),
         names=tuple(row["name"] for row in rows),
         prompt_names=tuple(row["prompt_name"] for row in rows),
-        prompts_KD=_ensembles(features_MD, prompts),
-        descriptions_KD=_ensembles(features_MD, mixed) if described else None,
+        prompts_KD=ensembles(features_MD, prompts),
+        descriptions_KD=ensembles(features_MD, mixed) if described else None,
         without_description=sum(c not in found["description"] for c in class_ids) * described,
     )
 
 
-def _ensembles(features_MD: torch.Tensor, members: Sequence[Sequence[int]]) -> torch.Tensor:
+def ensembles(features_MD: torch.Tensor, members: Sequence[Sequence[int]]) -> torch.Tensor:
     """(K, D): per class its text's feature, or the mean of its texts' unit rows (CLIP's way)."""
     return torch.stack(
         [

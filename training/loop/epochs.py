@@ -173,7 +173,7 @@ def train_epoch(run: Run, checkpoints: RunCheckpoints | None = None) -> None:
     """
     state, config = run.state, run.config
     started, waited = time.monotonic(), 0.0
-    batches = _batches(run, state.epoch + 1, state.batch)
+    batches = own_batches(run, state.epoch + 1, state.batch)
     while True:
         asked = time.monotonic()
         batch = next(batches, _END)
@@ -261,7 +261,7 @@ def _check_readable(run: Run) -> None:
 _END = object()
 
 
-def _batches(run: Run, epoch: int, done: int) -> Iterator[Batch | None]:
+def own_batches(run: Run, epoch: int, done: int) -> Iterator[Batch | None]:
     """This process's part of each batch of an epoch behind the first `done`; None: no clip of it.
 
     All processes give equally many, whatever videos each finds unreadable.

@@ -13,7 +13,7 @@ from training.config.run import RunConfig
 Widths = tuple[int, int, int, int]
 """Patch side in pixels, patches, width and blocks of an image tower at 224 pixels."""
 
-_TOWERS: dict[str, Widths] = {
+TOWERS: dict[str, Widths] = {
     "ViT-B-32-quickgelu": (32, 49, 768, 12),
     "ViT-B-16-quickgelu": (16, 196, 768, 12),
     "ViT-L-14-quickgelu": (14, 256, 1024, 24),
@@ -67,11 +67,11 @@ class Recipe:
         """
         if self.config.data.features == "cached" or self.dataset not in _CLIPS:
             return None
-        if self.clip not in _TOWERS:
+        if self.clip not in TOWERS:
             return None
         passes = 1 if self.config.vision.trainable == "none" else 3
         images = _CLIPS[self.dataset] * self.config.data.num_frames * self.config.optim.epochs
-        return images * 2 * multiply_adds(_TOWERS[self.clip]) * passes / _SUSTAINED / 3600
+        return images * 2 * multiply_adds(TOWERS[self.clip]) * passes / _SUSTAINED / 3600
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from knowledge.mining import inverted_lists
 from knowledge.mining.inverted_lists import InvertedLists, IvfConfig
 from knowledge.mining.nearest import top_k
 

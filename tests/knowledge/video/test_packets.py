@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from knowledge.video.packets import _vops
+from knowledge.video.packets import picture_types
 
 CODE = b"\x00\x00\x01\xb6"
 
@@ -37,7 +37,7 @@ def literal(packets):
     ],
 )
 def test_packets_of_one_picture_each(packets, types):
-    assert _vops([av.Packet(data) for data in packets]) == types == literal(packets)
+    assert picture_types([av.Packet(data) for data in packets]) == types == literal(packets)
 
 
 def test_any_packets():
@@ -48,7 +48,7 @@ def test_any_packets():
             bytes(generator.choice([0, 0, 0, 1, 0xB6], size).tolist())
             for size in generator.integers(18, 30, generator.integers(1, 3))
         ]
-        types = _vops([av.Packet(data) for data in packets])
+        types = picture_types([av.Packet(data) for data in packets])
         assert types in ([], literal(packets)), packets
         found += bool(types)
     assert found > 20

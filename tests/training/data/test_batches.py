@@ -13,7 +13,7 @@ from training.config.overrides import override
 from training.config.run import RunConfig
 from training.data.batch import make_batch
 from training.data.checks import check_inputs
-from training.data.class_list import _ensembles, read_classes
+from training.data.class_list import ensembles, read_classes
 from training.data.negatives import read_negatives
 from training.data.order import EpochSeed, Shuffled, chunks
 from training.data.run_data import read_videos
@@ -148,7 +148,7 @@ def test_orders_and_draws_depend_on_seed_epoch_and_video_only():
 
 def test_several_descriptions_of_a_class_are_averaged_as_unit_rows():
     features = torch.tensor([[3.0, 0.0], [0.0, 2.0], [4.0, 3.0]])
-    mean_of_two, alone = _ensembles(features, [[0, 1], [2]])
+    mean_of_two, alone = ensembles(features, [[0, 1], [2]])
     assert torch.allclose(mean_of_two, torch.tensor([0.5, 0.5]))
     assert torch.equal(alone, features[2])
 

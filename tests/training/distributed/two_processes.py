@@ -22,7 +22,7 @@ from training.distributed.group import Group, current_group
 from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import Pass, scored
 from training.launch.launch import InputRefs
-from training.loop.epochs import _batches, train_epoch, train_step
+from training.loop.epochs import own_batches, train_epoch, train_step
 from training.loop.optimizer import trained_parameters
 from training.loop.trainer import train
 from training.models import weights
@@ -71,7 +71,7 @@ def find(world, group):
         run = start(inputs, config_of(*settings, model=model), group)
         run = replace(run, source=Leaky(run.source, missing))
         losses = []
-        for batch in _batches(run, 1, 0):
+        for batch in own_batches(run, 1, 0):
             loss = train_step(run, batch)
             if loss is not None:
                 losses.append(loss)

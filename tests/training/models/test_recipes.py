@@ -5,9 +5,9 @@ from open_clip import CLIP, get_model_config
 from torch import device as torch_device
 
 from training.models.actionclip.config import ActionClipConfig
-from training.models.actionclip.recipes import _STICKWORLD, SHOTS
+from training.models.actionclip.recipes import SHOTS, STICKWORLD
 from training.models.mgdm.config import MgdmConfig
-from training.models.recipe import _TOWERS, multiply_adds, needs, on_stickworld
+from training.models.recipe import TOWERS, multiply_adds, needs, on_stickworld
 from training.models.registry import baselines, recipe, recipe_names
 
 
@@ -40,7 +40,7 @@ def test_every_number_of_actionclip_has_a_recipe():
 
 
 def test_the_demo_world_has_the_tables_of_heads_prompts_and_shots():
-    configs = {v: recipe(f"actionclip_stickworld_{v}").config for v in _STICKWORLD}
+    configs = {v: recipe(f"actionclip_stickworld_{v}").config for v in STICKWORLD}
     heads = {config.model.video.post for config in configs.values()}
     assert heads == {"meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls"}
     families = {config.model.text.templates for config in configs.values()}
@@ -83,7 +83,7 @@ def test_a_recipe_under_two_names_says_so():
 
 
 def test_costs_are_counted_from_the_models_themselves():
-    for arch, tower in _TOWERS.items():
+    for arch, tower in TOWERS.items():
         config = get_model_config(arch)
         with torch_device("meta"):
             visual = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).visual
@@ -91,7 +91,7 @@ def test_costs_are_counted_from_the_models_themselves():
         assert visual.conv1.weight.shape == (width, 3, side, side)
         assert len(visual.positional_embedding) == patches + 1
         assert len(visual.transformer.resblocks) == blocks
-    assert multiply_adds(_TOWERS["ViT-B-16-quickgelu"]) == pytest.approx(17.56e9, rel=1e-3)
+    assert multiply_adds(TOWERS["ViT-B-16-quickgelu"]) == pytest.approx(17.56e9, rel=1e-3)
     large = recipe("mgdm_kinetics400_k7")
     assert large.hours == pytest.approx(6 * 81.0e9 * 16 * 234_619 * 20 / 1e14 / 3600, rel=1e-2)
     assert needs(large) == "kinetics400 videos, OpenAI weights; about 101 GPU hours"

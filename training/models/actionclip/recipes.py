@@ -138,7 +138,7 @@ def actionclip_stickworld(variant: str) -> Recipe:
 
     `joint`, `shift` and the starts from random weights train both towers on videos: hours.
     """
-    changes, what = _STICKWORLD[variant]
+    changes, what = STICKWORLD[variant]
     base = actionclip_config(8, **changes)
     if variant == "text_frozen":
         assert isinstance(base.model, ActionClipConfig)
@@ -168,7 +168,7 @@ def actionclip_head_first() -> Recipe:
     )
 
 
-_STICKWORLD: dict[str, tuple[dict[str, Any], str]] = {
+STICKWORLD: dict[str, tuple[dict[str, Any], str]] = {
     "transf": ({}, "transformer head, all templates"),
     **_ABLATIONS,
     "text_frozen": ({}, "transformer head, all templates, texts of frozen CLIP"),
@@ -190,7 +190,7 @@ TABLE = Table(
 def recipes() -> list[Recipe]:
     """All of them."""
     return [
-        *(actionclip_stickworld(variant) for variant in _STICKWORLD),
+        *(actionclip_stickworld(variant) for variant in STICKWORLD),
         actionclip_head_first(),
         *(actionclip_kinetics(*cell) for cell in _KINETICS),
         *(actionclip_ablation(variant) for variant in _ABLATIONS),

@@ -116,4 +116,4 @@ def test_canary_images_are_always_the_same():
 
 def test_the_bundled_model_is_plain(images):
     clip = load_clip(ClipSpec(arch="stickworld-clip", weights=BUNDLED))
-    assert ImageEncoder(clip, "fp32")._plain
+    assert ImageEncoder(clip, "fp32").is_plain
