@@ -54,7 +54,15 @@ class ReproduceSpec(Frozen):
     """Runs at a time, each on one core: faster than one after the other on all of them."""
 
 
-def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, ...] = ()) -> None:
+def reproduce(
+    directory: Path,
+    paper: str,
+    num_seeds: int,
+    settings: tuple[str, ...] = (),
+    *,
+    table: Table | None = None,
+    world: StickworldConfig | None = None,
+) -> None:
     """Run a paper's tables unattended; a second run goes on where the first was stopped.
 
     Args:
@@ -62,17 +70,19 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
         paper: a method whose recipes have a table.
         num_seeds: runs per variant.
         settings: changes to the recipe of every variant, such as `optim.epochs=10`.
+        table: what is repeated; the paper's when None.
+        world: the videos it is made on; those of the table when None.
 
     Raises:
         ValueError: another paper.
     """
     if paper not in tables():
         raise ValueError(f"nothing to reproduce for {paper!r}; there is {', '.join(tables())}")
-    known, store = tables()[paper], str(directory / "artifacts")
+    known, store = table or tables()[paper], str(directory / "artifacts")
     spec = ReproduceSpec(
         paper=paper,
         videos=directory / "videos" / paper,
-        world=world_of(known),
+        world=world or world_of(known),
         variants=known.variants,
         baselines=tuple(each.name for each in baselines()),
         zero_shot=known.zero_shot,
@@ -83,7 +93,7 @@ def reproduce(directory: Path, paper: str, num_seeds: int, settings: tuple[str, 
     reports = reproduce_flow(store, spec)
     show_reports(reports, store)
     comparisons = [Store(store).get(each.ref) for each in reports if each.kind == "comparison"]
-    text = "\n\n".join(markdown(each, _expected(paper)) for each in comparisons)
+    text = "\n\n".join(markdown(each, _expected(paper, known)) for each in comparisons)
     path = directory / f"{paper}.md"
     path.write_text(text + "\n", encoding="utf-8")
     console.print(f"\n{text}\n\nwritten to {path}")
@@ -221,9 +231,8 @@ def _trained_run(made: Sequence[JobReport]) -> str:
     return next(name_of(each) for each in made if each.kind == "training_run")
 
 
-def _expected(paper: str) -> Expected:
+def _expected(paper: str, known: Table) -> Expected:
     """The paper's top-1 per variant and dataset."""
-    known = tables()[paper]
     return {
         variant: {
             dataset: recipe(f"{paper}_{dataset}_{variant}").expected_top1

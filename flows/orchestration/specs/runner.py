@@ -16,9 +16,6 @@ from flows.orchestration.clusters import Run
 MAX_SHARDS = 500
 """Per job; the schedulers of the clusters stay quick with some hundreds."""
 
-PARTS_PER_SHARD = 4
-"""On a cluster, so that a slow worker does not keep the others waiting at the end."""
-
 
 class RunnerSpec(Frozen):
     """Where shards run."""
@@ -29,6 +26,8 @@ class RunnerSpec(Frozen):
     """Scheduler of an existing cluster; if omitted one is started here for the job."""
     num_workers: int | None = Field(None, ge=1)
     """Workers of a cluster that is started here; if omitted one per core."""
+    parts_per_shard: int = Field(4, ge=1)
+    """Of a cluster's shard, so that a slow worker does not keep the others waiting at the end."""
     shard: tuple[int, int] | None = None
     """Only the i-th of n shards (i from 1), for a scheduler of your own."""
 
@@ -59,7 +58,7 @@ class RunnerSpec(Frozen):
         if self.shard:
             i, n = self.shard
             return [list(range(i - 1, num_parts, n))]
-        size = PARTS_PER_SHARD if self.is_cluster else num_parts
+        size = self.parts_per_shard if self.is_cluster else num_parts
         size = max(size, -(-num_parts // MAX_SHARDS))
         return [
             list(range(start, min(start + size, num_parts))) for start in range(0, num_parts, size)

@@ -47,15 +47,13 @@ def test_two_runs_in_two_directories_agree_to_the_last_key(reproduced, tmp_path)
         assert both[0].manifest.content_hash == both[1].manifest.content_hash
 
 
-def test_a_second_call_goes_on_from_what_is_there(reproduced, monkeypatch, capsys):
-    from flows.demos import reproduce
+def test_a_second_call_goes_on_from_what_is_there(reproduced, capsys):
+    from flows.demos.reproduce import reproduce
     from training.models.mgdm import recipes
 
     root = reproduced[0].parent
     few = replace(recipes.TABLE, variants=("k3",), settings=SHORT)
-    monkeypatch.setattr(recipes, "TABLE", few)
-    monkeypatch.setattr(reproduce, "world_of", lambda table: WORLD)
-    reproduce.reproduce(root, "mgdm", 2)
+    reproduce(root, "mgdm", 2, table=few, world=WORLD)
     made = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "made " in line]
     assert [ref.split("@")[0] for ref in made] == ["comparison/stickworld-mgdm"]
     lines = (root / "mgdm.md").read_text(encoding="utf-8").splitlines()

@@ -96,11 +96,10 @@ def is_ray_worker(process):
     return " ".join(process.cmdline()).startswith("ray::embed_frames")
 
 
-def equal_despite_a_killed_worker(name, is_worker, root, whole, store, monkeypatch):
-    monkeypatch.setattr("flows.orchestration.specs.runner.PARTS_PER_SHARD", 1)
+def equal_despite_a_killed_worker(name, is_worker, root, whole, store):
     killer = Killer(store, is_worker)
     killer.start()
-    *_, frames, _ = mined(store, root, runner=name, num_workers=2)
+    *_, frames, _ = mined(store, root, runner=name, num_workers=2, parts_per_shard=1)
     assert killer.killed is not None
     assert hashes(store) == whole
     assert frames.work["videos_decoded"] <= NUM_VIDEOS  # what died did not report
@@ -121,16 +120,16 @@ def test_a_dask_cluster_of_ones_own_is_used(root, whole, tmp_path):
 
 @pytest.mark.torture
 @pytest.mark.filterwarnings("default")
-def test_dask_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path, monkeypatch):
+def test_dask_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path):
     pytest.importorskip("distributed")
-    equal_despite_a_killed_worker("dask", is_dask_worker, root, whole, tmp_path, monkeypatch)
+    equal_despite_a_killed_worker("dask", is_dask_worker, root, whole, tmp_path)
 
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_ray_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path, monkeypatch):
+def test_ray_gives_the_same_bytes_when_a_worker_is_killed(root, whole, tmp_path):
     pytest.importorskip("ray")
-    equal_despite_a_killed_worker("ray", is_ray_worker, root, whole, tmp_path, monkeypatch)
+    equal_despite_a_killed_worker("ray", is_ray_worker, root, whole, tmp_path)
 
 
 def test_shards_one_after_the_other_give_the_same_bytes(root, whole, tmp_path):
@@ -178,8 +177,7 @@ def test_shards_in_processes_of_ones_own_give_the_same_bytes(actionlore, root, w
     assert hashes(tmp_path / "store") == whole
 
 
-def test_a_shard_goes_on_while_another_makes_the_texts(root, whole, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("artifacts.files.LOCK_WAIT_S", 0.1)
+def test_a_shard_goes_on_while_another_makes_the_texts(root, whole, tmp_path, capsys):
     mined(tmp_path / "other", root)
     made = Store(tmp_path / "other").get("text_embeddings/tiny").manifest
     key = Provenance(**{name: getattr(made, name) for name in Provenance.model_fields})
