@@ -40,6 +40,25 @@ def check_split_task(store: str, videos: str, split: str | None) -> str:
     return scored_split(Store(store).get(videos), split)
 
 
+def mining_spec(
+    spec: PipelineSpec, dataset: str, frames: FrameConfig, knowledge: dict[str, str]
+) -> MineSpec:
+    """What `mine` is given: all that the pipeline was told of mining, and what was made before."""
+    return MineSpec(
+        dataset=dataset,
+        videos=spec.dataset.videos,
+        clip=spec.clip,
+        corpus=spec.corpus,
+        corpus_texts=spec.corpus_texts,
+        encoding=spec.encoding,
+        knowledge=knowledge,
+        frames=frames,
+        mining=spec.mining,
+        runner=spec.runner,
+        device=spec.device,
+    )
+
+
 @flow(name="pipeline")
 def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
     """Run the chain; every link names its inputs by key, so nothing stale slips in."""
@@ -57,19 +76,8 @@ def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
     classes, videos = register(store, spec.dataset, spec.encoding.deadline_s)
     check_split_task(store, videos.ref, spec.split)
     known = extract(store, ExtractSpec(classes=name_of(classes), **dict(spec.knowledge)))
-    mining = MineSpec(
-        dataset=name_of(videos),
-        videos=spec.dataset.videos,
-        clip=spec.clip,
-        corpus=spec.corpus,
-        corpus_texts=spec.corpus_texts,
-        encoding=spec.encoding,
-        knowledge={each.kind: each.ref for each in known},
-        frames=FrameConfig(num_frames=data.num_frames, offset=data.test_offset),
-        mining=spec.mining,
-        runner=spec.runner,
-        device=spec.device,
-    )
-    mined = mine(store, mining)
+    frames = FrameConfig(num_frames=data.num_frames, offset=data.test_offset)
+    knowledge = {each.kind: each.ref for each in known}
+    mined = mine(store, mining_spec(spec, name_of(videos), frames, knowledge))
     trained = train(store, training.model_copy(update={"dataset": name_of(mined[-1])}))
     return [classes, videos, *known, *mined, *trained]

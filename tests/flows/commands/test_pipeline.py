@@ -1,6 +1,9 @@
 """The command `pipeline`: the options of its commands, and what stops it before it pays."""
 
 from artifacts.store import Store
+from flows.orchestration.specs.pipeline import PipelineSpec
+from flows.pipeline import mining_spec
+from knowledge.embedding.config import FrameConfig
 from tests.flows.command_line import failed, halted
 
 
@@ -44,26 +47,29 @@ def test_a_pipeline_finds_out_what_is_wrong_before_it_pays(
     assert endpoint.num_requests == 0
 
 
-def test_a_pipeline_mines_with_the_options_of_mine(
-    actionlore, videos, weights, tmp_path, monkeypatch
-):
-    seen = []
-
-    def mine(store, spec):
-        seen.append(spec)
-        raise ValueError("enough")
-
-    monkeypatch.setattr("flows.pipeline.mine", mine)
+def test_a_pipeline_mines_with_the_options_of_mine(actionlore, videos, weights, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"action {i}\n" for i in range(8)) + "\n")
     given = ("pipeline", "--dataset", "folder", "--videos", videos, "--name", "tiny")
     clip = ("--clip", "tiny-vit", "--clip-weights", weights, "--corpus", texts)
     how = ("--precision", "fp32", "--workers", 1, "--decode-limit", 7)
     corpus = ("--corpus-template", "a {label}", "--corpus-max-unusable", 0.2)
-    failed(actionlore(*given, *clip, *how, *corpus), "enough")
-    [spec] = seen
-    assert (spec.encoding.precision, spec.encoding.num_workers) == ("fp32", 1)
-    assert spec.encoding.deadline_s == 7
-    assert (spec.corpus_texts.template, spec.corpus_texts.max_unusable) == ("a {label}", 0.2)
-    registered = Store(tmp_path / "store").get("videos/tiny")
-    assert registered.manifest.config["deadline_s"] == 7
+    done = actionlore(*given, *clip, *how, *corpus, "--set", "optim.epochs=2")
+    assert done.exit_code == 0, done.output
+    store = Store(tmp_path / "store")
+    frames = store.get("frame_embeddings/tiny").manifest
+    assert (frames.config["precision"], frames.report["num_workers"]) == ("fp32", 1)
+    embedded = store.get("text_embeddings/texts").manifest.config
+    assert (embedded["template"], embedded["max_unusable"]) == ("a {label}", 0.2)
+    assert store.get("videos/tiny").manifest.config["deadline_s"] == 7
+    assert store.published("negatives")
+
+
+def test_a_pipeline_decodes_as_long_for_mining_as_for_registration(tmp_path):
+    values = {
+        "dataset": {"dataset": "folder", "videos": tmp_path, "name": "tiny"},
+        "clip": {"arch": "stickworld-clip", "weights": "bundled"},
+        "encoding": {"deadline_s": 7},
+    }
+    spec = PipelineSpec.model_validate(values)
+    assert mining_spec(spec, "tiny", FrameConfig(), {}).encoding.deadline_s == 7
