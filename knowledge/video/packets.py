@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,13 +83,18 @@ def frame_packets(container: InputContainer, stream: av.VideoStream) -> Iterator
 
 def list_packets(container: InputContainer, stream: av.VideoStream, kept_bytes: int = 0) -> Listing:
     """Read all packets, keeping them if they are at most `kept_bytes` together."""
+    return listing_of(frame_packets(container, stream), kept_bytes)
+
+
+def listing_of(read: Iterable[Packet], kept_bytes: int = 0) -> Listing:
+    """What packets say of the pictures, and the packets themselves as in `list_packets`."""
     pts: list[int | None] = []
     dts: list[int | None] = []
     keys: list[int] = []
     hidden: set[int] = set()
     kept: list[Packet] = []
     num_bytes, changing = 0, False
-    for index, packet in enumerate(frame_packets(container, stream)):
+    for index, packet in enumerate(read):
         pts.append(packet.pts)
         dts.append(packet.dts)
         if packet.is_keyframe:

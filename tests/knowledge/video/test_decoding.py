@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import knowledge.video.decoding
-import knowledge.video.packets
 from knowledge.video.decoding import VideoError, can_skip, decode, reasons, seconds
 from knowledge.video.frames import read_clip, read_frames, resize_and_crop
-from knowledge.video.packets import display_order, list_packets, runs_for
+from knowledge.video.packets import display_order, list_packets, listing_of, runs_for
 from knowledge.video.probing import probe
 from knowledge.video.sampling import segment_centres
 from tests.video_files import (
@@ -218,7 +217,7 @@ def test_the_first_size_is_read_before_it_changes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["new_extradata", "param_change", "skip_samples"])
-def test_side_data_that_changes_decoding_leaves_the_order_open(tmp_path, monkeypatch, kind):
+def test_side_data_that_changes_decoding_leaves_the_order_open(tmp_path, kind):
     assert kind in get_args(av.packet.PktSideDataT)
     path = write(tmp_path / "gop-12.mp4")
     with av.open(str(path)) as container:
@@ -230,10 +229,7 @@ def test_side_data_that_changes_decoding_leaves_the_order_open(tmp_path, monkeyp
             is_discard=False,
             iter_sidedata=lambda: iter([SimpleNamespace(data_type=kind)]),
         )
-        monkeypatch.setattr(
-            knowledge.video.packets, "frame_packets", lambda *_: [first, *packets[1:]]
-        )
-        listing = list_packets(container, stream)
+        listing = listing_of([first, *packets[1:]])
         assert listing.changing == (kind != "skip_samples")
         assert (display_order(container, stream, listing) is None) == listing.changing
 
