@@ -49,7 +49,10 @@ _outcomes: ContextVar[list[Future[Any]] | None] = ContextVar("outcomes", default
 
 
 class WatchedFlow(prefect.Flow[Any, Any]):
-    """A flow that is a plain call where no server is known, and outlives the one that is."""
+    """A flow that is a plain call where no server is known, and outlives the one that is.
+
+    Inside another of ours it is a task: a flow in a flow costs more than a second of waiting.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it.
@@ -60,6 +63,10 @@ class WatchedFlow(prefect.Flow[Any, Any]):
         """
         if not PREFECT_API_URL.value():
             return self.fn(*args, **kwargs)
+        if _outcomes.get() is not None:
+            return WatchedTask(inspect.unwrap(self.fn), name=self.name, cache_policy=NO_CACHE)(
+                *args, **kwargs
+            )
         outcomes: list[Future[Any]] = []
         token = _outcomes.set(outcomes)
         try:

@@ -138,6 +138,48 @@ def test_a_server_records_runs_and_how_they_ended(server, command):
         assert KEY.encode() not in path.read_bytes(), path
 
 
+NESTED = """
+from flows.orchestration.flow import flow, task
+from knowledge.llm.messages import Stopped
+
+@task
+def double(n): return 2 * n
+
+@flow("inner")
+def inner(n, halts=False):
+    if halts: raise Stopped("waits for a shard")
+    return double(n)
+
+@flow("outer")
+def outer(halts=False): return inner(3) + inner(4, halts)
+
+print(outer())
+try:
+    outer(halts=True)
+except Stopped as error:
+    print(error)
+"""
+
+
+def test_a_flow_inside_another_is_a_task_of_it(server, tmp_path):
+    printed = run_among_strangers(
+        tmp_path, NESTED, PREFECT_API_URL=server.url, PREFECT_HOME=str(tmp_path)
+    )
+    assert printed.splitlines() == ["14", "waits for a shard"]
+    assert "inner" not in {each["name"] for each in server.ask("flows/filter")}
+    runs = server.ask("flow_runs/filter", flows={"name": {"any_": ["outer"]}})
+    assert {each["state_type"] for each in runs} == {"COMPLETED", "CANCELLED"}
+    ids = [each["id"] for each in runs if each["state_type"] == "COMPLETED"]
+    of_run = {"flow_runs": {"id": {"any_": ids}}}
+    until = time.monotonic() + 60
+    while True:
+        tasks = [each["name"].split("-")[0] for each in server.ask("task_runs/filter", **of_run)]
+        if sorted(tasks) == ["double", "double", "inner", "inner"]:
+            break
+        assert time.monotonic() < until, tasks
+        time.sleep(0.25)
+
+
 @pytest.mark.torture
 def test_a_schedule_fires(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
