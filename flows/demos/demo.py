@@ -16,7 +16,7 @@ from flows.orchestration.specs.train import TrainSpec
 from knowledge.stickworld.generate import StickworldConfig
 from training.config.runtime import RuntimeOptions
 
-WORLD = StickworldConfig(train_per_class=24, val_per_class=2, test_per_class=6)
+WORLD = StickworldConfig(train_per_class=12, val_per_class=0, test_per_class=6)
 RECIPES = ("mgdm_stickworld_k0", "mgdm_stickworld_k7")
 """Without and with hard negatives."""
 REPORT, PICTURE = "report.md", "hard_negatives.png"
