@@ -60,7 +60,11 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: rich.progress.Task) -> Text:
         """The rate; empty until something is done."""
-        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+        return Text(_per_second(task.speed) if task.speed else "")
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
 
 class _Lines:
@@ -83,7 +87,7 @@ class _Lines:
         line = f"{self._what}: {done} of {total}"
         if rate:
             left = timedelta(seconds=round((total - done) / rate))
-            line += f", {rate:.3g}/s, {left} left"
+            line += f", {_per_second(rate)}, {left} left"
         console.print(line)
 
 
