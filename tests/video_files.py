@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 
 def pattern(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -148,14 +149,58 @@ def write_edited(path: Path) -> Path:
     return path
 
 
-def write_sound(path: Path) -> Path:
+def write_sound(path: Path, codec: str = "pcm_s16le") -> Path:
     """A file with an audio stream only."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
+        stream = container.add_stream(codec, rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_streams(
+    path: Path, *pictures: Callable[[int], np.ndarray], default: int | None = 0
+) -> Path:
+    """One h264 stream of 10 frames per function, of which one is shown by default."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for number, picture in enumerate(pictures):
+            stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+            stream.height, stream.width = picture(0).shape[:2]
+            stream.pix_fmt = "yuv420p"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+            streams.append(stream)
+        for index in range(10):
+            for stream, picture in zip(streams, pictures, strict=True):
+                frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def write_covered(path: Path, source: Path) -> Path:
+    """An MP4 file of the source's packets with a cover picture, which comes as its stream 0."""
+    with av.open(str(source)) as given, av.open(str(path), "w", format="mp4") as target:
+        template = given.streams[0]
+        stream = target.add_stream_from_template(template)
+        cover = target.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 50, 50, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        target.mux(cover.encode(av.VideoFrame.from_ndarray(pattern(0, 50, 50), format="rgb24")))
+        target.mux(cover.encode(None))
+        for packet in given.demux(template):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    data = path.read_bytes()
+    start = data.index(b"moov") + 4
+    first, facts = data.index(b"trak", start) - 4, data.index(b"udta", start) - 4
+    size = struct.unpack(">I", data[facts : facts + 4])[0]
+    about, rest = data[facts : facts + size], data[first:facts] + data[facts + size :]
+    path.write_bytes(data[:first] + about + rest)  # which is read, and numbered, first
     return path
 
 

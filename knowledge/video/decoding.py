@@ -21,10 +21,11 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from knowledge.video.orientation import upright
 from knowledge.video.packets import (
     Order,
     Packet,
@@ -65,6 +66,8 @@ When a file has to be decoded anew, all pictures come again, of positions that m
 
 _SKIPPING = {"h264", "mpeg4", "mpeg2video"}
 """Decoders that leave out pictures nobody refers to when told so, and nothing else."""
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+"""Streams of pictures about a file rather than of it: covers, and previews of its chapters."""
 KEPT_BYTES = 64 * 2**20
 """Packets up to this sum stay in memory, those of MPEG-4 three times for a moment; larger files are
 read a second time instead."""
@@ -123,9 +126,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
             raise VideoError(path, "the file is empty")
         container = av.open(str(path))
     with container:
-        if not container.streams.video:
-            raise VideoError(path, "no video stream")
-        stream = container.streams.video[0]
+        stream = _main_stream(path, container)
         if stream.codec_context is None:
             raise VideoError(path, "unknown codec")
         stream.codec_context.thread_count = 1  # callers run several videos at once
@@ -133,6 +134,17 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
             if other is not stream:
                 other.discard = Discard.all
         yield container, stream
+
+
+def _main_stream(path: Path, container: InputContainer) -> av.VideoStream:
+    """The first of the streams that are shown by default, or of all if none is; never a cover."""
+    streams = container.streams.video
+    if not streams:
+        raise VideoError(path, "no video stream")
+    moving = [stream for stream in streams if not stream.disposition & _PICTURES]
+    if not moving:
+        raise VideoError(path, "no video stream but a cover picture")
+    return next((each for each in moving if each.disposition & Disposition.default), moving[0])
 
 
 @contextmanager
@@ -149,7 +161,7 @@ def reasons(path: Path, what: str) -> Iterator[None]:
 
 
 class _Pictures:
-    """Collects wanted pictures: RGB, turned as the container asks, with one scaler for all."""
+    """Collects wanted pictures: RGB, upright, with one scaler for all."""
 
     def __init__(
         self, path: Path, stream: av.VideoStream, clock: list[int] | None, keep: Keep
@@ -162,14 +174,13 @@ class _Pictures:
     def take(self, frame: av.VideoFrame, position: int) -> None:
         """Convert one frame and keep what is to be kept."""
         plain = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        turns = round(frame.rotation / 90) % 4  # counter-clockwise, as in np.rot90
-        pixels = np.ascontiguousarray(np.rot90(plain, turns)) if turns else plain
+        pixels = upright(plain.astype(np.uint8, copy=False), frame)
         pts = self._clock[position] if position < len(self._clock) else frame.pts
         time = seconds(pts, self.stream.time_base, self.stream.average_rate, position)
         if time is None:
             raise VideoError(self.path, "no time stamps and no frame rate")
         size = (pixels.shape[1], pixels.shape[0])
-        self._keep(pixels.astype(np.uint8, copy=False), position)
+        self._keep(pixels, position)
         self.found[position] = Picture(time, size)
 
 

@@ -31,8 +31,9 @@ class Frames:
 def read_frames(path: Path, positions: Positions) -> Frames:
     """Decode the frames at `positions`, counted in display order.
 
-    They are those that decoding the whole file gives, turned as the container asks. Packets can
-    outnumber frames (packed or damaged streams); then the positions are taken anew over the frames
+    They are those that decoding the whole main stream gives, turned and mirrored as the file asks.
+    Pixels are those that are coded: an aspect ratio of theirs is not applied. Packets can outnumber
+    frames (packed or damaged streams); then the positions are taken anew over the frames
     there are. Frames that an edit list cuts off do not exist.
 
     Raises:

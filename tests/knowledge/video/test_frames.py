@@ -1,17 +1,31 @@
 """Frames are exactly those asked for, from every kind of file, and bad files say why."""
 
 import struct
+from fractions import Fraction
 
+import av
+import av.filter
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.ExifTags import Base
 
-from knowledge.video.frames import read_frames, resize_and_crop
+from knowledge.video.decoding import VideoError
+from knowledge.video.frames import read_clip, read_frames, resize_and_crop
 from knowledge.video.probing import probe
 from knowledge.video.sampling import fixed_frames, random_frames, segment_centres
-from tests.video_files import index_of, write_video
+from tests.video_files import (
+    index_of,
+    moving,
+    pattern,
+    write_covered,
+    write_sound,
+    write_streams,
+    write_video,
+)
 
 FILES = [
     ("h264.mp4", "libx264", {}),
@@ -63,25 +77,107 @@ def test_exactly_the_wanted_frames_are_decoded(tmp_path, name, codec, options):
     np.testing.assert_allclose(np.diff(frames.pts_s), np.diff(wanted) / 10, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("matrix", "turns"),
-    [
-        ((0, 1, -1, 0), -1),  # as phones write it upright: turn clockwise to show
-        ((-1, 0, 0, -1), 2),
-        ((0, -1, 1, 0), 1),
-    ],
-)
-def test_pictures_are_turned_as_the_container_asks(tmp_path, matrix, turns):
-    path = write_video(tmp_path / "v.mp4", 40)
-    plain = read_frames(path, lambda n: [37]).images
+FILTERS = {
+    (1, 0, 0, 1): (),
+    (0, 1, -1, 0): ("transpose=clock",),  # as phones write it upright
+    (-1, 0, 0, -1): ("hflip", "vflip"),
+    (0, -1, 1, 0): ("transpose=cclock",),
+    (-1, 0, 0, 1): ("hflip",),  # as front cameras do
+    (1, 0, 0, -1): ("vflip",),
+    (0, 1, 1, 0): ("transpose=cclock_flip",),
+    (0, -1, -1, 0): ("transpose=clock_flip",),
+}
+"""Display matrix (a, b, c, d) -> the filters that ffmpeg inserts for it."""
+
+
+def set_matrix(path, matrix):
+    """Write a display matrix into an MP4 file."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 44  # matrix a b u c d v of a version 0 box, 16.16 fixed point
-    a, b, c, d = (value << 16 for value in matrix)
+    a, b, c, d = (round(value * 65536) for value in matrix)
     data[at : at + 24] = struct.pack(">6i", a, b, 0, c, d, 0)
     path.write_bytes(data)
-    turned = read_frames(path, lambda n: [37]).images
-    assert turned.shape == ((1, 3, 48, 64) if turns == 2 else (1, 3, 64, 48))
-    assert torch.equal(turned, torch.rot90(plain, turns, (2, 3)))
+
+
+def filtered(image, filters):
+    """A (3, H, W) picture after filters of ffmpeg's."""
+    frame = av.VideoFrame.from_ndarray(
+        np.ascontiguousarray(image.permute(1, 2, 0).numpy()), format="rgb24"
+    )
+    graph = av.filter.Graph()
+    size = {"width": frame.width, "height": frame.height}
+    steps = [graph.add_buffer(format=frame.format, time_base=Fraction(1, 10), **size)]
+    for each in filters:
+        name, _, value = each.partition("=")
+        steps.append(graph.add(name, value))
+    graph.link_nodes(*steps, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return torch.from_numpy(graph.pull().to_ndarray(format="rgb24").copy()).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("matrix", FILTERS)
+@pytest.mark.parametrize("factor", [1, 0.5])
+def test_pictures_are_turned_and_mirrored_as_ffmpeg_does(tmp_path, matrix, factor):
+    path = write_video(tmp_path / "v.mp4", 40, picture=moving)
+    plain = read_frames(path, lambda n: [37]).images[0]
+    set_matrix(path, [factor * value for value in matrix])
+    shown = read_frames(path, lambda n: [37]).images[0]
+    assert torch.equal(shown, filtered(plain, FILTERS[matrix]))
+    assert torch.equal(shown, plain) == (matrix == (1, 0, 0, 1))
+    clip = read_clip(path, lambda n: [37], 24).images
+    assert torch.equal(clip, resize_and_crop(shown[None], 24))
+
+
+def test_side_data_without_a_name_hides_no_turn(tmp_path):
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6
+    wide = Image.fromarray(pattern(5))
+    wide.save(tmp_path / "plain.jpg", quality=95)
+    wide.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    plain, turned = (
+        read_frames(tmp_path / name, lambda n: [0]).images for name in ("plain.jpg", "turned.jpg")
+    )
+    assert torch.equal(turned, torch.rot90(plain, -1, (2, 3)))
+
+
+def test_pixels_that_are_not_square_stay_as_coded(tmp_path):
+    square = write_video(tmp_path / "square.mp4", 10, picture=moving)
+    wide = write_video(tmp_path / "wide.mp4", 10, picture=moving, aspect="2:1")
+    with av.open(str(wide)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 2
+    images = [read_frames(path, lambda n: [7]).images for path in (square, wide)]
+    assert torch.equal(*images)
+
+
+def test_the_main_stream_is_the_first_that_is_shown_by_default(tmp_path):
+    def half(index):
+        return pattern(index, 24, 32)
+
+    plain = read_frames(write_streams(tmp_path / "one.mkv", pattern), lambda n: [3, 7]).images
+    for name, pictures, default in (
+        ("first.mkv", (pattern, half), 0),
+        ("second.mkv", (half, pattern), 1),
+        ("second.mp4", (half, pattern), 1),
+        ("none.mkv", (pattern, half), None),
+    ):
+        path = write_streams(tmp_path / name, *pictures, default=default)
+        assert torch.equal(read_frames(path, lambda n: [3, 7]).images, plain), name
+        info = probe(path)
+        assert (info.num_frames, info.width, info.height) == (10, 64, 48)
+
+
+def test_a_cover_is_no_video(tmp_path):
+    plain = write_video(tmp_path / "plain.mp4", 20)
+    covered = write_covered(tmp_path / "covered.mp4", plain)
+    with av.open(str(covered)) as container:
+        assert [stream.codec.name for stream in container.streams.video] == ["mjpeg", "h264"]
+    assert vars(probe(covered)) == vars(probe(plain))
+    images = [read_frames(path, lambda n: [0, 13]).images for path in (plain, covered)]
+    assert torch.equal(*images)
+    song = write_covered(tmp_path / "song.mp4", write_sound(tmp_path / "sound.m4a", "aac"))
+    for read in (probe, lambda path: read_frames(path, lambda n: [0])):
+        with pytest.raises(VideoError, match="no video stream but a cover picture"):
+            read(song)
 
 
 def test_a_stream_with_fewer_frames_than_packets_is_sampled_anew(tmp_path):
