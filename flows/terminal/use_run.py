@@ -52,7 +52,8 @@ def predict(
     else:
         console.print(_table(found))
     if all("error" in each for each in found):
-        raise ValueError(f"no video could be read; the first: {found[0]['error']}")
+        why = "; ".join(f"{each['video']}: {each['error']}" for each in found[:3])
+        raise ValueError(f"none of {len(found)} videos can be used; {why}")
 
 
 def export(store: str, run: str, output: Path, clip: ClipSpec | None) -> None:

@@ -13,9 +13,15 @@ from knowledge.datasets import readers
 from knowledge.datasets.spec import DatasetSpec
 
 SPLITS = ("train", "val", "test")
-VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-
-
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Split by the names that datasets give it, in lower case."""
 _FLAGS = {"labels": "labels", "lists": "list", "classes": "classes", "split_number": "split-number"}
 """Command-line options of the fields that only some readers use."""
 
@@ -45,6 +51,10 @@ class Listing:
     """SHA-256 (hex) of each list file that was read, by file name."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What was left out or doubtful, by reason."""
+    forms: Mapping[str, str] = field(default_factory=dict)
+    """How a list was read that could have had another form, by file name."""
+    several_labels: str = ""
+    """How its lists give several labels to a video; empty where they cannot."""
 
 
 def read_listing(spec: DatasetSpec) -> Listing:
@@ -62,14 +72,25 @@ def read_listing(spec: DatasetSpec) -> Listing:
             raise ValueError(f"--{flag} has no effect with dataset {spec.dataset!r}; leave it out")
     listing: Listing = module.read(spec)
     if not listing.videos:
-        raise ValueError(f"dataset {spec.dataset!r} lists no videos below {spec.videos}")
-    return replace(listing, videos=_checked(listing.videos, spec.videos))
+        raise ValueError(
+            "; ".join(
+                [f"dataset {spec.dataset!r} lists no videos below {spec.videos}", *told(listing)]
+            )
+        )
+    return replace(listing, videos=_checked(listing, spec.videos))
 
 
-def _checked(videos: Sequence[ListedVideo], root: Path) -> list[ListedVideo]:
+def told(listing: Listing) -> list[str]:
+    """How its lists were read, and what was left out or doubtful, a line each."""
+    lines = [f"{name}: read as {form}" for name, form in listing.forms.items()]
+    counts = ", ".join(f"{reason} ({count})" for reason, count in listing.counts.items() if count)
+    return [*lines, f"left out or doubtful: {counts}"] if counts else lines
+
+
+def _checked(listing: Listing, root: Path) -> list[ListedVideo]:
     """The videos with normal paths inside the directory, each video once."""
     found: dict[str, ListedVideo] = {}
-    for video in videos:
+    for video in listing.videos:
         path = PurePosixPath(video.path)
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise ValueError(
@@ -78,9 +99,10 @@ def _checked(videos: Sequence[ListedVideo], root: Path) -> list[ListedVideo]:
         video = replace(video, path=str(path))
         other = found.setdefault(video.video_id, video)
         if other is not video:
+            once = f" ({listing.several_labels})" if listing.several_labels else ""
             raise ValueError(
                 f"{other.path!r} and {video.path!r} are the same video {video.video_id!r}; list it "
-                "once (several labels of one video in one row, joined by |), or rename a file"
+                f"once{once}, or rename a file"
             )
     return list(found.values())
 

@@ -20,6 +20,7 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, canonical_hash, inputs_of
 from artifacts.store import Store
+from artifacts.views.unusable import unusable
 from knowledge.datasets.class_names import base_flags, prompt_name
 from knowledge.datasets.listing import ListedVideo, Listing
 from knowledge.datasets.spec import DatasetSpec
@@ -144,9 +145,25 @@ def register_videos(
             "duration_s": round(duration_s, 3),
             "videos_per_s": round(num_probed / duration_s, 3),
             "list_files": dict(listing.list_files),
+            "list_forms": dict(listing.forms),
         }
         artifact = draft.publish(report)
     return Outcome(artifact, made=True, work={"videos_probed": num_probed})
+
+
+def check_usable(videos: Artifact, root: Path) -> None:
+    """Check that there is a video to go on with.
+
+    Raises:
+        ValueError: there is none; with the first reasons.
+    """
+    if videos.manifest.report["videos"].get("ok"):
+        return
+    why = unusable(videos.read(["video_id", "status", "reason"]))
+    raise ValueError(
+        f"{videos.ref} is published, but none of its videos below {root} can be used: {why}; "
+        "give their directory with --videos, or their features to `actionlore register-features`"
+    )
 
 
 def _probe_all(

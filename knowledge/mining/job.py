@@ -28,6 +28,7 @@ from artifacts.jobs import Progress, make_all
 from artifacts.kinds import NEGATIVE_STATUS, schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
+from artifacts.views.unusable import unusable
 from knowledge.mining.candidates import Candidates, rank_candidates
 from knowledge.mining.config import MiningConfig
 from knowledge.mining.corpus import Corpus, read_corpus
@@ -102,7 +103,11 @@ class MiningJob:
         table = self.videos.read(["video_id", "split", "class_ids"])
         table = table.filter(pc.is_in(table["split"], pa.array(self.config.splits)))
         if not table.num_rows:
-            raise self._nothing()
+            raise ValueError(
+                f"{self.videos.ref}: no usable video in split {', '.join(self.config.splits)}; "
+                f'see `actionlore inspect show {self.videos.ref}`; `--filter splits=["test"]` '
+                "mines for other splits"
+            )
         ids, classes = table["video_id"].to_pylist(), table["class_ids"].to_pylist()
         return dict(zip(ids, classes, strict=True))
 
@@ -243,10 +248,12 @@ class MiningJob:
         return {"recall": round(recall, 6), "recall_k": self.config.top_k, "recall_videos": total}
 
     def _nothing(self) -> ValueError:
+        table = self.frames.read(["video_id", "status", "reason"])
+        wanted = pa.array(list(self.labels), pa.string())
+        why = unusable(table.filter(pc.is_in(table["video_id"], wanted)))
         return ValueError(
-            f"{self.videos.ref}: no usable video in split {', '.join(self.config.splits)}; "
-            f'see `actionlore inspect show {self.videos.ref}`; `--filter splits=["test"]` mines '
-            "for other splits"
+            f"{self.videos.ref}: no usable video in split {', '.join(self.config.splits)}: {why}; "
+            f"put the files right and register again"
         )
 
 

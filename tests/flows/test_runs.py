@@ -56,7 +56,7 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     assert [each["class_id"] for each in found[0]["top"]] == row["top_class_ids"]
     done = actionlore("predict", "run", files[1], *clip)
     assert done.exit_code == 1
-    assert "no video could be read" in done.stderr
+    assert "none of 1 videos can be used" in done.stderr
 
     succeeded(actionlore("export", "run", "--output", "out", *clip))
     best = load(tmp_path / "out").top(path, 1)[0]

@@ -24,7 +24,7 @@ from knowledge.datasets.class_names import normalised
 from knowledge.datasets.list_files import ListFiles, labels_directory
 from knowledge.datasets.listing import SPLITS, ListedVideo, Listing, class_table
 from knowledge.datasets.spec import DatasetSpec
-from knowledge.datasets.video_files import VideoFiles
+from knowledge.datasets.video_files import VideoFiles, without_suffix
 
 OPTIONS = ("labels", "classes")
 _LINE = re.compile(r"(?P<split>[a-z]+)(?P<number>\d+)//?(?P<path>[^/].*)")
@@ -72,10 +72,10 @@ def read(spec: DatasetSpec) -> Listing:
     for line in lines:
         path = str(line.path)
         if not (spec.videos / path).is_file():
-            stem = line.path.stem if line.folder else path
+            stem = without_suffix(line.path.name) if line.folder else path
             path = found.find(stem) or (path if line.folder else f"{path}.mp4")
         videos.append(ListedVideo(path, line.split, (ids[line.split, line.number],)))
-    return Listing(classes, videos, files.hashes, {"with several files": found.num_repeated})
+    return Listing(classes, videos, files.hashes, found.counts)
 
 
 def _read_list(files: ListFiles, path: str, split: str) -> Iterator[_Line]:

@@ -10,19 +10,20 @@ class list given with `--classes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from knowledge.datasets.list_files import ListFiles
 from knowledge.datasets.listing import (
+    SPLIT_NAMES,
     SPLITS,
-    VIDEO_SUFFIXES,
     ListedVideo,
     Listing,
     alphabetical_ids,
     class_table,
 )
 from knowledge.datasets.spec import DatasetSpec
+from knowledge.datasets.video_files import Walk, is_video
 
 OPTIONS = ("labels", "classes")
 LABEL_COLUMNS = ("label", "action", "class")
@@ -35,7 +36,11 @@ def read(spec: DatasetSpec) -> Listing:
         ValueError: wrong columns, an unknown class or split, a class directory without videos.
     """
     files = ListFiles()
-    entries = list(_from_csv(files, spec.labels) if spec.labels else _from_directories(spec.videos))
+    walk = Walk()
+    if spec.labels:
+        entries = list(_from_csv(files, spec.labels))
+    else:
+        entries = list(_from_directories(spec.videos, walk))
     if spec.classes:
         classes = files.classes(spec.classes)
     else:
@@ -47,7 +52,8 @@ def read(spec: DatasetSpec) -> Listing:
         if unknown:
             raise ValueError(f"{where}: class {unknown[0]!r} is not in class list {spec.classes}")
         videos.append(ListedVideo(path, split, tuple(sorted(int(ids[name]) for name in names))))
-    return Listing(classes, videos, files.hashes)
+    several = "several labels in one row, joined by |" if spec.labels else ""
+    return Listing(classes, videos, files.hashes, walk.left_out, several_labels=several)
 
 
 Entry = tuple[str, str, list[str], str]
@@ -75,18 +81,50 @@ def _from_csv(files: ListFiles, labels: str) -> Iterable[Entry]:
         yield file, split, names, where
 
 
-def _from_directories(root: Path) -> Iterable[Entry]:
-    tops = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    if tops and all(path.name in SPLITS for path in tops):
-        parents = [(path.name, path) for path in tops]
+def _from_directories(root: Path, walk: Walk) -> Iterator[Entry]:
+    tops = walk.folders(root)
+    named = [path for path in tops if path.name.lower() in SPLIT_NAMES]
+    if not named:
+        yield from _classes(root, root, "train", tops, walk)
+    elif named == tops:
+        for top in tops:
+            split = SPLIT_NAMES[top.name.lower()]
+            yield from _classes(root, top, split, walk.folders(top), walk)
     else:
-        parents = [("train", root)]
-    for split, parent in parents:
-        for directory in sorted(path for path in parent.iterdir() if path.is_dir()):
-            files = [f for f in sorted(directory.rglob("*")) if f.suffix.lower() in VIDEO_SUFFIXES]
-            if not files:
+        others = next(path.name for path in tops if path not in named)
+        for path in named:
+            if not any(is_video(each.name) for each in path.iterdir()):
                 raise ValueError(
-                    f"class directory {directory} holds no videos; add some or remove it"
+                    f"{root} holds {path.name!r}, which is like a split, beside {others!r}, which "
+                    "is like a class; move away what is neither, or give --labels CSV (file,label,"
+                    "split)"
                 )
-            for file in files:
-                yield file.relative_to(root).as_posix(), split, [directory.name], str(directory)
+        yield from _classes(root, root, "train", tops, walk)
+
+
+def _classes(
+    root: Path, parent: Path, split: str, directories: list[Path], walk: Walk
+) -> Iterator[Entry]:
+    """The videos of the class directories of one split."""
+    below_splits = True
+    for directory in directories:
+        found = sorted(walk.videos(directory, root, parent), key=lambda each: Path(each.path))
+        if not found:
+            inside = Walk()
+            assert not [*inside.videos(directory, root, parent)]
+            there = ", ".join(inside.left_out)
+            raise ValueError(
+                f"class directory {directory} holds no videos{there and f' but {there}'}; add some "
+                "or remove it"
+            )
+        where = str(directory)
+        for each in found:
+            first, below, _ = each.path.partition("/")
+            below_splits &= bool(below) and first.lower() in SPLIT_NAMES
+            path = (directory / each.path).relative_to(root).as_posix()
+            yield path, split, [directory.name], where
+    if below_splits and directories:
+        raise ValueError(
+            f"the class directories of {parent} hold splits, such as {directory.name}/{first}; "
+            f"make it {first}/{directory.name}, or give --labels CSV (file,label,split)"
+        )

@@ -19,14 +19,19 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
-from knowledge.datasets.listing import ListedVideo, Listing, alphabetical_ids, class_table
+from knowledge.datasets.listing import (
+    SPLIT_NAMES,
+    ListedVideo,
+    Listing,
+    alphabetical_ids,
+    class_table,
+)
 from knowledge.datasets.readers import lists
 from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles
 
 OPTIONS = ("labels", "lists", "classes")
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
-_SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,10 @@ def read_csv_files(files: ListFiles, paths: Sequence[str]) -> Clips:
 
 def _clip(row: tuple[str, ...], where: str) -> Clip:
     label, youtube_id, start, end, split = row
-    if split not in _SPLITS:
-        raise ValueError(f"{where}: split {split!r} is not one of {', '.join(_SPLITS)}")
+    if split not in SPLIT_NAMES:
+        raise ValueError(f"{where}: split {split!r} is not one of {', '.join(SPLIT_NAMES)}")
     try:
-        return Clip(label, youtube_id, int(float(start)), int(float(end)), _SPLITS[split])
+        return Clip(label, youtube_id, int(float(start)), int(float(end)), SPLIT_NAMES[split])
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: times {start!r} and {end!r} are not seconds") from error
 
@@ -148,7 +153,7 @@ def clips_listing(
     counts = {
         "without a label": clips.num_unlabelled,
         "listed again": clips.num_repeated,
-        "with several files": found.num_repeated,
+        **found.counts,
         "YouTube videos in several splits": len(splits) - len(times_listed),
     }
     return Listing(classes, videos, files.hashes, counts)

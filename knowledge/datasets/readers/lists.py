@@ -50,7 +50,8 @@ def read(spec: DatasetSpec) -> Listing:
         for video in _read_list(files, split, path, known)
     ]
     videos, counts = _found(listed, spec.videos)
-    return Listing(classes, videos, files.hashes, counts)
+    several = "several labels on one line: path label label"
+    return Listing(classes, videos, files.hashes, counts, several_labels=several)
 
 
 def _read_list(files: ListFiles, split: str, path: str, known: set[int]) -> Iterator[ListedVideo]:
@@ -85,4 +86,4 @@ def _found(listed: list[ListedVideo], root: Path) -> tuple[list[ListedVideo], di
     files = VideoFiles(root)
     paths = {path: found for path, stem in absent.items() if (found := files.find(stem))}
     videos = [replace(video, path=paths.get(video.path, video.path)) for video in listed]
-    return videos, {"found by name": len(paths), "with several files": files.num_repeated}
+    return videos, {"found by name": len(paths), **files.counts}

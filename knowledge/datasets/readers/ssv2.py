@@ -50,7 +50,7 @@ def read(spec: DatasetSpec) -> Listing:
                 )
             file = found.find(video_id) or f"{video_id}.webm"
             videos.append(ListedVideo(file, split, (ids[label],)))
-    counts = {"without a label": num_unlabelled, "with several files": found.num_repeated}
+    counts = {"without a label": num_unlabelled, **found.counts}
     return Listing(class_table(ids), videos, files.hashes, counts)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from artifacts.store import Store
 from tests.flows.command_line import failed
+from tests.video_files import write_bad_files
 
 
 def test_mining_errors(actionlore, registered, videos, weights, tmp_path):
@@ -22,6 +23,16 @@ def test_mining_errors(actionlore, registered, videos, weights, tmp_path):
     path.write_bytes(data)
     failed(actionlore(*given, *clip, weights), "videos/tiny@", "part-00000.parquet", "run the job")
     assert not Store(tmp_path / "store").published("frame_embeddings")
+
+
+def test_mining_nothing_usable_is_an_error_with_the_first_reasons(actionlore, weights, tmp_path):
+    write_bad_files(tmp_path / "bad")
+    (tmp_path / "videos/walk").mkdir(parents=True)
+    (tmp_path / "bad/garbled.mp4").rename(tmp_path / "videos/walk/a.mp4")
+    assert actionlore("register", "--dataset", "folder", "--videos", "videos").exit_code == 0
+    given = ("mine", "--dataset", "folder", "--videos", "videos", "--frames", 2)
+    done = actionlore(*given, "--clip", "tiny-vit", "--clip-weights", weights)
+    failed(done, "no usable video in split train", "1 unreadable", "walk/a: damaged")
 
 
 MINED = ("mine", "--dataset", "tiny", "--frames", "2", "--clip", "tiny-vit", "--clip-weights")

@@ -48,7 +48,11 @@ def test_kinetics_csv_files_and_any_layout(videos, lists):
         [1, "playing (ping, pong)", "all"],
         [2, "zumba", "all"],
     ]
-    assert given_counts(listing) == {"without a label": 1, "with several files": 1}
+    assert given_counts(listing) == {
+        "without a label": 1,
+        "with several files": 1,
+        "files named *.txt": 1,
+    }
     one_file = read("kinetics", videos, lists / "validate.csv", classes="kinetics400")
     assert [v.class_ids for v in one_file.videos] == [(399,)]
     assert len(one_file.classes) == 400
