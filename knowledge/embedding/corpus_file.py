@@ -6,6 +6,7 @@ and `class`, the class that the text describes.
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,22 +108,37 @@ def _read(path: Path) -> pa.Table:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             return pa.table({"text": pa.array(lines, pa.string())})
         if suffix == ".csv":
-            strings = dict.fromkeys(_COLUMNS, pa.string())
-            convert = pa_csv.ConvertOptions(
-                column_types=strings, strings_can_be_null=True, null_values=[""]
-            )
-            parse = pa_csv.ParseOptions(newlines_in_values=True)
-            table = pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
+            table = _read_csv(path)
         else:
             there = pq.read_schema(path).names
             table = pq.read_table(path, columns=[name for name in _COLUMNS if name in there])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, csv.Error, OSError, UnicodeDecodeError) as error:
         problem = str(error).splitlines()[0]
         raise ValueError(f"corpus file {path} cannot be read: {problem}") from error
     if "text" not in table.column_names:
         raise ValueError(f"corpus file {path} has no column `text`; rename the one that holds them")
-    table = table.select([name for name in _COLUMNS if name in table.column_names])
+    names = [name for name in _COLUMNS if name in table.column_names]
+    if repeated := [name for name in names if table.column_names.count(name) > 1]:
+        raise ValueError(f"corpus file {path}: column {repeated[0]!r} occurs twice; rename one")
+    table = table.select(names)
     return table.cast(pa.schema([pa.field(name, pa.string()) for name in table.column_names]))
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """All columns as strings; blanks after commas do not count if the header has them, too."""
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next((row for row in csv.reader(file) if row), [])
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    alone = pa_csv.ReadOptions(use_threads=False)  # which knows the number of a wrong row
+    table = pa_csv.read_csv(path, alone, parse, convert)
+    own = [name.strip() for name in names]
+    if table.column_names != own:
+        trimmed = [pc.utf8_trim_whitespace(column) for column in table.columns]
+        table = pa.table(trimmed, own)
+    return table
 
 
 def _distinct(values: pa.ChunkedArray) -> pa.Array:

@@ -22,6 +22,7 @@ import pandas as pd
 
 from knowledge.datasets.class_names import normalised
 from knowledge.datasets.list_files import ListFiles, labels_directory
+from knowledge.datasets.list_lines import path_and_numbers
 from knowledge.datasets.listing import SPLITS, ListedVideo, Listing, class_table
 from knowledge.datasets.spec import DatasetSpec
 from knowledge.datasets.video_files import VideoFiles, without_suffix
@@ -83,6 +84,8 @@ def _read_list(files: ListFiles, path: str, split: str) -> Iterator[_Line]:
         match = _LINE.fullmatch(text)
         if not match or match["split"] != split:
             raise ValueError(f"{where}: {text!r} is not {split}NUMBER/ID or {split}NUMBER//PATH")
+        if any(path_and_numbers(text, separator)[1] for separator in (" ", ",")):
+            raise ValueError(f"{where}: {text!r} has more columns than {match['path']!r} should")
         yield _Line(split, int(match["number"]), PurePosixPath(match["path"]), where)
 
 

@@ -2,7 +2,8 @@
 
 * Class directories: `<videos>/<class>/*` or `<videos>/<train|val|test>/<class>/*`.
 * CSV (`--labels`): a `file` column, a label column (`label`, `action` or `class`; several labels
-  separated by `|`) and, optionally, a `split` column. Further columns are ignored.
+  separated by `|`) and, optionally, a `split` column. Further columns are ignored. Without a header
+  line the columns are these, in this order.
 
 Without splits every video is in `train`. Class ids follow the names' alphabetical order, or the
 class list given with `--classes`.
@@ -41,11 +42,21 @@ def read(spec: DatasetSpec) -> Listing:
         entries = list(_from_csv(files, spec.labels))
     else:
         entries = list(_from_directories(spec.videos, walk))
+    labels = {name for entry in entries for name in entry[2]}
+    are_numbers = bool(spec.labels and labels) and all(name.isdecimal() for name in labels)
     if spec.classes:
         classes = files.classes(spec.classes)
+    elif are_numbers:
+        raise ValueError(
+            f"label file {spec.labels}: its labels are numbers; give --classes (the name of a list,"
+            " or a CSV file with id,name), which says what they mean"
+        )
     else:
-        classes = class_table(alphabetical_ids(name for entry in entries for name in entry[2]))
+        classes = class_table(alphabetical_ids(labels))
     ids = dict(zip(classes["name"], classes["class_id"], strict=True))
+    if are_numbers and not labels & set(ids):
+        ids = {str(class_id): class_id for class_id in classes["class_id"]}
+        files.note_form(str(spec.labels), "labels that are class ids")
     videos = []
     for path, split, names, where in entries:
         unknown = [name for name in names if name not in ids]
@@ -53,7 +64,7 @@ def read(spec: DatasetSpec) -> Listing:
             raise ValueError(f"{where}: class {unknown[0]!r} is not in class list {spec.classes}")
         videos.append(ListedVideo(path, split, tuple(sorted(int(ids[name]) for name in names))))
     several = "several labels in one row, joined by |" if spec.labels else ""
-    return Listing(classes, videos, files.hashes, walk.left_out, several_labels=several)
+    return Listing(classes, videos, files.hashes, walk.left_out, files.forms, several)
 
 
 Entry = tuple[str, str, list[str], str]
@@ -61,7 +72,7 @@ Entry = tuple[str, str, list[str], str]
 
 
 def _from_csv(files: ListFiles, labels: str) -> Iterable[Entry]:
-    table = files.table(labels, "label file")
+    table = files.table(labels, "label file", ("file", "label", "split"))
     column = next((name for name in LABEL_COLUMNS if name in table), None)
     if "file" not in table or column is None:
         raise ValueError(
@@ -69,15 +80,16 @@ def _from_csv(files: ListFiles, labels: str) -> Iterable[Entry]:
             f"need `file` and one of {', '.join(LABEL_COLUMNS)}"
         )
     splits = table["split"] if "split" in table else ["train"] * len(table)
-    for row, (file, label, split) in enumerate(
-        zip(table["file"], table[column], splits, strict=True), start=2
+    for line, file, label, named in zip(
+        table.index, table["file"], table[column], splits, strict=True
     ):
-        where = f"{labels}, line {row}"
+        where = f"{labels}, line {line}"
         names = sorted({name.strip() for name in label.split("|") if name.strip()})
         if not names:
             raise ValueError(f"{where}: {file!r} has no label")
-        if split not in SPLITS:
-            raise ValueError(f"{where}: split {split!r} is not one of {', '.join(SPLITS)}")
+        split = SPLIT_NAMES.get(named.strip().lower())
+        if split is None:
+            raise ValueError(f"{where}: split {named!r} is not one of {', '.join(SPLITS)}")
         yield file, split, names, where
 
 

@@ -12,6 +12,7 @@ import re
 
 from knowledge.datasets.clip_groups import check_groups
 from knowledge.datasets.list_files import ListFiles, labels_directory
+from knowledge.datasets.list_lines import path_and_numbers
 from knowledge.datasets.listing import ListedVideo, Listing, alphabetical_ids, class_table
 from knowledge.datasets.spec import DatasetSpec
 
@@ -41,6 +42,8 @@ def read(spec: DatasetSpec) -> Listing:
             *file, flag = line.rsplit(None, 1)
             if flag not in _SPLITS or not file:
                 raise ValueError(f"{where}: {line!r} does not end in a space and 0, 1 or 2")
+            if path_and_numbers(file[0])[1]:
+                raise ValueError(f"{where}: {line!r} is not `file flag`, but has more columns")
             split = _SPLITS[flag]
             if split is None:
                 num_unused += 1

@@ -58,6 +58,8 @@ class Clips:
     num_unlabelled: int = 0
     num_repeated: int = 0
     """Rows that say the same as an earlier one."""
+    num_other_files: int = 0
+    """CSV files without the columns."""
 
 
 def read(spec: DatasetSpec) -> Listing:
@@ -97,11 +99,12 @@ def read_csv_files(files: ListFiles, paths: Sequence[str]) -> Clips:
     for path in paths:
         table = files.table(path)
         if not set(_COLUMNS) <= set(table.columns):
+            clips.num_other_files += 1
             continue
         labels = table["label"] if "label" in table else [""] * len(table)
-        rows = zip(labels, *(table[column] for column in _COLUMNS), strict=True)
-        for number, row in enumerate(rows, start=2):
-            clip = _clip(row, f"{path}, line {number}")
+        columns = (table[column] for column in _COLUMNS)
+        for line, *row in zip(table.index, labels, *columns, strict=True):
+            clip = _clip(row, f"{path}, line {line}")
             if source.setdefault(clip.split, path) != path:
                 raise ValueError(
                     f"{path} and {source[clip.split]} both list split {clip.split}; "
@@ -117,7 +120,7 @@ def read_csv_files(files: ListFiles, paths: Sequence[str]) -> Clips:
     return clips
 
 
-def _clip(row: tuple[str, ...], where: str) -> Clip:
+def _clip(row: Sequence[str], where: str) -> Clip:
     label, youtube_id, start, end, split = row
     if split not in SPLIT_NAMES:
         raise ValueError(f"{where}: split {split!r} is not one of {', '.join(SPLIT_NAMES)}")
@@ -153,7 +156,8 @@ def clips_listing(
     counts = {
         "without a label": clips.num_unlabelled,
         "listed again": clips.num_repeated,
+        "CSV files with other columns": clips.num_other_files,
         **found.counts,
         "YouTube videos in several splits": len(splits) - len(times_listed),
     }
-    return Listing(classes, videos, files.hashes, counts)
+    return Listing(classes, videos, files.hashes, counts, files.forms)

@@ -1,7 +1,8 @@
 """List files of an evaluation protocol: lines `path label`, one file per split, and a class list.
 
 * `--list SPLIT=FILE`, for train, val and test or some of them: lines `path label_id
-  [label_id ...]`, read from the right because names may hold spaces.
+  [label_id ...]`, or with a number of frames between path and labels, which is not used; see
+  `knowledge.datasets.list_lines`. They are read from the right because names may hold spaces.
 * `--labels` (`id,name`) or `--classes` says what the ids mean. A protocol that trains on base
   classes and tests on novel ones numbers each part from 0: every part is a dataset of its own, with
   its own class list.
@@ -21,9 +22,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from knowledge.datasets.list_files import ListFiles
+from knowledge.datasets.list_lines import read_label_lines
 from knowledge.datasets.listing import SPLITS, ListedVideo, Listing
 from knowledge.datasets.spec import DatasetSpec
-from knowledge.datasets.video_files import VideoFiles
+from knowledge.datasets.video_files import VideoFiles, without_suffix
 
 OPTIONS = ("labels", "lists", "classes")
 
@@ -42,42 +44,40 @@ def read(spec: DatasetSpec) -> Listing:
             "--classes, not both: they say what the label ids mean"
         )
     files = ListFiles()
-    classes = files.classes(spec.labels or spec.classes or "")
+    source = spec.labels or spec.classes or ""
+    classes = files.classes(source)
     known = {int(each) for each in classes["class_id"]}
     listed = [
         video
         for split, path in spec.lists.items()
-        for video in _read_list(files, split, path, known)
+        for video in _read_list(files, split, path, known, source)
     ]
     videos, counts = _found(listed, spec.videos)
     several = "several labels on one line: path label label"
-    return Listing(classes, videos, files.hashes, counts, several_labels=several)
+    return Listing(classes, videos, files.hashes, counts, files.forms, several)
 
 
-def _read_list(files: ListFiles, split: str, path: str, known: set[int]) -> Iterator[ListedVideo]:
+def _read_list(
+    files: ListFiles, split: str, path: str, known: set[int], source: str
+) -> Iterator[ListedVideo]:
     if split not in SPLITS:
         raise ValueError(
             f"--list {split}={path}: split {split!r} is not one of {', '.join(SPLITS)}"
         )
-    for where, line in files.lines(path):
-        rest, labels = line, set[int]()
-        while len(words := rest.rsplit(None, 1)) == 2 and words[1].isdecimal():
-            rest = words[0]
-            labels.add(int(words[1]))
-        if not labels:
-            raise ValueError(f"{where}: {line!r} does not end in a label id")
-        if unknown := sorted(labels - known):
-            raise ValueError(f"{where}: label {unknown[0]} is not in the label CSV")
-        yield ListedVideo(rest, split, tuple(sorted(labels)))
+    for line in read_label_lines(files, path, known):
+        if unknown := sorted(set(line.numbers) - known):
+            raise ValueError(f"{line.where}: label {unknown[0]} is not in class list {source}")
+        yield ListedVideo(line.path, split, tuple(sorted(set(line.numbers))))
 
 
 def _found(listed: list[ListedVideo], root: Path) -> tuple[list[ListedVideo], dict[str, int]]:
     """The videos with the paths of their files, and how many were found by name only."""
-    times_listed = Counter(PurePosixPath(video.path).stem for video in listed)
+    times_listed = Counter(_stem(video) for video in listed)
     absent = {
-        video.path: path.stem
+        video.path: _stem(video)
         for video in listed
-        if times_listed[(path := PurePosixPath(video.path)).stem] == 1
+        if times_listed[_stem(video)] == 1
+        and (path := PurePosixPath(video.path))
         and not (path.is_absolute() or ".." in path.parts)
         and not os.path.exists(root / path)  # noqa: PTH110
     }
@@ -87,3 +87,7 @@ def _found(listed: list[ListedVideo], root: Path) -> tuple[list[ListedVideo], di
     paths = {path: found for path, stem in absent.items() if (found := files.find(stem))}
     videos = [replace(video, path=paths.get(video.path, video.path)) for video in listed]
     return videos, {"found by name": len(paths), **files.counts}
+
+
+def _stem(video: ListedVideo) -> str:
+    return without_suffix(PurePosixPath(video.path).name)

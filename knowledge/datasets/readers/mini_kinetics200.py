@@ -8,11 +8,12 @@ Source: https://github.com/s9xie/Mini-Kinetics-200
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from knowledge.datasets.list_files import ListFiles, labels_directory
 from knowledge.datasets.listing import Listing
-from knowledge.datasets.readers.kinetics import Clips, clips_listing, read_csv_files
+from knowledge.datasets.readers.kinetics import clips_listing, read_csv_files
 from knowledge.datasets.spec import DatasetSpec
 
 OPTIONS = ("labels",)
@@ -27,17 +28,18 @@ def read(spec: DatasetSpec) -> Listing:
     needed = "train_ytid_list.txt, val_ytid_list.txt and the CSV files of Kinetics-400"
     directory, names = labels_directory(spec, needed)
     files = ListFiles()
-    wanted = {
-        (split, youtube_id)
-        for split in ("train", "val")
-        for _, youtube_id in files.lines(f"{directory}/{split}_ytid_list.txt")
-    }
+    wanted = set[tuple[str, str]]()
+    for split in ("train", "val"):
+        for where, youtube_id in files.lines(f"{directory}/{split}_ytid_list.txt"):
+            if re.search(r"[\s,]", youtube_id):
+                raise ValueError(f"{where}: {youtube_id!r} is not one YouTube id and nothing else")
+            wanted.add((split, youtube_id))
     paths = [f"{directory}/{name}" for name in names if name.endswith(".csv")]
     every = read_csv_files(files, paths)
     rows = [clip for clip in every.rows if (clip.split, clip.youtube_id) in wanted]
     if not rows:
         raise ValueError(f"--labels {directory}: the CSV files list no id of the two id lists")
-    clips = Clips(rows, num_repeated=every.num_repeated)
+    clips = replace(every, rows=rows, num_unlabelled=0)
     listing = clips_listing(spec, clips, None, files)
     unknown = len(wanted - {(clip.split, clip.youtube_id) for clip in rows})
     return replace(listing, counts=dict(listing.counts) | {"not in the CSV files": unknown})

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 from knowledge.datasets.clip_groups import check_groups
 from knowledge.datasets.list_files import ListFiles, labels_directory
+from knowledge.datasets.list_lines import path_and_numbers
 from knowledge.datasets.listing import ListedVideo, Listing, class_table
 from knowledge.datasets.spec import DatasetSpec
+from knowledge.datasets.video_files import is_video
 
 OPTIONS = ("labels", "split_number")
 _GROUP = re.compile(r"(g\d+)_c\d+\.\w+$")
@@ -56,8 +58,11 @@ def _read_list(
 ) -> Iterator[tuple[str, ListedVideo]]:
     """(where, video) of each line `class/file [id]`."""
     for where, line in files.lines(list_path):
-        *head, last = line.rsplit(None, 1)
-        path, label = (head[0], int(last)) if head and last.isdecimal() else (line, None)
+        path, numbers = path_and_numbers(line)
+        if len(numbers) > 1 or "," in path:
+            raise ValueError(f"{where}: {line!r} is not `class/file` or `class/file id`")
+        label = numbers[0] if numbers else None
+        path = path if is_video(path) else f"{path}.avi"
         folder = path.partition("/")[0]
         if folder not in ids:
             raise ValueError(f"{where}: class {folder!r} is not in classInd.txt")

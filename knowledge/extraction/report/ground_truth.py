@@ -149,8 +149,7 @@ def _pairs_of_csv(path: Path, actions: Sequence[ActionClass]) -> dict[tuple[int,
         {place: (each.name, each.prompt_name) for place, each in enumerate(actions)}
     )
     given: dict[tuple[int, int], int] = {}
-    for line, row in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
-        *names, count = row
+    for line, *names, count in table[list(COLUMNS)].itertuples():
         pair = []
         for name in names:
             place = -1 if names == [ANY, ANY] else places.find(name)

@@ -52,6 +52,7 @@ def test_kinetics_csv_files_and_any_layout(videos, lists):
         "without a label": 1,
         "with several files": 1,
         "files named *.txt": 1,
+        "CSV files with other columns": 1,
     }
     one_file = read("kinetics", videos, lists / "validate.csv", classes="kinetics400")
     assert [v.class_ids for v in one_file.videos] == [(399,)]
@@ -75,6 +76,7 @@ def test_repeated_rows_and_shared_youtube_videos_are_counted(videos, lists):
     assert given_counts(listing) == {
         "without a label": 1,
         "listed again": 1,
+        "CSV files with other columns": 1,
         "YouTube videos in several splits": 1,
     }
 
@@ -141,7 +143,10 @@ def test_mini_kinetics200(videos, lists):
         "in_val_dir__100000_100010.mp4": ("val", ["zumba"]),
     }
     assert listing.classes["name"].tolist() == ["playing (ping, pong)", "zumba"]
-    assert given_counts(listing) == {"not in the CSV files": 2}
+    assert given_counts(listing) == {
+        "not in the CSV files": 2,
+        "CSV files with other columns": 1,
+    }
     assert {"train_ytid_list.txt", "val_ytid_list.txt", "train.csv"} <= set(listing.list_files)
     (lists / "val_ytid_list.txt").unlink()
     with pytest.raises(ValueError, match=r"val_ytid_list.txt does not exist"):

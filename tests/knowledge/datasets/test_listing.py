@@ -124,7 +124,7 @@ def test_kinetics_lists(root, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a.mp4 7", "line 1: label 7 is not in the label CSV"),
+        ("a.mp4 7", r"line 1: label 7 is not in class list .*labels.csv"),
         ("a.mp4", "does not end in a label"),
         ("/videos/a.mp4 0", "'/videos/a.mp4' must be a path relative"),
         ("walk/../../a.mp4 0", "'walk/../../a.mp4' must be a path relative"),

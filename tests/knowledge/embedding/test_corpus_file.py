@@ -102,3 +102,31 @@ def test_words_that_mean_nothing_elsewhere_are_texts_here(tmp_path):
     found = read_corpus_file(path).table
     assert found["text_id"].to_pylist() == ["NA", "b"]
     assert found["text"].to_pylist() == ["null", "NaN"]
+
+
+def test_blanks_after_commas_hide_no_column(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('text, class, text_id\nrun, walk, 007\njump,"a, b", 8\n')
+    assert read_corpus_file(path).table.to_pylist() == [
+        {"text_id": "007", "text": "run", "class": "walk", "class_id": 0},
+        {"text_id": "8", "text": "jump", "class": "a, b", "class_id": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "text,class\nrun,walk\njump, high,leap\n",
+            r"Row #3: Expected 2 columns, got 3: jump, high",
+        ),
+        ("text,class\nrun\n", r"Row #2: Expected 2 columns, got 1"),
+        ("text,text\nrun,walk\n", r"column 'text' occurs twice"),
+        ("text,text \nrun,walk\n", r"column 'text' occurs twice"),
+    ],
+)
+def test_columns_that_move_are_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_corpus_file(tmp_path / "t.csv")
+    assert "\n" not in str(caught.value)
