@@ -38,7 +38,7 @@ SYSTEM_FOLDERS = {
 }
 """Names in lower case; a name that begins with a dot is one of them, too."""
 _NUM_REASONS = 8
-"""Kinds of files left out that are told apart; the rarer ones are counted together."""
+"""Kinds of folders, and of files, that are told apart; the rarer ones are counted together."""
 
 
 def is_video(name: str) -> bool:
@@ -75,11 +75,13 @@ class Walk:
     @property
     def left_out(self) -> dict[str, int]:
         """Numbers of folders and files by reason, of the most frequent kinds first."""
-        most = self._files.most_common(_NUM_REASONS)
-        rest = self._files.total() - sum(count for _, count in most)
-        return (
-            dict(self._folders.most_common()) | dict(most) | ({"other files": rest} if rest else {})
-        )
+        kinds = {"other folders": self._folders, "other files": self._files}
+        found = dict[str, int]()
+        for others, counts in kinds.items():
+            most = dict(counts.most_common(_NUM_REASONS))
+            rest = counts.total() - sum(most.values())
+            found |= most | ({others: rest} if rest else {})
+        return found
 
     def folders(self, directory: Path) -> list[Path]:
         """The directories in one, in order; videos and other files beside them are left out."""
