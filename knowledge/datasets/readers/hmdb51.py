@@ -15,6 +15,7 @@ from knowledge.datasets.list_files import ListFiles, labels_directory
 from knowledge.datasets.list_lines import path_and_numbers
 from knowledge.datasets.listing import ListedVideo, Listing, alphabetical_ids, class_table
 from knowledge.datasets.spec import DatasetSpec
+from knowledge.datasets.video_files import is_video
 
 OPTIONS = ("labels", "split_number")
 _LIST = re.compile(r"(.+)_test_split[123]\.txt")
@@ -48,8 +49,9 @@ def read(spec: DatasetSpec) -> Listing:
             if split is None:
                 num_unused += 1
                 continue
-            videos.append(ListedVideo(f"{name}/{file[0]}", split, (class_id,)))
-            if source := _CLIP.fullmatch(file[0]):
+            video = file[0] if is_video(file[0]) else f"{file[0]}.avi"
+            videos.append(ListedVideo(f"{name}/{video}", split, (class_id,)))
+            if source := _CLIP.fullmatch(video):
                 groups.append((f"{name}: {source[1]}", split, where))
     check_groups(groups)
     return Listing(class_table(ids), videos, files.hashes, {"unused in this split": num_unused})

@@ -43,3 +43,16 @@ def test_every_bad_file_alone_is_an_error(actionlore, tmp_path):
         (tmp_path / name / "walk").mkdir(parents=True)
         (tmp_path / f"bad/{name}.mp4").rename(tmp_path / name / "walk/1.mp4")
         failed(registering(actionlore, name), "none of its videos", "walk/1: ")
+
+
+def test_how_a_list_was_read_is_told_and_kept(actionlore, tmp_path):
+    write_video(tmp_path / "videos/a.mp4", 5)
+    (tmp_path / "val.txt").write_text("a.mp4,900,7\n")
+    given = ("--dataset", "lists", "--videos", "videos", "--list", "val=val.txt")
+    done = actionlore("register", *given, "--classes", "kinetics400")
+    assert done.exit_code == 0, done.stderr
+    form = "path num_frames label, separated by commas"
+    assert f"val.txt: read as {form}" in done.stdout
+    videos = Store(tmp_path / "store").get("videos/lists")
+    assert videos.manifest.report["list_forms"] == {"val.txt": form}
+    assert videos.read()["class_ids"].to_pylist() == [[7]]

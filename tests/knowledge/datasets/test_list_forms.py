@@ -213,6 +213,8 @@ def test_ucf101_lists_with_more_columns_are_refused_and_suffixes_may_lack(videos
 
 
 def test_other_official_lists_with_more_columns_are_refused(videos, lists):
+    (lists / "kick_test_split1.txt").write_text("a 1\nb.AVI 2\n")
+    assert list(rows(read("hmdb51", videos, lists))) == ["kick/a.avi", "kick/b.AVI"]
     (lists / "kick_test_split1.txt").write_text("a.avi 120 1\n")
     with pytest.raises(ValueError, match=r"line 1: 'a.avi 120 1' is not `file flag`"):
         read("hmdb51", videos, lists)
