@@ -20,6 +20,7 @@ from knowledge.clip.weights import checkpoint
 from knowledge.embedding.config import FrameConfig, is_corpus_file
 from knowledge.embedding.corpus_texts import usable_texts
 from training.config.runtime import RuntimeOptions
+from training.data.negatives import check_enough_classes
 
 
 @task
@@ -35,9 +36,10 @@ def check_task(store: str, spec: PipelineSpec) -> None:
 
 
 @task
-def check_split_task(store: str, videos: str, split: str | None) -> str:
-    """The split that will be scored, if it has videos."""
-    return scored_split(Store(store).get(videos), split)
+def check_data_task(store: str, classes: JobReport, videos: JobReport, training: TrainSpec) -> None:
+    """Find out what training would refuse in what was registered, before anything is paid for."""
+    scored_split(Store(store).get(videos.ref), training.split)
+    check_enough_classes(training.config.model, classes.num_rows)
 
 
 def mining_spec(
@@ -61,7 +63,21 @@ def mining_spec(
 
 @flow(name="pipeline")
 def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
-    """Run the chain; every link names its inputs by key, so nothing stale slips in."""
+    """Run the chain; every link names its inputs by key, so nothing stale slips in.
+
+    An exception of a later link has notes that name what the earlier ones made.
+    """
+    reports: list[JobReport] = []
+    try:
+        _run_links(store, spec, reports)
+    except Exception as error:
+        for each in reports:
+            error.add_note(f"{'made ' if each.made else 'found'} {each.ref}")
+        raise
+    return reports
+
+
+def _run_links(store: str, spec: PipelineSpec, reports: list[JobReport]) -> None:
     training = TrainSpec(
         dataset=spec.dataset.artifact_name,
         recipe=spec.recipe,
@@ -74,10 +90,12 @@ def pipeline(store: str, spec: PipelineSpec) -> list[JobReport]:
     data = training.config.data
     check_task(store, spec)
     classes, videos = register(store, spec.dataset, spec.encoding.deadline_s)
-    check_split_task(store, videos.ref, spec.split)
+    reports += [classes, videos]
+    check_data_task(store, classes, videos, training)
     known = extract(store, ExtractSpec(classes=name_of(classes), **dict(spec.knowledge)))
+    reports += known
     frames = FrameConfig(num_frames=data.num_frames, offset=data.test_offset)
     knowledge = {each.kind: each.ref for each in known}
     mined = mine(store, mining_spec(spec, name_of(videos), frames, knowledge))
-    trained = train(store, training.model_copy(update={"dataset": name_of(mined[-1])}))
-    return [classes, videos, *known, *mined, *trained]
+    reports += mined
+    reports += train(store, training.model_copy(update={"dataset": name_of(mined[-1])}))

@@ -124,6 +124,8 @@ def guarded(action: Callable[[], None]) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("ACTIONLORE_TRACEBACK"):
             raise
+        for note in getattr(error, "__notes__", ()):
+            typer.echo(note)
         messages = sys.modules.get("knowledge.llm.messages")  # imported where one can stop
         stopped = messages is not None and isinstance(error, messages.Stopped)
         typer.echo(f"{'stopped' if stopped else 'error'}: {_one_line(error)}", err=True)

@@ -44,6 +44,10 @@ def test_a_pipeline_finds_out_what_is_wrong_before_it_pays(
     failed(actionlore(*given, *clip, *asked), "of 10 rows 2 empty, more than max_unusable=0.01")
     unused = (*given, *clip[:4], *asked, "--corpus-template", "a {label}")
     failed(actionlore(*unused), "--corpus-template, --corpus-max-unusable")
+    done = actionlore(*given, *clip[:4], *asked, "--set", "model.negatives.k=99")
+    failed(done, "a video has at most 3 negatives; set model.negatives.k=3, or name more corpora")
+    made = [line.split("@")[0] for line in done.stdout.splitlines() if "@" in line]
+    assert made == ["made  classes/tiny", "made  videos/tiny"]
     assert endpoint.num_requests == 0
 
 
