@@ -16,6 +16,7 @@ from flows.orchestration.specs.pipeline import PipelineSpec
 from flows.orchestration.specs.train import TrainSpec
 from flows.register_dataset import register
 from flows.train_model import scored_split, train
+from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import checkpoint
 from knowledge.embedding.config import FrameConfig, is_corpus_file
 from knowledge.embedding.corpus_texts import usable_texts
@@ -27,12 +28,13 @@ from training.data.negatives import check_enough_classes
 def check_task(store: str, spec: PipelineSpec) -> None:
     """Find out what is wrong with model and corpora before anything is paid for."""
     target = Store(store)
+    checkpoint(spec.clip)
+    tokens = LazyClip(spec.clip).tokens
     for name in spec.corpus:
         if is_corpus_file(name):
-            usable_texts(Path(name).expanduser(), spec.corpus_texts)
+            usable_texts(Path(name).expanduser(), spec.corpus_texts, tokens)
         else:
             classes_of(target, name)
-    checkpoint(spec.clip)
 
 
 @task

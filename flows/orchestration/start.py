@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from artifacts.artifact import Artifact
 from artifacts.provenance import ArtifactRef
 from artifacts.store import Store
+from knowledge.clip.identity import short_clip
 from training.config.overrides import differing, parse
-from training.data.inputs import run_clip, short_clip
+from training.data.inputs import run_clip
 from training.models.recipe import Recipe
 
 _SHOWN = 3

@@ -9,8 +9,9 @@ from typing import Any
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
 from flows.orchestration.resolve import newest_of
+from knowledge.clip.architecture import MODELS
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.weights import BUNDLED, MODELS, ClipSpec
+from knowledge.clip.weights import BUNDLED, ClipSpec
 from knowledge.embedding.class_texts import text_embeddings
 from knowledge.embedding.templates import template_embeddings
 from training.config.run import RunConfig

@@ -1,5 +1,6 @@
 """Frozen CLIP.
 
-Reading order: `weights` (which model), `lazy` (loaded when used), `model` (loaded), `tokens`,
-`logit_scale` (its bound); `bundled/` holds the demo world's weights.
+Reading order: `architecture` (by name), `weights` (which model), `state` (a checkpoint's tensors),
+`preprocess` (its pictures), `identity` (what keys say), `lazy` (loaded when used), `model`
+(loaded), `tokens`, `logit_scale` (its bound); `bundled/` holds the demo world's weights.
 """

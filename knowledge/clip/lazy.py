@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from knowledge.clip.weights import ClipSpec, checkpoint, weights_sha256
+from knowledge.clip.identity import identity
+from knowledge.clip.weights import ClipSpec
 
 if TYPE_CHECKING:
     from knowledge.clip.model import Clip
+    from knowledge.clip.tokens import Tokens
 
 
 class LazyClip:
@@ -25,7 +27,19 @@ class LazyClip:
         Raises:
             ValueError: as for `checkpoint`.
         """
-        return {"arch": self.spec.arch, "weights_sha256": weights_sha256(checkpoint(self.spec))}
+        return identity(self.spec)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The model's tokenizer, without building the model.
+
+        Raises:
+            ValueError: as for `new_tokenizer`.
+        """
+        from knowledge.clip.architecture import new_tokenizer
+        from knowledge.clip.tokens import Tokens
+
+        return Tokens(new_tokenizer(self.spec.arch))
 
     @cached_property
     def clip(self) -> Clip:

@@ -6,13 +6,17 @@ Legend: N images, D embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import open_clip
 import torch
 
-from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
-from knowledge.clip.weights import ClipSpec, load_weights, quiet, weights_path, weights_sha256
+from knowledge.clip.architecture import model_config, new_model, new_tokenizer
+from knowledge.clip.identity import identity
+from knowledge.clip.preprocess import Preprocess, preprocess_of
+from knowledge.clip.state import load_weights
+from knowledge.clip.tokens import Tokens
+from knowledge.clip.weights import ClipSpec, weights_path
 
 
 @dataclass(frozen=True)
@@ -20,23 +24,40 @@ class Clip:
     """A loaded, frozen model in evaluation mode."""
 
     model: Any
-    """open_clip.CLIP in float32; no parameter requires a gradient."""
+    """One of open_clip's with encode_image and encode_text, in float32; no parameter requires a
+    gradient."""
+    spec: ClipSpec
     identity: dict[str, str]
-    """`arch` and `weights_sha256`: what artifact keys say about the model."""
+    """What artifact keys say about the model."""
+    dim: int
+    """Width D of the joint embedding."""
     image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocess: Preprocess
     device: torch.device
 
     @property
-    def dim(self) -> int:
-        """Width D of the joint embedding."""
-        return int(self.model.text_projection.shape[1])
+    def mean(self) -> tuple[float, ...]:
+        """Of red, green and blue in [0, 1]."""
+        return self.preprocess.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the same."""
+        return self.preprocess.std
 
     @property
     def logit_scale(self) -> float:
         """Factor on cosines in CLIP's own softmax, exp of the learnt parameter."""
         return float(self.model.logit_scale.exp())
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The model's tokenizer.
+
+        Raises:
+            ValueError: as for `new_tokenizer`.
+        """
+        return Tokens(new_tokenizer(self.spec.arch))
 
     def pixels(self, images_N3HW: torch.Tensor) -> torch.Tensor:
         """Normalise uint8 images on the model's device: (N, 3, H, W) float32."""
@@ -54,24 +75,37 @@ def load_clip(spec: ClipSpec, device: str = "cpu") -> Clip:
 
     Raises:
         ValueError: unknown architecture or tag, missing or unreachable weights, weights of another
-            architecture, or weights trained with the other GELU.
+            architecture, weights trained with the other GELU, or a package that the model needs.
     """
     path = weights_path(spec)
-    with quiet(None):  # open_clip warns that the model is random: its weights come next
-        model = open_clip.create_model(spec.arch, pretrained=None, precision="fp32")
+    model = new_model(spec.arch)
     load_weights(model, path, spec)
     model.eval().requires_grad_(False)
-    visual = model.visual
-    cfg = open_clip.get_pretrained_cfg(spec.arch, spec.weights) or {}
-    size = visual.image_size
     return Clip(
         model=model.to(device),
-        identity={"arch": spec.arch, "weights_sha256": weights_sha256(path)},
-        image_size=int(size[0] if isinstance(size, tuple) else size),
-        mean=tuple(cfg.get("mean") or open_clip.OPENAI_DATASET_MEAN),
-        std=tuple(cfg.get("std") or open_clip.OPENAI_DATASET_STD),
+        spec=spec,
+        identity=identity(spec),
+        dim=int((model_config(spec.arch) or {})["embed_dim"]),
+        image_size=_square(model.visual.image_size, spec.arch),
+        preprocess=preprocess_of(spec, path),
         device=torch.device(device),
     )
+
+
+def _square(size: Any, arch: str) -> int:
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if sides[0] != sides[1]:
+        raise ValueError(
+            f"--clip {arch} sees pictures of {sides[0]} x {sides[1]} pixels; only squares can be "
+            "given to a model; choose another architecture"
+        )
+    return int(sides[0])
+
+
+def first_output(features: Any) -> torch.Tensor:
+    """The embedding that a tower gives, also where tokens come with it (CoCa)."""
+    embedding: torch.Tensor = features[0] if isinstance(features, tuple) else features
+    return embedding
 
 
 @torch.inference_mode()
@@ -81,7 +115,7 @@ def encode_frames(clip: Clip, images_N3HW: torch.Tensor) -> tuple[torch.Tensor, 
     Returns:
         Unit rows (N, D) and the lengths (N,) of the features before normalisation, float32 on CPU.
     """
-    features = clip.model.encode_image(clip.pixels(images_N3HW)).float()
+    features = clip.model.encode_image(clip.pixels(images_N3HW), normalize=False).float()
     return _unit_rows(features)
 
 
@@ -93,18 +127,12 @@ def encode_texts(clip: Clip, texts: list[str]) -> tuple[torch.Tensor, torch.Tens
         Unit rows (N, D) and feature lengths (N,), float32 on CPU.
 
     Raises:
-        ValueError: a text is longer than CLIP's context.
+        ValueError: a text is longer than the model's context.
     """
-    for text in texts:
-        if (length := clip_tokens(text)) > MAX_TOKENS:
-            raise ValueError(
-                f"text {text[:60]!r}... has {length} CLIP tokens, at most {MAX_TOKENS} fit; "
-                "shorten it"
-            )
-    tokenizer = open_clip.get_tokenizer(clip.identity["arch"])
+    tokens_NL = clip.tokens(texts)
     features = [
-        clip.model.encode_text(tokenizer(texts[start : start + 64]).to(clip.device)).float()
-        for start in range(0, len(texts), 64)
+        clip.model.encode_text(part.to(clip.device), normalize=False).float()
+        for part in torch.split(tokens_NL, 64)
     ]
     return _unit_rows(torch.cat(features))
 

@@ -1,35 +1,60 @@
-"""Which CLIP: architecture, weights, and the checks on them."""
+"""Which CLIP: architecture, the file of its weights, and its identity."""
 
 from __future__ import annotations
 
-import difflib
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache, lru_cache
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import model_validator
 
 from artifacts.files import file_sha256
 from artifacts.frozen import Frozen
-
-if TYPE_CHECKING:
-    import torch
-
-MODELS = Path(__file__).parent / "bundled"
-"""Models that come with the package: NAME.json (open_clip config) beside NAME.safetensors."""
-
+from knowledge.clip.architecture import (
+    LOCAL,
+    MODELS,
+    check_known,
+    description,
+    directory_of,
+    fetched,
+    first_line,
+    holds_weights,
+    model_config,
+    quiet,
+)
 
 BUNDLED = "bundled"
+
+_PREFERRED = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+    *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+)
+"""Of several checkpoints in a directory the first of these; as open_clip has it."""
 
 
 class ClipSpec(Frozen):
     """Which CLIP model to load."""
 
     arch: str
-    """open_clip architecture, e.g. `ViT-B-16-quickgelu`, or a model of this package."""
+    """open_clip architecture, e.g. `ViT-B-16-quickgelu`; a model of this package; or, with their
+    weights, `local-dir:DIRECTORY` or `hf-hub:OWNER/NAME`."""
     weights: str
-    """Pretrained tag of that architecture, path of a local checkpoint, or `bundled`."""
+    """Pretrained tag of that architecture, path of a local checkpoint, or `bundled`; not for
+    `local-dir:` and `hf-hub:`, which hold them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_that_come_with_it(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and holds_weights(str(given.get("arch", ""))):
+            if given.get("weights"):
+                raise ValueError(
+                    f"--clip-weights {given['weights']} has no effect: {given['arch']} holds its "
+                    "weights; leave it out"
+                )
+            return {**given, "weights": ""}
+        return given
 
 
 def checkpoint(spec: ClipSpec) -> Path:
@@ -52,11 +77,12 @@ def weights_path(spec: ClipSpec) -> Path:
     import open_clip
     from open_clip import pretrained
 
-    if model_config(spec.arch) is None:
-        near = difflib.get_close_matches(spec.arch, open_clip.list_models(), n=6, cutoff=0.4)
-        raise ValueError(
-            f"unknown CLIP architecture {spec.arch!r}; near it: {', '.join(near) or 'nothing'}"
-        )
+    if holds_weights(spec.arch):
+        description(spec.arch)  # first what is wrong with the place
+        if spec.arch.startswith(LOCAL):
+            return _in_directory(directory_of(spec.arch))
+        return fetched(spec.arch)
+    check_known(spec.arch)
     if spec.weights == BUNDLED:
         path = MODELS / f"{spec.arch}.safetensors"
         if not path.exists():
@@ -73,84 +99,48 @@ def weights_path(spec: ClipSpec) -> Path:
             f"CLIP weights {spec.weights!r}: neither a file nor a tag of {spec.arch}; "
             f"give a checkpoint path or one of {', '.join(tags) or '(no tags)'}"
         )
-    _check_gelu(spec, bool(tag.get("quick_gelu", False)), f"tag {spec.weights!r}")
+    check_gelu(spec, bool(tag.get("quick_gelu", False)), f"tag {spec.weights!r}")
     try:
         with quiet("huggingface_hub"):  # announces each of its retries
             return Path(pretrained.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"CLIP weights {spec.arch}/{spec.weights} are not cached and cannot be fetched "
-            f"({str(error).splitlines()[0][:120]}); give a local checkpoint path instead"
+            f"({first_line(error)[:120]}); give a local checkpoint path instead"
         ) from error
 
 
-def model_config(arch: str) -> dict[str, Any] | None:
-    """open_clip's description of an architecture, also of a bundled one; None: unknown."""
-    import open_clip
-
-    _register_bundled()
-    found: dict[str, Any] | None = open_clip.get_model_config(arch)
-    return found
-
-
-def load_weights(model: Any, path: Path, spec: ClipSpec) -> None:
-    """Put the tensors of a checkpoint into a model that was built for them.
+def _in_directory(directory: Path) -> Path:
+    """The checkpoint that open_clip would take, or the only one.
 
     Raises:
-        ValueError: the file is damaged, of another architecture, or trained with the other GELU.
+        ValueError: there is none, or several of which none has open_clip's name.
     """
-    from open_clip import factory
-
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-        except Exception as error:  # safetensors raises its own type for a damaged header
-            raise ValueError(f"{path}: not a safetensors file ({error})") from error
-        if "quick_gelu" in metadata:
-            _check_gelu(spec, metadata["quick_gelu"] == "true", str(path))
-    try:
-        state = factory.load_state_dict(str(path))
-        state = factory.convert_state_dict(model, dict(state))
-        _check_tensors(model.state_dict(), state)
-        model.load_state_dict(state, strict=True)
-    except Exception as error:  # damaged pickles and archives raise whatever they like
-        raise ValueError(
-            f"{path} does not hold weights of {spec.arch}: {str(error).strip().splitlines()[0]}; "
-            "give the architecture it was saved from, as safetensors or a plain state dict"
-        ) from error
+    suffixes = (".safetensors", ".bin", ".pth", ".pt")
+    there = sorted(path for path in directory.iterdir() if path.suffix in suffixes)
+    named = [directory / name for name in _PREFERRED if directory / name in there]
+    if named or len(there) == 1:
+        return (named or there)[0]
+    found = ", ".join(path.name for path in there) or "none"
+    raise ValueError(
+        f"--clip {LOCAL}{directory}: of the checkpoints there ({found}) none has a name that "
+        f"open_clip looks for; call the weights {_PREFERRED[0]}"
+    )
 
 
-def _check_tensors(built: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
-    """Names the first tensor that does not fit, which load_state_dict does over many lines."""
-    for name in [*built, *saved]:
-        if name not in saved:
-            raise ValueError(f"it has no {name}")
-        if name not in built:
-            raise ValueError(f"its {name} has no place there")
-        if built[name].shape != saved[name].shape:
-            raise ValueError(
-                f"its {name} is {tuple(saved[name].shape)} instead of {tuple(built[name].shape)}"
-            )
+def other_gelu(arch: str) -> str | None:
+    """The same architecture with the other GELU, where open_clip has both."""
+    base = arch.removesuffix("-quickgelu")
+    other = base if base != arch else f"{arch}-quickgelu"
+    return None if holds_weights(arch) or model_config(other) is None else other
 
 
-@contextmanager
-def quiet(logger: str | None) -> Iterator[None]:
-    """Keeps a library's warnings (None: those on the root logger) from the terminal."""
-    log = logging.getLogger(logger)
-    level, handler = log.level, logging.NullHandler()
-    log.addHandler(handler)  # without any, logging.warning() sets the root logger up for all
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        log.removeHandler(handler)
+def check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:
+    """Refuse weights that were trained with the other GELU.
 
-
-def _check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:
+    Raises:
+        ValueError: what they are, and the right architecture.
+    """
     built_quick = bool((model_config(spec.arch) or {}).get("quick_gelu", False))
     if trained_quick != built_quick:
         base = spec.arch.removesuffix("-quickgelu")
@@ -170,10 +160,3 @@ def weights_sha256(path: Path) -> str:
     """SHA-256 (hex) of a checkpoint, computed once for as long as the file does not change."""
     stat = path.stat()
     return _sha256_at(path, stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _register_bundled() -> None:
-    import open_clip
-
-    open_clip.add_model_config(MODELS)

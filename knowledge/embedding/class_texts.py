@@ -5,6 +5,7 @@ Legend: M texts, D embedding.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.clip.lazy import LazyClip
+from knowledge.clip.tokens import fitting
 from knowledge.embedding.config import PROMPT
 
 
@@ -29,8 +31,11 @@ def text_embeddings(
 ) -> Outcome:
     """Embed each class's prompt and, where given, its descriptions.
 
+    Of a description that the model would not read whole the first sentences that fit are taken; it
+    is left out if not even one does. Both are counted, with a warning.
+
     Raises:
-        ValueError: a template without {label}, or a text too long for CLIP.
+        ValueError: a template without {label}, or a prompt too long for the model.
     """
     if "{label}" not in template:
         raise ValueError(f"prompt template {template!r} must contain {{label}}")
@@ -44,6 +49,7 @@ def text_embeddings(
     if found := store.find(provenance):
         return Outcome(found, made=False)
     rows = list(_class_rows(classes, descriptions, template))
+    cut = _read_whole(rows, clip)
     distinct = {text: i for i, text in enumerate(dict.fromkeys(row["text"] for row in rows))}
     from knowledge.clip.model import encode_texts
 
@@ -57,8 +63,27 @@ def text_embeddings(
         "texts": dict(Counter(row["source"] for row in rows)),
         "logit_scale": clip.clip.logit_scale,
     }
-    artifact = store.publish(provenance, table, report)
+    artifact = store.publish(provenance, table, report | cut)
     return Outcome(artifact, made=True, work={"texts_encoded": len(distinct)})
+
+
+def _read_whole(rows: list[dict[str, Any]], clip: LazyClip) -> dict[str, Any]:
+    """Shorten or take out the descriptions that the model would cut; what the report says of it."""
+    tokens, counts = clip.tokens, Counter[str]()
+    for row in [row for row in rows if row["source"] == "description"]:
+        if tokens.reads_whole(row["text"]):
+            continue
+        row["text"] = fitting(row["text"], tokens.fits)
+        counts["shortened" if row["text"] else "left_out"] += 1
+    rows[:] = [row for row in rows if row["source"] != "description" or row["text"]]
+    if not counts:
+        return {}
+    logging.getLogger(__name__).warning(
+        "%s reads %d tokens: of the descriptions %d are shortened to the sentences that fit, and "
+        "%d left out",
+        *(clip.spec.arch, tokens.num_tokens, counts["shortened"], counts["left_out"]),
+    )
+    return {"descriptions_too_long": dict(counts)}
 
 
 def _class_rows(

@@ -17,7 +17,7 @@ from artifacts.provenance import Provenance
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.tokens import MAX_TOKENS, is_read_whole
+from knowledge.clip.tokens import Tokens
 from knowledge.embedding.class_texts import plain_schema
 from knowledge.embedding.config import CorpusConfig, Precision, resolve_precision
 from knowledge.embedding.corpus_file import (
@@ -76,7 +76,7 @@ def corpus_embeddings(
     if found := store.find(provenance):
         return Outcome(found, made=False)
     started = time.monotonic()
-    texts = usable_texts(path, config)
+    texts = usable_texts(path, config, clip.tokens)
     total, encoded = texts.table.num_rows, 0
     encoder = None
     from knowledge.embedding.engine.text_encoder import TextEncoder
@@ -101,20 +101,20 @@ def corpus_embeddings(
     return Outcome(artifact, made=True, work={"texts_encoded": encoded})
 
 
-def usable_texts(path: Path, config: CorpusConfig) -> CorpusTexts:
-    """The texts of a file that CLIP can take; nothing is encoded for that.
+def usable_texts(path: Path, config: CorpusConfig, tokens: Tokens) -> CorpusTexts:
+    """The texts of a file that a model can take; nothing is encoded for that.
 
     Raises:
         ValueError: the file cannot be used, or too many of its rows cannot.
     """
     texts = read_corpus_file(path)
     fits = [
-        is_read_whole(config.template.replace("{label}", text))
+        tokens.reads_whole(config.template.replace("{label}", text))
         for text in texts.table["text"].to_pylist()
     ]
     table = texts.table.filter(pa.array(fits, pa.bool_()))
     if not table.num_rows:
-        raise ValueError(f"corpus file {path}: no text fits into CLIP's {MAX_TOKENS} tokens")
+        raise ValueError(f"corpus file {path}: no text fits into CLIP's {tokens.num_tokens} tokens")
     too_long = texts.table.num_rows - table.num_rows
     left_out = texts.left_out | ({"too long": too_long} if too_long else {})
     unusable = {why: count for why, count in left_out.items() if why != "repeated"}

@@ -48,9 +48,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from knowledge.clip.architecture import MODELS
 from knowledge.clip.logit_scale import MAX_LOGIT_SCALE
 from knowledge.clip.model import load_clip
-from knowledge.clip.weights import MODELS, ClipSpec
+from knowledge.clip.weights import ClipSpec
 from knowledge.pretraining.captions import Captions, captions
 from knowledge.pretraining.stills import (
     CLIPS_PER_CLASS,

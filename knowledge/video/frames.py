@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from knowledge.video.decoding import Positions, VideoError, decode
+from knowledge.video.resizing import SHORTEST, Resizing
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ def read_frames(path: Path, positions: Positions) -> Frames:
     return _frames(path, positions, lambda pixels_HWC: pixels_HWC)
 
 
-def read_clip(path: Path, positions: Positions, size: int, short_side: int | None = None) -> Frames:
+def read_clip(
+    path: Path,
+    positions: Positions,
+    size: int,
+    short_side: int | None = None,
+    resizing: Resizing = SHORTEST,
+) -> Frames:
     """The same as `read_frames` and then `resize_and_crop`, without ever holding whole frames.
 
     Returns:
@@ -55,7 +62,7 @@ def read_clip(path: Path, positions: Positions, size: int, short_side: int | Non
 
     def shrink(pixels_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         image = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
-        clip: npt.NDArray[np.uint8] = resize_and_crop(image, size, short_side)[0].numpy()
+        clip: npt.NDArray[np.uint8] = resize_and_crop(image, size, short_side, resizing)[0].numpy()
         return clip.transpose(1, 2, 0)
 
     return _frames(path, positions, shrink)
@@ -96,18 +103,41 @@ def _frames(path: Path, positions: Positions, change: Change) -> Frames:
     return Frames(images.permute(0, 3, 1, 2), np.array([picture.pts_s for picture in pictures]))
 
 
-def resize_and_crop(images: torch.Tensor, size: int, short_side: int | None = None) -> torch.Tensor:
-    """Bring the short side to `short_side` (bicubic, antialiased) and cut out the centre square.
+def resize_and_crop(
+    images: torch.Tensor,
+    size: int,
+    short_side: int | None = None,
+    resizing: Resizing = SHORTEST,
+) -> torch.Tensor:
+    """Make squares of whole pictures, as `resizing` says.
 
     Args:
         images: (T, 3, H, W) uint8.
         size: side of the square in pixels.
-        short_side: at least `size`; `size` itself when None.
+        short_side: of the picture before the centre is cut out, at least `size`; `size` itself when
+            None. For `resizing.mode` `shortest` only.
+        resizing: antialiased, and cut out of or filled up about the centre.
 
     Returns:
         (T, 3, size, size) uint8.
     """
-    target = short_side or size
-    resized = F.resize(images, [target], InterpolationMode.BICUBIC, antialias=True)
-    cropped: torch.Tensor = F.center_crop(resized, [size, size])
-    return cropped
+    if resizing.mode == "squash":
+        return _resized(images, [size, size], resizing)
+    if resizing.mode == "shortest":
+        resized = _resized(images, [short_side or size], resizing)
+        cropped: torch.Tensor = F.center_crop(resized, [size, size])
+        return cropped
+    ratio = size / max(images.shape[-2:])
+    height, width = (max(1, round(side * ratio)) for side in images.shape[-2:])
+    top, left = (size - height) // 2, (size - width) // 2
+    edges = [left, top, size - width - left, size - height - top]
+    filled: torch.Tensor = F.pad(
+        _resized(images, [height, width], resizing), edges, fill=resizing.fill_color
+    )
+    return filled
+
+
+def _resized(images: torch.Tensor, size: list[int], resizing: Resizing) -> torch.Tensor:
+    mode = InterpolationMode(resizing.interpolation)
+    resized: torch.Tensor = F.resize(images, size, mode, antialias=True)
+    return resized

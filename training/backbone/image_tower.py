@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from knowledge.clip.model import Clip
+from knowledge.clip.model import Clip, first_output
 from training.config.data import VisionConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -101,7 +101,7 @@ class ImageTower(nn.Module):
         elif self.shift:
             features = self._project(self._shifted_blocks(images, clips_BT3SS.shape[1]))
         else:
-            features = self.visual(images)
+            features = first_output(self.visual(images))
         clip_features: torch.Tensor = features.view(len(clips_BT3SS), -1, features.shape[-1])
         return clip_features
 
@@ -134,7 +134,8 @@ class ImageTower(nn.Module):
 
 def is_plain_vit(visual: Any) -> bool:
     """Whether time can enter a tower of open_clip: only its plain vision transformer is known."""
-    return all(hasattr(visual, name) for name in ("conv1", "class_embedding", "_embeds", "_pool"))
+    names = ("conv1", "class_embedding", "_embeds", "_pool")
+    return all(hasattr(visual, name) for name in names) and visual.attn_pool is None
 
 
 def shifted(tokens_NLW: torch.Tensor, num_frames: int) -> torch.Tensor:

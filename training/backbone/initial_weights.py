@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import open_clip
 import torch
 
+from knowledge.clip.architecture import new_model
 from knowledge.clip.model import Clip
 
 
@@ -22,7 +22,7 @@ def restart(clip: Clip, init: Literal["clip", "vision_only", "scratch"]) -> None
     """
     if init == "clip":
         return
-    fresh = open_clip.CLIP(**open_clip.get_model_config(clip.identity["arch"]))
+    fresh = new_model(clip.spec.arch)
     state = clip.model.state_dict()
     with torch.no_grad():
         for name, value in fresh.state_dict().items():

@@ -5,15 +5,14 @@ Legend: N texts, L tokens, W width of the tower, D embedding.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from open_clip.model import CLIP
 from torch import nn
 
 from knowledge.clip.model import Clip
-from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
 
 TEXTS_PER_PASS = 256
 """Texts per forward pass where no gradient is kept."""
@@ -30,7 +29,7 @@ class TextTower(nn.Module):
         """Take over the text tower of a loaded CLIP; names are those of open_clip's model."""
         super().__init__()
         model = clip.model
-        self._arch = clip.identity["arch"]
+        self._tokens = clip.tokens
         self.token_embedding = model.token_embedding
         self.positional_embedding = model.positional_embedding
         self.transformer: Any = model.transformer
@@ -46,13 +45,7 @@ class TextTower(nn.Module):
         Raises:
             ValueError: a text is longer than CLIP's context.
         """
-        for text in texts:
-            if (length := clip_tokens(text)) > MAX_TOKENS:
-                raise ValueError(
-                    f"text {text[:60]!r}... has {length} CLIP tokens, at most {MAX_TOKENS} fit; "
-                    "shorten the class name"
-                )
-        tokens: torch.Tensor = _tokenizer(self._arch)(list(texts))
+        tokens: torch.Tensor = self._tokens(texts, "shorten the class name")
         return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
 
     def forward(self, tokens_NL: torch.Tensor) -> torch.Tensor:
@@ -72,10 +65,11 @@ class TextTower(nn.Module):
         return torch.cat([self(part) for part in torch.split(tokens_NL, TEXTS_PER_PASS)])
 
 
-def _tokenizer(arch: str) -> Any:
-    with warnings.catch_warnings():
-        # open_clip leaves its vocabulary file to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        import open_clip
-
-        return open_clip.get_tokenizer(arch)
+def is_plain_text(model: Any) -> bool:
+    """Whether a model's text tower is CLIP's own, which `TextTower` computes."""
+    return (
+        type(model) is CLIP
+        and model.attn_mask is not None
+        and model.text_pool_type == "argmax"
+        and isinstance(model.text_projection, torch.Tensor)
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from artifacts.artifact import Artifact
 from artifacts.provenance import InputRef
+from knowledge.clip.identity import short_clip
 from training.config.run import RunConfig
 from training.data.inputs import (
     TrainInputs,
@@ -17,7 +18,6 @@ from training.data.inputs import (
     frozen_source,
     needs_clip,
     run_clip,
-    short_clip,
 )
 from training.data.roles import ROLES, Role, roles_read
 

@@ -124,11 +124,6 @@ def run_clip(run: Artifact) -> dict[str, str]:
     return found
 
 
-def short_clip(identity: dict[str, str]) -> str:
-    """An identity as errors show it."""
-    return f"{identity.get('arch')} ({str(identity.get('weights_sha256'))[:12]})"
-
-
 def clip_logit_scale(texts: Artifact, config: MethodConfig) -> float:
     """Factor on cosines of the CLIP that embedded the texts.
 

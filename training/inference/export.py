@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -20,7 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
+from knowledge.clip.architecture import model_config, shown_name
 from knowledge.clip.model import load_clip
+from knowledge.clip.state import PREPROCESS, QUICK_GELU
 from knowledge.clip.weights import ClipSpec
 from training.config.data import DataConfig
 from training.config.overrides import parse
@@ -134,6 +137,11 @@ def load(directory: Path, device: str = "cpu") -> VideoClassifier:
     return replace(model, config=config)
 
 
+def _plain_name(arch: str) -> str:
+    """A name that can be a file's, for an architecture that a directory or repository holds."""
+    return re.sub(r"[:/]", "-", shown_name(arch))
+
+
 def _write(
     model: VideoClassifier, run: Artifact, clip: ClipSpec, directory: Path, name: str
 ) -> None:
@@ -149,14 +157,16 @@ def _write(
         if tensor is not None
     }
     save_file(tensors, directory / MODEL)
-    arch, built = clip.arch, open_clip.get_model_config(clip.arch)
-    weights: dict[str, torch.Tensor] = dict(load_clip(clip).model.state_dict())
+    loaded = load_clip(clip)
+    arch, built = _plain_name(clip.arch), model_config(clip.arch) or {}
+    weights: dict[str, torch.Tensor] = dict(loaded.model.state_dict())
     weights |= {clip_names[key]: tensor for key, tensor in trained.items()}
     if (log_scale := model.method.log_scale) is not None:
         weights["logit_scale"] = log_scale.detach().cpu().reshape(weights["logit_scale"].shape)
     plain = {key: tensor.contiguous() for key, tensor in weights.items()}
     quick = str(bool(built.get("quick_gelu", False))).lower()
-    save_file(plain, directory / CLIP, {"quick_gelu": quick})
+    told = {QUICK_GELU: quick, PREPROCESS: loaded.preprocess.model_dump_json()}
+    save_file(plain, directory / CLIP, told)
     (directory / f"{arch}.json").write_text(json.dumps(built, indent=1), encoding="utf-8")
     classes = model.classes
     listed = zip(classes.class_ids, classes.names, classes.prompt_names, strict=True)

@@ -14,9 +14,13 @@ import torch
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
+from knowledge.clip.identity import short_clip
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
+from knowledge.video.frames import read_clip as read_whole
+from knowledge.video.resizing import SHORTEST, Resizing
+from knowledge.video.sampling import fixed_frames
 from training.backbone.image_tower import ImageTower
 from training.config.data import DataConfig, VisionConfig
 from training.config.overrides import parse
@@ -41,6 +45,8 @@ class VideoClassifier:
     pictures: DataConfig
     """Which frames, and how large."""
     protocols: Mapping[str, Classifier]
+    resizing: Resizing = SHORTEST
+    """How whole pictures become squares, for a model that was trained on cached features."""
 
     @property
     def tower(self) -> ImageTower:
@@ -58,11 +64,31 @@ class VideoClassifier:
 
         Raises:
             VideoError: the video cannot be used.
+            ValueError: several crops of pictures that are not cropped.
         """
+        if self.resizing != SHORTEST:
+            return self._uncropped(path, *views)
         clips = torch.from_numpy(
             read_clip(path, "", self.pictures, self.tower.image_size, None, views)
         )
         return clips if clips.ndim == 5 else clips[None]
+
+    def _uncropped(self, path: Path, num_clips: int, num_crops: int) -> torch.Tensor:
+        """The same as the frozen CLIP wants its pictures, where that is not OpenAI's way."""
+        if num_crops > 1:
+            raise ValueError(
+                f"{num_crops} crops of a picture: the run's CLIP wants whole ones "
+                f"({self.resizing.mode}); give views of one crop, such as {num_clips}x1"
+            )
+        seen, size = self.pictures, self.tower.image_size
+
+        def positions(num_frames: int) -> list[int]:
+            clips = fixed_frames(num_frames, seen.num_frames, seen.test_offset, num_clips)
+            return [index for clip in clips for index in clip]
+
+        short_side = seen.short_side if self.resizing.mode == "shortest" else None
+        images = read_whole(path, positions, size, short_side, self.resizing).images
+        return images.view(num_clips, seen.num_frames, *images.shape[1:])
 
     @torch.no_grad()
     def probabilities(self, views_VT3SS: torch.Tensor, protocol: str | None = None) -> torch.Tensor:
@@ -136,9 +162,8 @@ def classifier(
         )
     if (given := LazyClip(clip).identity) != made_by:
         raise ValueError(
-            f"{run.ref} was trained with CLIP {made_by['arch']} "
-            f"({made_by['weights_sha256'][:12]}), but the model given is {given['arch']} "
-            f"({given['weights_sha256'][:12]}); give the former"
+            f"{run.ref} was trained with CLIP {short_clip(made_by)}, but the model given is "
+            f"{short_clip(given)}; give the former"
         )
     config = parse(saved.facts["config"])
     classes = read_class_list(inputs, config)
@@ -190,12 +215,14 @@ def assembled(
     else:
         method.restore(saved.tensors, names)
     method.to(device).eval()
-    frozen = None
+    frozen, resizing = None, SHORTEST
     if config.data.features == "cached":
-        frozen = ImageTower(load_clip(clip), VisionConfig(), "clip").to(device).eval()
+        loaded = load_clip(clip)
+        frozen = ImageTower(loaded, VisionConfig(), "clip").to(device).eval()
+        resizing = loaded.preprocess.resizing
     with torch.no_grad():
         protocols = method.protocols(classes)
-    model = VideoClassifier(method, config, classes, frozen, pictures, protocols)
+    model = VideoClassifier(method, config, classes, frozen, pictures, protocols, resizing)
     short_side = max(pictures.short_side, model.tower.image_size)
     return replace(model, pictures=pictures.model_copy(update={"short_side": short_side}))
 

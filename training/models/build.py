@@ -130,10 +130,17 @@ def load_towers(spec: ClipSpec, config: RunConfig) -> Towers:
     from knowledge.clip.model import load_clip
     from training.backbone.image_tower import ImageTower
     from training.backbone.initial_weights import restart
-    from training.backbone.text_tower import TextTower
+    from training.backbone.text_tower import TextTower, is_plain_text
 
     clip, wanted = load_clip(spec), config.model.towers(config.data)
     check_tower(clip.model.visual, config)
+    if wanted.text and not is_plain_text(clip.model):
+        needs = config.model.needs("clip", "a model with CLIP's own text tower")
+        remedies = ("choose another --clip", config.model.without("clip"))
+        raise ValueError(
+            f"{needs}, that of {spec.arch} is another ({type(clip.model).__name__}); "
+            f"{' or '.join(filter(None, remedies))}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         restart(clip, wanted.init)

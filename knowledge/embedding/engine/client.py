@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from artifacts.jobs import Progress
 from artifacts.processes import import_environment
+from knowledge.clip.architecture import model_config
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.weights import model_config
 from knowledge.embedding.config import Precision
 from knowledge.embedding.engine.channel import Channel, Message
 from knowledge.embedding.engine.spec import EngineSpec, Part, WorkerPoolSpec
@@ -100,8 +100,13 @@ class EngineProcess:
 
     def _gone(self) -> Message:
         status = self.process.wait()
+        if status < 0:  # by a signal: another process, the system or a person ended it
+            raise RuntimeError(
+                f"the encoding process ended with status {status}; run again: it goes on from there"
+            )
         raise RuntimeError(
-            f"the encoding process ended with status {status}; run again: it goes on from there"
+            f"the encoding process ended with status {status}, and would again; what it printed "
+            "says why"
         )
 
 

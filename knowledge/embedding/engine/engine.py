@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import traceback
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from pathlib import Path
 import open_clip
 import torch
 
+from knowledge.clip.architecture import quiet
 from knowledge.clip.model import load_clip
 from knowledge.embedding.engine.channel import Channel, Message, pair
 from knowledge.embedding.engine.image_encoder import Encode, ImageEncoder
@@ -33,6 +35,7 @@ from knowledge.embedding.engine.worker import (
     encode_for_others,
     fork,
     make_parts,
+    said,
 )
 
 MAX_DEATHS = 3
@@ -144,7 +147,7 @@ class Engine:
 
     def _work(self, channel: Channel, encode: Encode) -> None:
         self._close_inherited()
-        make_parts(channel, encode, self.encoder.image_size)
+        make_parts(channel, encode, self.encoder.image_size, self.encoder.resizing)
 
     def _assemble(self, pool: WorkerPoolSpec) -> None:
         """Get ready for a job; workers are forked when there is work for them."""
@@ -239,9 +242,14 @@ def run(client: Channel) -> None:
         return
     spec = EngineSpec.model_validate(message)
     try:
-        encoder = load_encoder(spec)
+        with quiet("knowledge.clip"):  # what it warns of is said by the client
+            encoder = load_encoder(spec)
     except ValueError as error:
         client.send({"error": str(error), "kind": "ValueError"})
+        return
+    except Exception as error:
+        traceback.print_exc()
+        client.send({"error": said(error), "kind": "RuntimeError"})
         return
     client.send({"ready": True})
     Engine(client, encoder).serve()

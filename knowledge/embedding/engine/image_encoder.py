@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 
-from knowledge.clip.model import Clip
+from knowledge.clip.model import Clip, first_output
 from knowledge.embedding.config import Precision
 from knowledge.embedding.engine.blocks import Block, is_known
 
@@ -41,6 +41,7 @@ class ImageEncoder:
     def __init__(self, clip: Clip, precision: Precision) -> None:
         """Take a copy of the image tower of a model on the CPU, its weights cast."""
         self.image_size = clip.image_size
+        self.resizing = clip.preprocess.resizing
         self.dim = clip.dim
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         visual = clip.model.visual
@@ -84,8 +85,7 @@ class ImageEncoder:
 
     def _whole(self, images_N3SS: torch.Tensor) -> torch.Tensor:
         pixels = (images_N3SS.to(self.device).float() - self._mean) / self._std
-        features: torch.Tensor = self._visual(pixels.to(self.dtype))
-        return features
+        return first_output(self._visual(pixels.to(self.dtype)))
 
     def _class_token(self, images_N3SS: torch.Tensor) -> torch.Tensor:
         visual = self._visual

@@ -21,6 +21,7 @@ from knowledge.embedding.engine.spec import Part, VideoRow
 from knowledge.video.decoding import VideoError
 from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.frames import read_clip
+from knowledge.video.resizing import Resizing
 from knowledge.video.sampling import fixed_frames
 
 CANARY = "canary.npy"
@@ -37,6 +38,7 @@ class PartEncoder:
         part: Part,
         encode: Encode,
         image_size: int,
+        resizing: Resizing,
         decoding: Callable[[int | None], None],
     ) -> None:
         """Prepare.
@@ -45,18 +47,26 @@ class PartEncoder:
             part: what to make.
             encode: the encoder.
             image_size: pixels S of its images.
+            resizing: how whole pictures become its images.
             decoding: called with the place of a video before its file is touched, and with None
                 when it is let go.
 
         Raises:
-            ValueError: frames shorter than the model's images are asked for.
+            ValueError: frames shorter than the model's images are asked for, or a short side of
+                pictures that are not cropped.
         """
         if (short_side := part.frames.short_side) is not None and short_side < image_size:
             raise ValueError(
                 f"frames.short_side={short_side} is less than the {image_size} pixels of the "
                 "model's images; leave it out"
             )
+        if part.frames.short_side is not None and resizing.mode != "shortest":
+            raise ValueError(
+                f"frames.short_side={part.frames.short_side} has no effect: the model's pictures "
+                f"are not cropped ({resizing.mode}); leave it out"
+            )
         self.part, self.encode, self.image_size = part, encode, image_size
+        self.resizing = resizing
         self.decoding = decoding
         self.batches: list[tuple[Rows, Rows]] = []
         self._waiting: list[torch.Tensor] = []
@@ -114,6 +124,7 @@ class PartEncoder:
                     lambda n: fixed_frames(n, frames.num_frames, frames.offset)[0],
                     self.image_size,
                     frames.short_side,
+                    self.resizing,
                 )
             except VideoError as error:
                 self._check_file(path, video)  # it may have gone meanwhile

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from typing import Any, cast
 
-import open_clip
 import torch
 from open_clip.model import CLIP
 
@@ -48,12 +47,13 @@ class TextEncoder:
         self.tokens_per_batch = tokens_per_batch
         self.whole_texts_per_batch = whole_texts_per_batch
         self._device = clip.device
-        self._tokenize = open_clip.get_tokenizer(clip.identity["arch"])
+        self._tokenize = clip.tokens
         self.blocks: list[Block] = []
         """None where the tower runs as it is."""
         model, dtype = clip.model, torch.bfloat16 if precision == "bf16" else torch.float32
         if not _is_plain(model):
-            self._whole: Any = copy.deepcopy(model).to(dtype)
+            without_images = {id(model.visual): None}  # in place of a copy
+            self._whole: Any = copy.deepcopy(model, without_images).to(dtype)
             return
         for block in model.transformer.resblocks:
             host = copy.deepcopy(block).cpu()
@@ -69,7 +69,10 @@ class TextEncoder:
         """Unit rows (N, D) and the features' lengths (N,), float32.
 
         Args:
-            texts: one at least, each `is_read_whole`: the end of a longer one would not be read.
+            texts: one at least.
+
+        Raises:
+            ValueError: a text is longer than the model's context.
         """
         tokens_NL = self._tokenize(texts)
         if self.blocks:
@@ -80,7 +83,7 @@ class TextEncoder:
             features = torch.cat(rows)[order.argsort()]
         else:
             whole = [
-                self._whole.encode_text(part.to(self._device))
+                self._whole.encode_text(part.to(self._device), normalize=False)
                 for part in torch.split(tokens_NL, self.whole_texts_per_batch)
             ]
             features = torch.cat(whole).float().cpu()

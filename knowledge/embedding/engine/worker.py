@@ -21,10 +21,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from knowledge.clip.architecture import first_line
 from knowledge.embedding.engine.channel import Channel
 from knowledge.embedding.engine.image_encoder import IMAGES_PER_BATCH, Encode, Rows, canary_images
 from knowledge.embedding.engine.part import PartEncoder, check_canary, is_stored, store_part
 from knowledge.embedding.engine.spec import Part
+from knowledge.video.resizing import Resizing
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -52,7 +54,7 @@ def fork(run: Callable[[], None], name: str) -> int:
         os._exit(1)
 
 
-def make_parts(engine: Channel, encode: Encode, image_size: int) -> None:
+def make_parts(engine: Channel, encode: Encode, image_size: int, resizing: Resizing) -> None:
     """Make the parts that the engine asks for, until it closes the channel."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     canary: Rows | None = None
@@ -73,17 +75,25 @@ def make_parts(engine: Channel, encode: Encode, image_size: int) -> None:
             check_canary(part, canary)
             num_decoded = 0
             if not is_stored(part):  # by a worker that died before it could say so
-                table, num_decoded = PartEncoder(part, encode, image_size, decoding).make()
+                table, num_decoded = PartEncoder(
+                    part, encode, image_size, resizing, decoding
+                ).make()
                 store_part(part, table)
         except ValueError as error:
             engine.send({"error": str(error), "kind": "ValueError"})
         except ConnectionError as error:
             engine.send({"error": str(error), "kind": "RuntimeError"})
+        except ModelError as error:  # its process has shown where
+            engine.send({"error": str(error), "kind": "RuntimeError"})
         except Exception as error:
             traceback.print_exc()
-            engine.send({"error": f"{type(error).__name__}: {error}", "kind": "RuntimeError"})
+            engine.send({"error": said(error), "kind": "RuntimeError"})
         else:
             engine.send({"made": part.number, "num_decoded": num_decoded})
+
+
+class ModelError(RuntimeError):
+    """The model failed in the encoder's process."""
 
 
 class SharedBatch:
@@ -125,14 +135,18 @@ class RemoteEncoder:
 
         Raises:
             ConnectionError: the encoder's process died.
+            ModelError: the model failed.
         """
         count = len(images_N3SS)
         self._batch.images[:count] = images_N3SS
         with contextlib.suppress(BrokenPipeError):
             self._encoder.send({"count": count, "sender": os.getpid()})
         while reply := self._encoder.receive():
-            if reply["sender"] == os.getpid():
-                return self._batch.get(count)
+            if reply["sender"] != os.getpid():
+                continue
+            if "error" in reply:
+                raise ModelError(reply["error"])
+            return self._batch.get(count)
         raise ConnectionError("the encoder died; run again: it goes on from there")
 
 
@@ -140,7 +154,7 @@ def encode_for_others(
     make_encoder: Callable[[], Encode], clients: Sequence[tuple[Channel, SharedBatch]]
 ) -> None:
     """Answer the requests of workers, one batch at a time, until they are gone."""
-    encode = make_encoder()
+    encode: Encode | None = None
     selector = selectors.DefaultSelector()
     for channel, batch in clients:
         selector.register(channel, selectors.EVENT_READ, (channel, batch))
@@ -150,5 +164,16 @@ def encode_for_others(
             if (requests := channel.arrived()) is None:
                 return
             for request in requests:
-                batch.put(*encode(batch.images[: request["count"]]))
-                channel.send({"sender": request["sender"]})
+                reply = {"sender": request["sender"]}
+                try:
+                    encode = encode or make_encoder()
+                    batch.put(*encode(batch.images[: request["count"]]))
+                except Exception as error:
+                    traceback.print_exc()
+                    reply["error"] = said(error)
+                channel.send(reply)
+
+
+def said(error: Exception) -> str:
+    """What is told of an exception, which would come again."""
+    return f"embedding failed: {type(error).__name__}: {first_line(error)}"

@@ -14,7 +14,7 @@ from artifacts.artifact import Artifact, Outcome
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
-from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
+from knowledge.clip.tokens import MAX_TOKENS, clip_tokens, fitting
 from knowledge.datasets.class_names import normalised
 from knowledge.extraction.parse import ParsedReply, check_calls, check_coverage, parse
 from knowledge.extraction.question import ActionClass, Question, read_action_classes
@@ -30,7 +30,6 @@ INSTRUCTION = (
     "words in all, about what can be seen, naming the action itself."
 )
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _BRACKETED = re.compile(r"\(.*?\)")
 _STEM = 3
@@ -187,18 +186,6 @@ def _classes_not_named(
     about = [(actions[row["class_id"]], row["text"]) for row in rows]
     absent = [action.name for action, text in about if not mentions(text, action.prompt_name)]
     return list(dict.fromkeys(absent))
-
-
-def fitting(text: str) -> str:
-    """The first whole sentences of a text that together fit CLIP; empty if not even one does."""
-    kept = ""
-    start = 0
-    for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
-        longer = text[:end].rstrip()
-        if clip_tokens(longer) > MAX_TOKENS:
-            break
-        kept, start = longer, end
-    return kept if start else ""
 
 
 def mentions(text: str, prompt_name: str) -> bool:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from knowledge.clip.architecture import MODELS
 from knowledge.clip.model import encode_texts, load_clip
-from knowledge.clip.weights import MODELS, ClipSpec
+from knowledge.clip.weights import ClipSpec
 from knowledge.pretraining.captions import captions
 from knowledge.pretraining.pretrain import NAME, NUM_STEPS, build, encode_cut_text, tokenise
 from knowledge.pretraining.stills import DATA_SEED, pretraining_plans

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.store import Store
-from knowledge.clip.tokens import MAX_TOKENS, clip_tokens
+from knowledge.clip.tokens import MAX_TOKENS, clip_tokens, fitting
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.registration import register_classes
 from knowledge.extraction.calls import ask
@@ -17,7 +17,6 @@ from knowledge.extraction.kinds.description import (
     PROMPT,
     DescriptionConfig,
     build,
-    fitting,
     mentions,
 )
 from knowledge.extraction.question import MAX_REASKS, ActionClass
