@@ -101,9 +101,9 @@ def _read(path: Path) -> tuple[State, bool | None]:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # that torch.jit will go
         state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-    if "1.702" in code:
+    if "sigmoid(" in code:  # QuickGELU(x) = x sigmoid(1.702 x)
         return dict(state), True
     return dict(state), False if "gelu(" in code else None
 
@@ -136,9 +136,10 @@ def _fitted(model: Any, state: State) -> State:
             found[name] = found[name].reshape(own.shape)
     if getattr(model, "logit_bias", None) is not None and "logit_bias" not in found:
         found["logit_bias"] = found["logit_scale"].new_zeros(model.logit_bias.shape)
-    if "text.transformer.embeddings.position_ids" not in model.state_dict():
-        found.pop("text.transformer.embeddings.position_ids", None)
-    return found
+    kept = model.state_dict()
+    computed = {name for name, _ in model.named_buffers()} - kept.keys()  # archives hold them
+    computed |= {"text.transformer.embeddings.position_ids"} - kept.keys()  # transformers did once
+    return {name: value for name, value in found.items() if name not in computed}
 
 
 def _without_prefix(state: State) -> State:

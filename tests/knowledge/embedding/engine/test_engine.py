@@ -1,5 +1,6 @@
 """Workers that hang, crash or are killed cost what they were doing and nothing else."""
 
+import json
 import os
 import signal
 import threading
@@ -7,7 +8,9 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import open_clip
 import pytest
+from safetensors.torch import save_file
 
 from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
@@ -16,6 +19,7 @@ from knowledge.embedding.config import EncodingOptions, FrameConfig
 from knowledge.embedding.engine.client import close_idle
 from knowledge.embedding.engine.part import CANARY
 from knowledge.embedding.frames import FrameJob
+from tests.clip_families import save_family
 from tests.clip_weights import save_random_clip
 from tests.jobs import frame_embeddings
 from tests.video_files import write_video
@@ -210,6 +214,29 @@ def test_what_the_model_cannot_be_loaded_from_is_one_line(videos, tmp_path):
     save_random_clip(path, seed=4)
     with pytest.raises(ValueError, match=r"weights '.*weights.safetensors' have just changed; run"):
         frame_embeddings(store, clip, rows, videos, CONFIG, encoding=settings())
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_model_that_fails_is_told_as_what_it_is(videos, tmp_path, separate):
+    arch = save_family(tmp_path / "model", "vit")
+    described = tmp_path / "model/open_clip_config.json"
+    config = json.loads(described.read_text())
+    config["model_cfg"]["vision_cfg"] |= {
+        "timm_model_name": "vit_tiny_patch16_224",  # which takes no pictures of 32 pixels
+        "timm_pool": "token",
+        "timm_proj": "linear",
+    }
+    described.write_text(json.dumps(config))
+    model = open_clip.create_model(arch, load_weights=False)
+    save_file(model.state_dict(), tmp_path / "model/open_clip_model.safetensors")
+    clip = LazyClip(ClipSpec.model_validate({"arch": arch}))
+    store = Store(tmp_path / "store")
+    rows = listed(store, videos, GOOD)
+    with pytest.raises(RuntimeError, match=r"failed: AssertionError: Input height \(32\)") as told:
+        frame_embeddings(
+            store, clip, rows, videos, CONFIG, encoding=settings(separate_encoder=separate)
+        )
+    assert "run again" not in str(told.value)
 
 
 def test_workers_that_would_each_need_the_gpu_are_refused(clip_spec):
