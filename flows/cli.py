@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Their import adds their commands.
-from flows.commands import chain, datasets, knowledge, mining, runs, store  # noqa: F401
+from flows.commands import chain, datasets, knowledge, mining, runs, store, video_files  # noqa: F401
 from flows.commands.app import app
 
 

@@ -169,8 +169,7 @@ def _on_workers(store: str, spec: MineSpec) -> tuple[str, MineSpec]:
         num_workers = spec.encoding.num_workers or 1  # each shard takes one core
         changes["encoding"] = encoding.model_copy(update={"num_workers": num_workers})
         changes["videos"] = spec.videos.absolute()
-        if (weights := Path(spec.clip.weights)).is_file():
-            changes["clip"] = spec.clip.model_copy(update={"weights": str(weights.absolute())})
+        changes["clip"] = spec.clip.absolute()
     return spec.runner.shared_store(store), spec.model_copy(update=changes)
 
 

@@ -56,8 +56,9 @@ def register_features(given: Given, store: StoreOption = "store") -> None:
     """Take features you already have instead of embedding videos, and mine with them."""
     from flows.orchestration.specs.features import FeaturesSpec
 
-    weights = given["--clip-weights"]
-    loaded = {"clip": {"arch": given["--clip"], "weights": weights}} if weights else {}
+    arch, weights = given["--clip"] or "", given["--clip-weights"]
+    is_loaded = weights or arch.startswith(("local-dir:", "hf-hub:"))
+    loaded = {"clip": {"arch": arch, "weights": weights}} if is_loaded else {}
     spec = given.build(FeaturesSpec, **loaded)
     from flows.register_features import register_features_flow
 

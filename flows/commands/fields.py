@@ -129,7 +129,7 @@ def parameter(
     if several if field.repeats is None else field.repeats:
         kind, form, text = list[kind], form or "<str>", f"{text} Repeatable."
     required = leaf.is_required and field.required and not hidden
-    if name.startswith("--"):
+    if name.startswith("-"):
         kind = kind if required or kind is bool else kind | None
         shown: dict[str, Any] = {"help": text, "rich_help_panel": panel, "hidden": hidden}
         told: Any = typer.Option(name, metavar=form, **shown)

@@ -33,7 +33,10 @@ DATASET: Options = {
 }
 """Of a `DatasetSpec`."""
 
-CLIP: Options = {"--clip": "clip.arch", "--clip-weights": "clip.weights"}
+CLIP: Options = {
+    "--clip": "clip.arch",
+    "--clip-weights": Field("clip.weights", required=False),
+}
 ENCODING: Options = {
     "--precision": "encoding.precision",
     "--workers": "encoding.num_workers",

@@ -6,6 +6,7 @@ from artifacts.artifact import Artifact
 from artifacts.frozen import nearest
 from artifacts.store import Store
 from knowledge.datasets.class_lists import CLASS_LISTS, class_list
+from knowledge.datasets.class_names import prompt_name
 from knowledge.datasets.registration import register_classes
 
 
@@ -19,11 +20,34 @@ def classes_of(store: Store, name: str) -> Artifact:
     Raises:
         ValueError: neither.
     """
+    if found := _registered(store, name):
+        return found
+    return register_classes(store, name, class_list(name)).artifact
+
+
+def classes_named(store: Store, name: str) -> dict[str, str]:
+    """The same as names and how prompts spell them; nothing is published.
+
+    Raises:
+        ValueError: as for `classes_of`.
+    """
+    if found := _registered(store, name):
+        rows = found.read(["name", "prompt_name"]).to_pylist()
+        return {row["name"]: row["prompt_name"] for row in rows}
+    return {each: prompt_name(each) for each in class_list(name)["name"]}
+
+
+def _registered(store: Store, name: str) -> Artifact | None:
+    """Registered classes; None where there are none, but a list of that name.
+
+    Raises:
+        ValueError: there is no such list either.
+    """
     names = {artifact.manifest.name for artifact in store.published("classes")}
     if name.split("@")[0] in names:
         return store.get(f"classes/{name}")
     if name in CLASS_LISTS:
-        return register_classes(store, name, class_list(name)).artifact
+        return None
     known = sorted({*names, *CLASS_LISTS})
     raise ValueError(f"unknown dataset or class list {name!r}; {nearest(name, known)}")
 

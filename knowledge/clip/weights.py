@@ -56,6 +56,15 @@ class ClipSpec(Frozen):
             return {**given, "weights": ""}
         return given
 
+    def absolute(self) -> ClipSpec:
+        """The same for a process with another current directory."""
+        changes = {}
+        if self.arch.startswith(LOCAL):
+            changes["arch"] = f"{LOCAL}{directory_of(self.arch).absolute()}"
+        elif (path := Path(self.weights).expanduser()).is_file():
+            changes["weights"] = str(path.absolute())
+        return self.model_copy(update=changes)
+
 
 def checkpoint(spec: ClipSpec) -> Path:
     """The checkpoint file; where it is bundled, neither torch nor open_clip is imported.

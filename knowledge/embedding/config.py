@@ -11,6 +11,7 @@ from pydantic import Field
 from artifacts.frozen import Frozen
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import BUNDLED, ClipSpec
+from knowledge.video.resizing import Resizing
 
 PROMPT = "This is a video about {label}"
 """Text that stands for a class, as CLIP reads it. Source: MGDM, section 2.4."""
@@ -35,6 +36,26 @@ class FrameConfig(Frozen):
     """Which frame of each of the T equal segments."""
     short_side: int | None = Field(None, ge=1)
     """Pixels of the short side before the centre crop; if omitted the model's image size."""
+
+    def check(self, image_size: int, resizing: Resizing) -> None:
+        """Refuse pictures that cannot be made for a model.
+
+        Raises:
+            ValueError: they are shorter than its images, or a short side of pictures that it does
+                not crop.
+        """
+        if self.short_side is None:
+            return
+        if self.short_side < image_size:
+            raise ValueError(
+                f"frames.short_side={self.short_side} is less than the {image_size} pixels of the "
+                "model's images; leave it out"
+            )
+        if resizing.mode != "shortest":
+            raise ValueError(
+                f"frames.short_side={self.short_side} has no effect: the model's pictures are not "
+                f"cropped ({resizing.mode}); leave it out"
+            )
 
 
 class CorpusConfig(Frozen):

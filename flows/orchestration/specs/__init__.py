@@ -3,5 +3,5 @@
 Nothing heavy is imported here, so that help and errors of a command come at once.
 
 Reading order: `names`, `runner`, then the flows' own, in the order of the chain: `extract`, `mine`,
-`features` (in place of mining), `train`, `evaluate`, `pipeline`.
+`features` (in place of mining), `train`, `evaluate`, `pipeline`; and `video_files` (no flow).
 """

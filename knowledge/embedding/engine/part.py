@@ -55,16 +55,7 @@ class PartEncoder:
             ValueError: frames shorter than the model's images are asked for, or a short side of
                 pictures that are not cropped.
         """
-        if (short_side := part.frames.short_side) is not None and short_side < image_size:
-            raise ValueError(
-                f"frames.short_side={short_side} is less than the {image_size} pixels of the "
-                "model's images; leave it out"
-            )
-        if part.frames.short_side is not None and resizing.mode != "shortest":
-            raise ValueError(
-                f"frames.short_side={part.frames.short_side} has no effect: the model's pictures "
-                f"are not cropped ({resizing.mode}); leave it out"
-            )
+        part.frames.check(image_size, resizing)
         self.part, self.encode, self.image_size = part, encode, image_size
         self.resizing = resizing
         self.decoding = decoding
