@@ -17,7 +17,7 @@ from flows.orchestration.specs.train import TrainSpec
 from flows.register_dataset import register
 from flows.train_model import scored_split, train
 from knowledge.clip.lazy import LazyClip
-from knowledge.clip.weights import checkpoint
+from knowledge.clip.weights import BUNDLED, checkpoint
 from knowledge.embedding.config import FrameConfig, is_corpus_file
 from knowledge.embedding.corpus_texts import usable_texts
 from training.config.runtime import RuntimeOptions
@@ -29,10 +29,12 @@ def check_task(store: str, spec: PipelineSpec) -> None:
     """Find out what is wrong with model and corpora before anything is paid for."""
     target = Store(store)
     checkpoint(spec.clip)
-    tokens = LazyClip(spec.clip).tokens
+    clip = LazyClip(spec.clip)
+    if spec.clip.weights != BUNDLED:
+        _ = clip.tokens  # which may need a package
     for name in spec.corpus:
         if is_corpus_file(name):
-            usable_texts(Path(name).expanduser(), spec.corpus_texts, tokens)
+            usable_texts(Path(name).expanduser(), spec.corpus_texts, clip.tokens)
         else:
             classes_of(target, name)
 

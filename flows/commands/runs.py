@@ -14,6 +14,10 @@ from flows.commands.fields import Field, Options
 from flows.commands.options import CLIP, JsonOption, StoreOption
 
 _VARIANT = "VARIANT=METRICS[,METRICS...]"
+_FROZEN = "flows.orchestration.specs.evaluate:FrozenSpec"
+_OF_A_RUN = ("--views", "--wise-ft", "--processes")
+_OF_FROZEN = ("--frames", "--template", "--precision")
+"""Options of `evaluate` with effect with, and without, a run."""
 _PROCESSES: Options = {
     "--device": "runtime.device",
     "--processes": "runtime.processes",
@@ -62,18 +66,48 @@ def train(given: Given, store: StoreOption = "store") -> None:
 @command(
     "flows.orchestration.specs.evaluate:EvaluateSpec",
     {
-        "Data": {"RUN": "run", "--data": "data", "--videos": "videos", "--split": "split"},
+        "Data": {
+            "RUN": Field("run", required=False),
+            "--data": "data",
+            "--videos": "videos",
+            "--split": "split",
+        },
         "Scoring": {"--views": "views", "--wise-ft": Field("wise_ft", form="ALPHA")},
-        "CLIP": CLIP,
+        "CLIP": {
+            **CLIP,
+            "--frames": "knowledge.embedding.config:FrameConfig.num_frames",
+            "--template": Field(f"{_FROZEN}.templates", form="TEXT", repeats=True),
+            "--precision": f"{_FROZEN}.precision",
+        },
         "Where it runs": _PROCESSES,
     },
     panel="Models",
     example="actionlore evaluate RUN --split test",
 )
 def evaluate(given: Given, store: StoreOption = "store") -> None:
-    """Score a trained run: on its dataset, or zero-shot on another one."""
-    from flows.orchestration.specs.evaluate import EvaluateSpec
+    """Score a trained run, on its dataset or on another one; without RUN, frozen CLIP alone."""
+    from flows.orchestration.specs.evaluate import EvaluateSpec, FrozenSpec
 
+    if "RUN" not in given:
+        if unused := [each for each in _OF_A_RUN if each in given]:
+            raise ValueError(f"{unused[0]} has no effect without RUN: frozen CLIP alone is scored")
+        if "--data" not in given:
+            raise ValueError(
+                "give RUN, or, to score frozen CLIP alone, --data DATASET with --videos and --clip"
+            )
+        frames = {"num_frames": given["--frames"]} if "--frames" in given else {}
+        more = {
+            name: given[f"--{option}"]
+            for name, option in (("templates", "template"), ("precision", "precision"))
+            if f"--{option}" in given
+        }
+        alone = given.build(FrozenSpec, frames=frames, **more)
+        from flows.evaluation.evaluate_frozen import evaluate_frozen
+
+        show_made(evaluate_frozen(store, alone), store)
+        return
+    if unused := [each for each in _OF_FROZEN if each in given]:
+        raise ValueError(f"{unused[0]} has no effect with RUN: it has its own frames and texts")
     spec = given.build(EvaluateSpec)
     from flows.evaluation.evaluate_run import evaluate
 

@@ -44,7 +44,7 @@ def embed(spec: EmbedSpec) -> None:
     if not spec.output.absolute().parent.is_dir():
         raise ValueError(f"{spec.output.parent} is no directory; make it, or write somewhere else")
     clip = load_clip(spec.clip)
-    seen = list(_embedded(spec, clip))
+    seen = list(_embedded(spec, clip, is_shown=True))
     made = [each for each in seen if isinstance(each, EmbeddedVideo)]
     failed = [each for each in seen if isinstance(each, VideoError)]
     for error in failed:
@@ -69,7 +69,8 @@ def classify(store: str, spec: ClassifySpec, as_json: bool) -> None:
     texts = _texts(clip, spec, names, described)
     classes_KD = class_embeddings(clip, list(texts.values()))
     found: list[dict[str, Any]] = []
-    for path, each in zip(spec.videos, _embedded(spec, clip), strict=True):
+    seen = _embedded(spec, clip, is_shown=not as_json)
+    for path, each in zip(spec.videos, seen, strict=True):
         if isinstance(each, VideoError):
             found.append({"video": str(path), "error": each.reason})
             continue
@@ -93,10 +94,12 @@ def classify(store: str, spec: ClassifySpec, as_json: bool) -> None:
         raise ValueError(f"no video could be read; the first: {found[0]['error']}")
 
 
-def _embedded(spec: VideoFilesSpec, clip: Clip) -> Iterator[EmbeddedVideo | VideoError]:
+def _embedded(
+    spec: VideoFilesSpec, clip: Clip, *, is_shown: bool
+) -> Iterator[EmbeddedVideo | VideoError]:
     precision = resolve_precision(spec.precision, spec.clip, spec.device)
     how = (spec.frames, precision, spec.device, spec.workers)
-    if len(spec.videos) == 1:
+    if not is_shown or len(spec.videos) == 1:
         yield from embed_files(clip, spec.videos, *how)
         return
     with progress("decoding and encoding videos") as advance:

@@ -86,7 +86,7 @@ def evaluate(
     origin, config = what_is_scored(run, inputs, split, name, views, wise_ft)
     name = origin.name
     if found := store.find(origin):
-        return Outcome(found, made=False), _measure(store, name, split, found, config)
+        return Outcome(found, made=False), measured(store, name, split, found, config)
     saved = checkpoint.load(run.read_file(checkpoint.FILE), str(run.ref))
     device = torch.device(runtime.device) if runtime.device else default_device()
     group = current_group(device, runtime.processes)
@@ -94,28 +94,27 @@ def evaluate(
     passes = read_passes(
         *(inputs, config, saved, split, classes, group.device, runtime.workers),
         own=lambda method: method.protocols(classes),
-        frozen=_zero_shot(classes, group.device),
+        frozen=frozen_protocols(classes, group.device),
         alphas=origin.config.get("wise_ft", ()),
     )
-    rows = _score(passes, classes, config, group, progress)
+    rows = score_passes(passes, classes, config, group, progress)
     same_videos = run.manifest.inputs["videos"] == origin.inputs["videos"]
     chooses = config.eval.select is not None or bool(config.model.chosen_on_val)
     chosen_on = chooses and split == "val" and same_videos
-    counts = _counts(passes, classes, group, chosen_on)
+    counts = counted(passes, classes, group, chosen_on)
     sources = {id(each.source): each.source for each in passes}.values()
     decoded = sum(sum(group.all_counts(each.num_decoded)) for each in sources)
     if group.is_first:
-        table = pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
-        store.publish(origin, table, counts)
+        store.publish(origin, table_of(rows), counts)
     group.barrier()
     predictions = store.get(origin.ref)
     work = {
         "videos_scored": sum(len(each.videos) for each in passes),
         "videos_decoded": decoded,
     }
-    metrics = _measure(store, name, split, predictions, config) if group.is_first else None
+    metrics = measured(store, name, split, predictions, config) if group.is_first else None
     group.barrier()
-    metrics = metrics or _measure(store, name, split, predictions, config)
+    metrics = metrics or measured(store, name, split, predictions, config)
     return Outcome(predictions, made=True, work=work), metrics
 
 
@@ -187,7 +186,7 @@ def read_passes(
     return passes
 
 
-def _zero_shot(classes: ClassList, device: torch.device) -> dict[str, Classifier]:
+def frozen_protocols(classes: ClassList, device: torch.device) -> dict[str, Classifier]:
     """Frozen CLIP's protocols."""
     frozen = {"zero_shot/prompt": zero_shot_classifier(classes.prompts_KD, device)}
     if classes.descriptions_KD is not None:
@@ -195,7 +194,7 @@ def _zero_shot(classes: ClassList, device: torch.device) -> dict[str, Classifier
     return frozen
 
 
-def _score(
+def score_passes(
     passes: list[Pass],
     classes: ClassList,
     config: RunConfig,
@@ -221,9 +220,15 @@ def _score(
     return rows
 
 
-def _counts(
+def table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    """`predictions` of such rows."""
+    return pa.Table.from_pylist(rows, schema=schema_of("predictions").arrow())
+
+
+def counted(
     passes: list[Pass], classes: ClassList, group: Group, chosen_on: bool
 ) -> dict[str, Any]:
+    """What the report of the predictions says."""
     videos = passes[0].videos
     said = group.all_gather_object(passes[0].source.unreadable)
     return {
@@ -237,7 +242,7 @@ def _counts(
     }
 
 
-def _measure(
+def measured(
     store: Store, name: str, split: str, predictions: Artifact, config: RunConfig
 ) -> Outcome:
     """`metrics`, from the predictions alone."""
@@ -251,9 +256,9 @@ def _measure(
         of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
         values = task.measure(of_it)
         listed = predictions.manifest.report["videos_listed"]
-        counted = {metric: (value, len(of_it)) for metric, value in values.items()}
-        counted["unreadable"] = ((listed - len(of_it)) / listed, listed)
-        by_protocol[protocol] = {metric: value for metric, (value, _) in counted.items()}
+        found_of = {metric: (value, len(of_it)) for metric, value in values.items()}
+        found_of["unreadable"] = ((listed - len(of_it)) / listed, listed)
+        by_protocol[protocol] = {metric: value for metric, (value, _) in found_of.items()}
         rows += [
             {
                 "split": split,
@@ -262,7 +267,7 @@ def _measure(
                 "value": value,
                 "num_videos": n,
             }
-            for metric, (value, n) in counted.items()
+            for metric, (value, n) in found_of.items()
         ]
     rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
     chosen_on = "weights_chosen_on_these_videos"

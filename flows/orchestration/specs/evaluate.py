@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from artifacts.frozen import Frozen
-from flows.orchestration.specs.names import MinedName, RunName
+from flows.orchestration.specs.names import MinedName, RunName, VideosName
 from knowledge.clip.weights import ClipSpec
+from knowledge.embedding.config import FrameConfig
 from training.config.episodes import EpisodesConfig
 from training.config.runtime import RuntimeOptions
 
@@ -53,6 +55,28 @@ class EvaluateSpec(RunSpec):
     """Directory the videos are in, for a run that takes videos."""
     runtime: RuntimeOptions = RuntimeOptions()
     """How it is carried out; changes nothing in what comes out."""
+
+
+class FrozenSpec(Frozen):
+    """What to score with frozen CLIP alone."""
+
+    data: VideosName
+    """Registered dataset: NAME (the newest) or NAME@KEY of its `videos`."""
+    videos: Path
+    """Directory its videos are in."""
+    clip: ClipSpec
+    """Frozen CLIP."""
+    split: str | None = None
+    """Split to score; if omitted test, val or train, whichever exists first."""
+    frames: FrameConfig = FrameConfig()
+    """Which frames are embedded."""
+    templates: tuple[str, ...] = ()
+    """Sentence with {label} for a class's name, several of which are averaged as a protocol of
+    their own; without RUN."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of CLIP on frames, as in mining; without RUN."""
+    runtime: RuntimeOptions = RuntimeOptions()
+    """Device, and the processes that decode."""
 
 
 class FewShotSpec(RunSpec):

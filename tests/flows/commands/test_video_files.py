@@ -68,9 +68,10 @@ def test_classes_of_a_file(actionlore, weights, clip, files, tmp_path, form):
     for i, top in enumerate(found):
         assert [*top] == [NAMES[k] for k in cosines[i].argsort(descending=True)]
         for k, name in enumerate(NAMES):
-            assert top[name] == pytest.approx((cosines[i, k], chances[i, k]), abs=1e-5)
+            numbers = (float(cosines[i, k]), float(chances[i, k]))
+            assert top[name] == pytest.approx(numbers, abs=1e-5)
     table = actionlore("classify", *files, "--classes", path, *clip, "--top", 1)
-    assert [*found[0]][0] in table.stdout
+    assert next(iter(found[0])) in table.stdout
     assert str(files[1]) in table.stdout.replace("\n", "")
 
 

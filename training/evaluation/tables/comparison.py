@@ -90,12 +90,13 @@ def _check_draws(variant: str, members: Sequence[Artifact]) -> None:
     for metrics in members:
         check_same_split(variant, members[0], metrics)
         scored = scored_from(metrics)
-        if "run" not in scored or "videos" not in scored:
+        made_by = scored.get("run") or scored.get("frames")  # of frozen CLIP alone
+        if made_by is None or "videos" not in scored:
             continue
-        other = seen.setdefault((scored["run"].ref, scored["videos"].ref), metrics)
+        other = seen.setdefault((made_by.ref, scored["videos"].ref), metrics)
         if other is not metrics:
             raise ValueError(
-                f"{variant}: {other.ref} and {metrics.ref} are both of {scored['run'].ref} on "
+                f"{variant}: {other.ref} and {metrics.ref} are both of {made_by.ref} on "
                 f"{scored['videos'].ref}, no two draws; leave one out, or make it a variant of its "
                 "own"
             )
