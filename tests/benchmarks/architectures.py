@@ -32,14 +32,14 @@ TRAIN = (
 )
 CACHED = (*TRAIN[:-2], "--recipe", "mgdm_small", "--set", "model.negatives.k=1", "--name", "run")
 VIDEOS = ("--set", "data.features=videos", "--set", "data.short_side=400")
-ACTIONCLIP = (*TRAIN, "--recipe", "actionclip_small", *VIDEOS)
+ACTIONCLIP = (*TRAIN, *VIDEOS, "--recipe")
 TOWERS = {
     "last block": (
         *(*TRAIN, "--recipe", "mgdm_small", *VIDEOS, "--set", "model.negatives.k=1"),
         *("--set", "vision.trainable=last_n"),
     ),
-    "time": (*ACTIONCLIP, "--set", "model.video.within=shift"),
-    "text tower": (*ACTIONCLIP, "--set", "model.text.trainable=true"),
+    "time": (*ACTIONCLIP, "actionclip_stickworld_shift"),
+    "text tower": (*ACTIONCLIP, "actionclip_stickworld_meanp"),
 }
 
 

@@ -168,9 +168,10 @@ def _last_parts(visual: Any, last_n: int) -> list[Any]:
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None:
         raise ValueError(
-            "vision.trainable=last_n needs a vision transformer, "
-            f"this tower is {type(visual).__name__}"
+            "vision.trainable=last_n needs a vision transformer, this tower is "
+            f"{type(visual).__name__}; set it to none or all, or choose another --clip"
         )
     if last_n > len(blocks):
         raise ValueError(f"vision.last_n={last_n}, but the image tower has {len(blocks)} blocks")
-    return [*blocks[-last_n:], visual.ln_post, *([visual.proj] if visual.proj is not None else [])]
+    behind = (visual.ln_post, visual.attn_pool, visual.proj)
+    return [*blocks[-last_n:], *(part for part in behind if part is not None)]

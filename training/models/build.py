@@ -164,9 +164,9 @@ def check_tower(visual: nn.Module, config: RunConfig) -> None:
         return
     needs = config.model.needs("time", "open_clip's vision transformer")
     remedies = ("choose another --clip", config.model.without("time"))
-    raise ValueError(
-        f"{needs}, this tower is {type(visual).__name__}; {' or '.join(filter(None, remedies))}"
-    )
+    pools = " that pools by attention" if getattr(visual, "attn_pool", None) is not None else ""
+    tower = f"{type(visual).__name__}{pools}"
+    raise ValueError(f"{needs}, this tower is {tower}; {' or '.join(filter(None, remedies))}")
 
 
 def build(config: RunConfig, dim: int, classes: ClassList, towers: Towers | None = None) -> Method:
