@@ -70,9 +70,8 @@ def round_trip(arch):
     """What each step says."""
     try:
         clip = options(arch)
-    except Exception as error:
+    except RuntimeError:  # it cannot be built here; the command says why
         clip = ("--clip", arch, "--clip-weights", __file__)
-        return {"saved": str(error).splitlines()[0]}
     mine = ("mine", "--dataset", "tiny", "--videos", "videos", "--frames", 2, "--top-k", 1)
     steps = {
         "mine": (*mine, *clip),
