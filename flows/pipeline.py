@@ -21,7 +21,6 @@ from knowledge.clip.weights import BUNDLED, checkpoint
 from knowledge.embedding.config import FrameConfig, is_corpus_file
 from knowledge.embedding.corpus_texts import usable_texts
 from training.config.runtime import RuntimeOptions
-from training.data.negatives import check_enough_classes
 
 
 @task
@@ -43,7 +42,7 @@ def check_task(store: str, spec: PipelineSpec) -> None:
 def check_data_task(store: str, classes: JobReport, videos: JobReport, training: TrainSpec) -> None:
     """Find out what training would refuse in what was registered, before anything is paid for."""
     scored_split(Store(store).get(videos.ref), training.split)
-    check_enough_classes(training.config.model, classes.num_rows)
+    training.config.model.check_num_classes(classes.num_rows)
 
 
 def mining_spec(

@@ -70,6 +70,21 @@ class MethodConfig(Frozen):
         """Full name of a part of this config, such as `model.negatives`."""
         return next((f"model.{name}" for name, value in self if value is part), "model")
 
+    def check_num_classes(self, num_classes: int) -> None:
+        """Refuse early what training would refuse once everything is mined.
+
+        Raises:
+            ValueError: more negatives per video than there are other classes to take them from.
+        """
+        wanted, most = self.mined, num_classes - 1
+        if wanted.corpus == "dataset" and wanted.k > most:
+            setting = self.setting(wanted)
+            raise ValueError(
+                f"{setting}.k={wanted.k}: of {num_classes} classes a video has at most {most} "
+                f"negatives; set {setting}.k={most}, or name more corpora and set "
+                f"{setting}.corpus=union"
+            )
+
     def needs(self, need: str, what: str) -> str:
         """Says that a run needs something that is not there, and by which setting.
 

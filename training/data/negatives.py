@@ -97,22 +97,6 @@ def read_negatives(
     return Negatives(features_MD, rows_NR, class_ids_NR, present_NR, num_short)
 
 
-def check_enough_classes(config: MethodConfig, num_classes: int) -> None:
-    """Refuse early what `read_negatives` would refuse once everything is mined.
-
-    Raises:
-        ValueError: more negatives per video than there are other classes to take them from.
-    """
-    wanted = config.mined
-    if wanted.k and wanted.corpus == "dataset" and wanted.k > num_classes - 1:
-        setting = config.setting(wanted)
-        raise ValueError(
-            f"{setting}.k={wanted.k}: of {num_classes} classes a video has at most "
-            f"{num_classes - 1} negatives; set {setting}.k={num_classes - 1}, or name more corpora "
-            f"and set {setting}.corpus=union"
-        )
-
-
 def _text_table(inputs: TrainInputs, wanted: NegativesConfig) -> tuple[pa.Array, torch.Tensor]:
     """Ids and features of all texts a negative may be."""
     artifacts = [inputs.texts, *(inputs.corpora if wanted.corpus == "union" else ())]
