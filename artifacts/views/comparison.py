@@ -39,9 +39,9 @@ class Line:
 def lines(comparison: Artifact) -> list[Line]:
     """First frozen CLIP, once where it is the same for all variants; then variant by variant.
 
-    A variant has its protocol as trained and then those of WiSE-FT. Of several inference contexts
-    it is that of the paper: all classes together. Where few-shot embeddings are frozen CLIP's own
-    there is no line of the variant.
+    A variant has each of its protocols, such as MGDM's inference contexts, in the artifact's order:
+    the one it was validated by comes first. Below it stand those with weights of WiSE-FT. Where
+    few-shot embeddings are frozen CLIP's own there is no line of the variant.
 
     Raises:
         ValueError: not a comparison.
@@ -55,29 +55,24 @@ def lines(comparison: Artifact) -> list[Line]:
         of_variant.setdefault(row["protocol"], {})[row["metric"]] = spread
     shown = _frozen(found)
     for variant, by_protocol in found.items():
-        own = own_protocol({protocol: len(each) for protocol, each in by_protocol.items()})
-        for protocol, metrics in by_protocol.items():
-            if protocol == own:
-                shown.append(Line([variant], protocol, False, None, metrics))
-        for protocol, metrics in by_protocol.items():
-            if own is not None and protocol.startswith(f"{own}@"):
-                alpha = protocol.removeprefix(f"{own}@")
-                shown.append(Line([variant], protocol, False, alpha, metrics))
+        for own in own_protocols({protocol: len(each) for protocol, each in by_protocol.items()}):
+            shown.append(Line([variant], own, False, None, by_protocol[own]))
+            for protocol, metrics in by_protocol.items():
+                if protocol.startswith(f"{own}@"):
+                    alpha = protocol.removeprefix(f"{own}@")
+                    shown.append(Line([variant], protocol, False, alpha, metrics))
     return shown
 
 
-def own_protocol(num_metrics: Mapping[str, int]) -> str | None:
-    """That of the model as trained; of several inference contexts the one with all classes.
+def own_protocols(num_metrics: Mapping[str, int]) -> list[str]:
+    """Those of the model as trained, in their order; none where all are frozen CLIP's.
 
     Args:
-        num_metrics: by protocol; of class pairs there are some of every context.
-
-    Returns:
-        None: all are frozen CLIP's.
+        num_metrics: by protocol; a protocol of which there are but class pairs has no line.
     """
     own = [each for each in num_metrics if not is_frozen(each) and "@" not in each]
-    key = {each: (-num_metrics[each], not each.endswith("/all"), each) for each in own}
-    return min(own, key=key.__getitem__, default=None)
+    most = max((num_metrics[each] for each in own), default=0)
+    return [each for each in own if num_metrics[each] == most]
 
 
 def _frozen(found: Mapping[str, Mapping[str, dict[str, Spread]]]) -> list[Line]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifacts.artifact import Artifact
 from artifacts.store import Store
-from artifacts.views.metrics import accuracies
+from artifacts.views.metrics import accuracies, is_frozen
 from artifacts.views.negatives import negatives_of
 from flows.orchestration.report import JobReport
 from flows.terminal.cells import markdown_table, of_split, percent
@@ -21,6 +21,11 @@ from training.evaluation.tables.pairs import pair_accuracy
 
 PARTNER_RANK = 3
 """How far down a video's hard negatives its partner class is looked for."""
+CONTEXTS = (
+    "At test MGDM's discriminator sees each class alone (self), with its nearest classes "
+    "(neighbours)\nor with all. Of each run the first is what it was trained on: one text, or one "
+    "and its negatives."
+)
 
 
 def report(store: Store, reports: Sequence[JobReport], picture: str) -> str:
@@ -46,6 +51,7 @@ def report(store: Store, reports: Sequence[JobReport], picture: str) -> str:
             "# What the demo found",
             "## Accuracy on the test videos",
             _accuracies(made["metrics"]),
+            CONTEXTS,
             uncertainty(made["metrics"]),
             "## Pairs of actions built to be confused",
             "Share of a pair's test videos whose own class comes before the other; guessing gives "
@@ -141,6 +147,11 @@ def _partner() -> dict[int, int]:
     return dict(pairs) | {second: first for first, second in pairs}
 
 
+def context(protocol: str) -> str:
+    """The texts that MGDM's discriminator sees together at test, of its protocol's name."""
+    return protocol.rpartition("/")[2]
+
+
 def _accuracies(metrics: Sequence[Artifact]) -> str:
     lines = {
         ("frozen CLIP" if row.is_frozen else artifact.manifest.name, row.protocol): [
@@ -157,17 +168,21 @@ def _accuracies(metrics: Sequence[Artifact]) -> str:
 
 def _pairs(predictions: Sequence[Artifact]) -> str:
     names = {entry.class_id: entry.name for entry in CLASSES}
-    runs = [each.manifest.name.removesuffix("-test") for each in predictions]
-    lines = []
+    head, lines = list[str](), []
     for group, pairs in pairs_by_reason().items():
-        found = [pair_accuracy(each, pairs) for each in predictions]
-        columns = [found[0]["zero_shot/prompt"], *(each["mgdm/all"] for each in found)]
+        found = {each.manifest.name: pair_accuracy(each, pairs) for each in predictions}
+        columns = [next(iter(found.values()))["zero_shot/prompt"]]
+        head = ["told apart, %", "frozen CLIP"]
+        for name, by_protocol in found.items():
+            own = [each for each in by_protocol if not is_frozen(each)]
+            columns += [by_protocol[each] for each in own]
+            head += [f"{name.removesuffix('-test')}, {context(each)}" for each in own]
         rows = {f"{names[a]} / {names[b]}": [c[a, b] for c in columns] for a, b in pairs}
         rows[f"**mean of {group.replace('_', ' ')}**"] = [
             sum(column.values()) / len(column) for column in columns
         ]
         lines += [[title, *(f"{100 * v:.0f}" for v in row)] for title, row in rows.items()]
-    return markdown_table(["told apart, %", "frozen CLIP", *runs], lines)
+    return markdown_table(head, lines)
 
 
 def _nearest(negatives: Artifact, video_id: str) -> str:

@@ -13,8 +13,10 @@ from artifacts.store import Store
 from artifacts.views.metrics import Accuracy, accuracies
 from artifacts.views.negatives import negatives_of
 from flows.demos.demo_report import (
+    CONTEXTS,
     PARTNER_RANK,
     by_kind,
+    context,
     partner_found,
     program,
     shown_videos,
@@ -26,8 +28,8 @@ from flows.terminal.cells import percent
 from knowledge.stickworld.classes import CLASSES, pairs_by_reason
 from training.evaluation.tables.pairs import mean_pair_accuracy
 
-FROZEN, TRAINED = "zero_shot/prompt", "mgdm/all"
-"""The protocols compared; the others are in the report."""
+FROZEN = "zero_shot/prompt"
+"""Frozen CLIP's protocol that is shown; the other is in the report."""
 
 
 def show(store: Store, reports: Sequence[JobReport], report: Path, picture: Path) -> None:
@@ -48,7 +50,7 @@ def show(store: Store, reports: Sequence[JobReport], report: Path, picture: Path
         f"{num_made} of them made now.\n"
     )
     console.print(_accuracies(made))
-    _say(f"\n{uncertainty(made['metrics'])}")
+    _say(f"\n{CONTEXTS}\n{uncertainty(made['metrics'])}")
     _say(
         "Time pairs (open a door / close a door) differ in the order of frames alone, posture "
         "pairs\n(drink from a cup / talk on the phone) in a detail: test videos told apart; "
@@ -66,7 +68,7 @@ def show(store: Store, reports: Sequence[JobReport], report: Path, picture: Path
         f"inspect negatives/stickworld --video {shown_videos(negatives)[0]}",
         "inspect cooccurrence/stickworld      # what the LLM said",
         f"inspect lineage {made['training_run'][-1].ref}",
-        "reproduce mgdm                       # over seeds, and all variants: an hour",
+        "reproduce mgdm                       # over seeds, and all variants: hours",
         "pipeline --help                      # on your own videos",
     ):
         _say(f"  {program()} {command}")
@@ -78,7 +80,7 @@ def _say(text: str) -> None:
 
 
 def _accuracies(made: dict[str, list[Artifact]]) -> Table:
-    """Frozen CLIP and each run: accuracy, and pairs told apart."""
+    """Frozen CLIP and each run in each context: accuracy, and pairs told apart."""
     table = Table("test videos, %", box=None, pad_edge=False)
     for title in ("top-1", "top-5", "time pairs", "posture pairs"):
         table.add_column(title, justify="right")
@@ -89,7 +91,12 @@ def _accuracies(made: dict[str, list[Artifact]]) -> Table:
         told_apart = mean_pair_accuracy(predictions, pairs)
         rows = {each.protocol: each for each in accuracies(metrics)}
         shown = {"frozen CLIP": FROZEN} if number == 0 else {}
-        for name, protocol in (shown | {_name(run): TRAINED}).items():
+        shown |= {
+            f"{_name(run)}, {context(protocol)}": protocol
+            for protocol, row in rows.items()
+            if not row.is_frozen
+        }
+        for name, protocol in shown.items():
             groups = (told_apart[protocol, group] for group in pairs)
             table.add_row(name, *_shares(rows[protocol]), *map(percent, groups))
     return table

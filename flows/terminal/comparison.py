@@ -37,7 +37,7 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
 
     Args:
         comparison: the artifact.
-        expected: shown beside.
+        expected: shown beside, in the first line of each variant.
     """
     found = lines(comparison)
     names = list(dict.fromkeys(name for line in found for name in line.metrics))
@@ -45,10 +45,12 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
     alone = " ± -" if comparison.manifest.config.get("num_seeds", 1) > 1 else ""
     papers = list(next(iter(expected.values()), {}))
     titles = _titles(found)
-    rows = []
+    rows, told = [], set[str]()
     for line, title in zip(found, titles, strict=True):
-        as_trained = not line.is_frozen and line.wise_ft is None
-        known = expected.get(line.variants[0], {}) if as_trained else {}
+        known: Mapping[str, float | None] = {}
+        if not line.is_frozen and line.wise_ft is None and line.variants[0] not in told:
+            told.add(line.variants[0])
+            known = expected.get(line.variants[0], {})
         cells = [_cell(line.metrics.get(name), alone) for name in names]
         rows.append([title, *cells, *(percent(known.get(paper)) for paper in papers)])
     head = [f"{metric_title(name)} %" for name in names]
@@ -56,9 +58,14 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
 
 
 def _titles(found: list[Line]) -> list[str]:
-    """Frozen CLIP's names its variants where they differ, or where one has no line of its own."""
+    """Frozen CLIP's names its variants where they differ, or where one has no line of its own.
+
+    A variant's names its protocol where there are several, such as `k7, self`.
+    """
     frozen = Counter(line.protocol for line in found if line.is_frozen)
-    own = {line.variants[0] for line in found if not line.is_frozen}
+    trained = [line for line in found if not line.is_frozen]
+    own = {line.variants[0] for line in trained}
+    protocols = Counter(line.variants[0] for line in trained if line.wise_ft is None)
     titles = []
     for line in found:
         variants = ", ".join(each.replace("_", " ") for each in line.variants)
@@ -66,10 +73,11 @@ def _titles(found: list[Line]) -> list[str]:
             what = line.protocol.removeprefix("zero_shot/").removesuffix("/frozen_clip")
             named = frozen[line.protocol] > 1 or not own.issuperset(line.variants)
             titles.append(f"frozen CLIP, {what}" + (f" ({variants})" if named else ""))
-        else:
-            titles.append(
-                variants if line.wise_ft is None else f"{variants}, WiSE-FT {line.wise_ft}"
-            )
+            continue
+        protocol = line.protocol.partition("@")[0].rpartition("/")[2]
+        titles.append(variants + (f", {protocol}" if protocols[line.variants[0]] > 1 else ""))
+        if line.wise_ft is not None:
+            titles[-1] += f", WiSE-FT {line.wise_ft}"
     return titles
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from artifacts.store import Store
-from artifacts.views.comparison import Line, Spread, lines, own_protocol
+from artifacts.views.comparison import Line, Spread, lines, own_protocols
 from artifacts.views.metrics import is_frozen
 from tests.published import classes, publish
 
@@ -41,6 +41,8 @@ def test_lines(tmp_path):
     assert lines(found) == [
         Line(["a", "b"], "zero_shot/prompt", True, None, of(top1=0.25)),
         Line(["c"], "zero_shot/prompt", True, None, of(top1=0.125)),
+        Line(["a"], "mgdm/self", False, None, of(top1=0.5, top5=1.0)),
+        Line(["a"], "mgdm/self@0.5", False, "0.5", of(top1=0.625)),
         Line(["a"], "mgdm/all", False, None, of(top1=0.75, top5=1.0)),
         Line(["a"], "mgdm/all@0.5", False, "0.5", of(top1=0.625)),
         Line(["b"], "mgdm/all", False, None, of(top1=0.5)),
@@ -49,9 +51,14 @@ def test_lines(tmp_path):
 
 def test_frozen_clip_in_episodes_is_not_taken_for_the_method():
     counts = {"nearest_class_mean/frozen_clip": 2, "nearest_class_mean/mgdm": 2}
-    assert own_protocol(counts) == "nearest_class_mean/mgdm"
-    assert own_protocol({"nearest_class_mean/frozen_clip": 2}) is None
+    assert own_protocols(counts) == ["nearest_class_mean/mgdm"]
+    assert own_protocols({"nearest_class_mean/frozen_clip": 2}) == []
     assert [is_frozen(each) for each in (*counts, "zero_shot/prompt")] == [True, False, True]
+
+
+def test_every_context_has_a_line_in_the_artifacts_order_but_not_one_of_pairs_alone():
+    counts = {"mgdm": 2, "mgdm/self": 4, "zero_shot/prompt": 4, "mgdm/all": 4, "mgdm/all@0.5": 4}
+    assert own_protocols(counts) == ["mgdm/self", "mgdm/all"]
 
 
 def test_other_kinds_are_refused(tmp_path):

@@ -53,6 +53,19 @@ def test_a_line_per_variant_and_the_papers_numbers(compared):
     ]
 
 
+def test_every_context_has_a_line_and_the_paper_is_beside_the_first(compared):
+    values = {"mgdm/neighbours": 0.5, "mgdm/all": 0.25, "mgdm/self": 0.75, "mgdm/all@0.5": 1.0}
+    comparison = compared({("k7", each): {"top1": [value]} for each, value in values.items()})
+    assert markdown(comparison, {"k7": {"hmdb51": 0.822}}).splitlines() == [
+        "|  | top-1 % | paper, hmdb51 |",
+        "| --- | --- | --- |",
+        "| k7, neighbours | 50.0 | 82.2 |",
+        "| k7, all | 25.0 |  |",
+        "| k7, all, WiSE-FT 0.5 | 100.0 |  |",
+        "| k7, self | 75.0 |  |",
+    ]
+
+
 def test_weights_between_stand_below_and_frozen_clip_apart_where_videos_differ(compared):
     values = {
         ("ucf", "clip"): 0.5,

@@ -37,9 +37,9 @@ def test_all_protocols_are_reported_and_found_again(world):
     )
     assert calls[-1] == (30, 30)
     protocols = [
+        "mgdm/neighbours",
         "mgdm/all",
         "mgdm/self",
-        "mgdm/neighbours",
         "zero_shot/prompt",
         "zero_shot/description",
     ]
@@ -69,19 +69,31 @@ def test_all_protocols_are_reported_and_found_again(world):
 def test_contexts_without_difference_are_not_reported_twice(world):
     run = run_of(world, "model.negatives.k=0")
     found = values(evaluate(world.store, run, world.inputs(), "val")[1])
-    assert [p for p, m in found if m == "top1"][:2] == ["mgdm/all", "mgdm/self"]
+    assert [p for p, m in found if m == "top1"][:2] == ["mgdm/self", "mgdm/all"]
     assert ("mgdm/neighbours", "top1") not in found
     run = run_of(world, "model.no_discriminator=true")
     found = values(evaluate(world.store, run, world.inputs(), "val")[1])
     assert [p for p, m in found if m == "top1"][:2] == ["mgdm", "zero_shot/prompt"]
 
 
-def test_val_top1_of_the_run_is_that_of_the_evaluation(world):
-    for context in ("all", "self", "neighbours"):
-        run = run_of(world, f"model.inference_context={context}")
-        found = values(evaluate(world.store, run, world.inputs(), "val")[1])
-        expected = run.read().to_pylist()[-1]["val_top1"]
-        assert found[f"mgdm/{context}", "top1"] == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize(
+    ("settings", "primary"),
+    [
+        *(([f"model.inference_context={each}"], each) for each in ("all", "self", "neighbours")),
+        ([], "neighbours"),
+        (["model.negatives.k=0"], "self"),
+        (["model.discriminator.scope=batch"], "all"),
+    ],
+)
+def test_val_top1_of_the_run_is_that_of_the_context_whose_length_is_trained(
+    world, settings, primary
+):
+    """1 + k texts; with k = 0 each class alone; a whole batch of them is nearest to all classes."""
+    run = run_of(world, *settings)
+    found = values(evaluate(world.store, run, world.inputs(), "val")[1])
+    expected = run.read().to_pylist()[-1]["val_top1"]
+    assert found[f"mgdm/{primary}", "top1"] == pytest.approx(expected, abs=1e-6)
+    assert next(iter(found)) == (f"mgdm/{primary}", "top1"), "it is the first"
 
 
 def test_zero_shot_is_frozen_clip(world):

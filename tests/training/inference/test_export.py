@@ -177,7 +177,7 @@ def test_what_cannot_be_predicted_is_said(world, tmp_path):
     model = classifier(store, run, inputs.clip)
     path = next(inputs.root.rglob("7.mp4"))
     assert sum(each["probability"] for each in model.top(path)) == pytest.approx(1, abs=1e-5)
-    with pytest.raises(ValueError, match="no protocol 'all'; the run has mgdm/all, mgdm/self"):
+    with pytest.raises(ValueError, match="no protocol 'all'; the run has mgdm/neighbours, mgdm"):
         model.top(path, protocol="all")
     (tmp_path / "broken.mp4").write_text("no video")
     with pytest.raises(VideoError, match="not a video file"):

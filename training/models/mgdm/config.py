@@ -12,6 +12,9 @@ from training.config.method import MethodConfig
 from training.config.negatives import NegativesConfig
 from training.config.settings import PositiveInt, PositiveReal
 
+Context = Literal["all", "self", "neighbours"]
+"""Texts that the discriminator sees together at test."""
+
 
 class AttentionConfig(Frozen):
     """Temporal attention of frames under a text's guidance (eq. 15)."""
@@ -54,9 +57,11 @@ class MgdmConfig(MethodConfig):
     """Bring the attended video embedding to unit length."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     """Texts that see each other."""
-    inference_context: Literal["all", "self", "neighbours"] = "all"
+    inference_context: Context | None = None
     """Texts the discriminator sees together at test: all classes, each alone, or each with its k
-    nearest classes. Evaluation reports all three; this one selects `val_top1`."""
+    nearest classes. Evaluation reports all three; this one selects `val_top1`. If omitted the one
+    whose length is trained: `neighbours`, at k = 0 `self`; `all` with discriminator.scope=batch.
+    """
     no_video_representer: bool = False
     """Ablation: the mean of the frames instead."""
     no_discriminator: bool = False
@@ -67,6 +72,19 @@ class MgdmConfig(MethodConfig):
     """What is minimised."""
     logit_scale: LogitScaleConfig = LogitScaleConfig()
     """Factor on cosines."""
+
+    @property
+    def context(self) -> Context:
+        """`inference_context`; if omitted the one with as many texts as a sequence of training.
+
+        With 1 + k texts a video that is each class with its k nearest, not all classes: there a
+        model that was trained on few texts meets a length it has never seen.
+        """
+        if self.inference_context is not None:
+            return self.inference_context
+        if self.discriminator.scope == "batch":
+            return "all"
+        return "neighbours" if self.negatives.k else "self"
 
     @property
     def mined(self) -> NegativesConfig:
@@ -106,7 +124,7 @@ class MgdmConfig(MethodConfig):
     @property
     def texts_see_each_other(self) -> bool:
         """Whether the discriminator sees several classes together at test."""
-        return not (self.no_discriminator or self.inference_context == "self")
+        return not (self.no_discriminator or self.context == "self")
 
     def without_effect(self, data: DataConfig) -> Iterator[tuple[str, str]]:
         """Settings that change nothing in this combination, and why."""

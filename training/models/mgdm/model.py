@@ -31,7 +31,7 @@ from training.layers.attention import ResidualTransformer
 from training.layers.logit_scale import clamp_logit_scale, logit_scale, start_logit_scale
 from training.layers.losses import full_precision, symmetric_contrastive
 from training.models.method import Classifier, Encoded, Parts, TrainedMethod
-from training.models.mgdm.config import MgdmConfig
+from training.models.mgdm.config import Context, MgdmConfig
 
 if TYPE_CHECKING:
     from training.backbone.image_tower import ImageTower
@@ -180,11 +180,11 @@ class Mgdm(TrainedMethod):
 
     @property
     def primary(self) -> str:
-        """The config's inference context."""
-        return "mgdm" if self.discriminator is None else f"mgdm/{self.config.inference_context}"
+        """The config's inference context, if omitted the one whose length is trained."""
+        return next(iter(contexts(self.config)))
 
     def protocols(self, classes: ClassList) -> dict[str, Classifier]:
-        """`mgdm/CONTEXT` for each inference context that differs; `mgdm` without discriminator."""
+        """`mgdm/CONTEXT` for each context that differs, the primary first; `mgdm` without any."""
         prompts_KD = classes.prompts_KD.to(self.logit_scale.device)
         return {
             name: self._classifier(self.class_texts(prompts_KD, context))
@@ -198,9 +198,7 @@ class Mgdm(TrainedMethod):
         """Frames with temporal context (eq. 13-14); unchanged without the video representer."""
         return features_BTD if self.representer is None else self.representer(features_BTD)
 
-    def class_texts(
-        self, features_KD: torch.Tensor, context: Literal["all", "self", "neighbours"] | None = None
-    ) -> ClassTexts:
+    def class_texts(self, features_KD: torch.Tensor, context: Context | None = None) -> ClassTexts:
         """The texts of a class list, for `classify`.
 
         Args:
@@ -208,7 +206,7 @@ class Mgdm(TrainedMethod):
             context: texts the discriminator sees together; the config's when None. `neighbours`
                 has the length that training has: a class and its k nearest by cosine.
         """
-        context = context or self.config.inference_context
+        context = context or self.config.context
         if self.discriminator is None:
             return ClassTexts(features_KD, features_KD)
         if context == "all":
@@ -275,15 +273,13 @@ class Mgdm(TrainedMethod):
             return self.logit_scale.exp() * cosines_BMR
 
 
-def contexts(config: MgdmConfig) -> dict[str, Literal["all", "self", "neighbours"] | None]:
-    """Inference contexts that differ for a model, by protocol name."""
+def contexts(config: MgdmConfig) -> dict[str, Context | None]:
+    """Inference contexts that differ for a model, by protocol name; the config's comes first."""
     if config.no_discriminator:
         return {"mgdm": None}
-    found: dict[str, Literal["all", "self", "neighbours"] | None] = {
-        "mgdm/all": "all",
-        "mgdm/self": "self",
-    }
-    return found | ({"mgdm/neighbours": "neighbours"} if config.negatives.k else {})
+    differing: list[Context] = ["all", "self", *(("neighbours",) if config.negatives.k else ())]
+    differing.sort(key=lambda context: context != config.context)
+    return {f"mgdm/{context}": context for context in differing}
 
 
 def guided_cosines(
