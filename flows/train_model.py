@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
-from flows.orchestration.console import progress
+from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.specs.train import TrainSpec
@@ -38,6 +38,9 @@ def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
     target, stages = Store(store), spec.stages
     read = _all_inputs(target, spec)
     start, made = _start(target, spec, read[0]), list[JobReport]()
+    for advice in dict.fromkeys(map(_advice, read, stages)):
+        if advice is not None:
+            console.print(advice, markup=False, soft_wrap=True)
     for number, (found, config) in enumerate(zip(read, stages, strict=True), start=1):
         inputs = replace(found, start=start)
         last = number == len(stages)
@@ -73,6 +76,12 @@ def train(store: str, spec: TrainSpec) -> list[JobReport]:
 def _inputs(store: Store, spec: TrainSpec, config: RunConfig) -> tuple[TrainInputs, list[Outcome]]:
     device = spec.runtime.device or "cpu"
     return train_inputs(store, spec.dataset, config, spec.clip, spec.videos, device)
+
+
+def _advice(inputs: TrainInputs, config: RunConfig) -> str | None:
+    mined = config.model.mined
+    given = (config.model.setting(mined), config.optim.batch_size)
+    return mined.advice(*given, inputs.classes.manifest.num_rows)
 
 
 def _start(store: Store, spec: TrainSpec, inputs: TrainInputs) -> Artifact | None:

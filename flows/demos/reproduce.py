@@ -6,11 +6,13 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from artifacts.frozen import Frozen
 from artifacts.store import Store
+from flows.demos.batch_axis import batch_table
 from flows.demos.stickworld import WORLD_CLIP, mined_world, train_all_task
 from flows.evaluation.evaluate_run import evaluate
 from flows.mine_negatives import mine
@@ -25,13 +27,13 @@ from flows.terminal.comparison import Expected, markdown
 from flows.terminal.work import show_reports
 from knowledge.datasets.readers.stickworld import write_part
 from knowledge.datasets.spec import DatasetSpec
-from knowledge.stickworld.classes import pairs_by_reason
+from knowledge.stickworld.classes import CLASSES, pairs_by_reason
 from knowledge.stickworld.generate import StickworldConfig
 from training.config.overrides import override
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
 from training.evaluation.tables.comparison import compare
-from training.models.recipe import Table
+from training.models.recipe import BatchAxis, Table
 from training.models.registry import baselines, recipe, tables
 
 
@@ -48,6 +50,8 @@ class ReproduceSpec(Frozen):
     zero_shot: str | None = None
     settings: tuple[str, ...] = ()
     """Changes to the recipe of every variant; baselines stay as they are."""
+    batch: BatchAxis | None = None
+    """Two of the variants that are also trained with other batches."""
     num_seeds: int = Field(3, ge=1)
     """Runs of each row whose result depends on the seed."""
     at_once: int = Field(1, ge=1)
@@ -87,16 +91,21 @@ def reproduce(
         baselines=tuple(each.name for each in baselines()),
         zero_shot=known.zero_shot,
         settings=(*known.settings, *settings),
+        batch=known.batch,
         num_seeds=num_seeds,
         at_once=os.cpu_count() or 1,
     )
     reports = reproduce_flow(store, spec)
     show_reports(reports, store)
     comparisons = [Store(store).get(each.ref) for each in reports if each.kind == "comparison"]
-    text = "\n\n".join(markdown(each, _expected(paper, known)) for each in comparisons)
+    parts = [markdown(each, _expected(paper, known)) for each in comparisons]
+    if spec.batch is not None:
+        size = _rows(spec)[spec.batch.with_them].config.optim.batch_size
+        parts.append(batch_table(comparisons[0], spec.batch, size, len(CLASSES)))
+    text = "\n\n".join(parts)
     path = directory / f"{paper}.md"
     path.write_text(text + "\n", encoding="utf-8")
-    console.print(f"\n{text}\n\nwritten to {path}")
+    console.print(f"\n{text}\n\nwritten to {path}", markup=False, soft_wrap=True)
 
 
 def world_of(table: Table) -> StickworldConfig:
@@ -106,21 +115,33 @@ def world_of(table: Table) -> StickworldConfig:
     )
 
 
-def check_settings(paper: str, variants: Sequence[str], settings: Sequence[str]) -> None:
+class Row(NamedTuple):
+    """What one line of a table is trained by."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> RunConfig:
+        """The run, but for its seed."""
+        return override(recipe(self.recipe).config, self.settings)
+
+
+def check_settings(spec: ReproduceSpec) -> None:
     """Refuse settings before anything is rendered.
 
     Raises:
         ValueError: one that no recipe knows, a seed, or what makes two variants the same.
     """
     found: dict[RunConfig, str] = {}
-    for variant in variants:
-        config = override(recipe(f"{paper}_stickworld_{variant}").config, settings)
+    for variant, row in _variants(spec).items():
+        config = row.config
         if config.seed:
             raise ValueError(f"--set seed={config.seed}: the seeds are 0 to N - 1 of --seeds N")
         if (other := found.setdefault(config, variant)) != variant:
             raise ValueError(
-                f"with --set {' --set '.join(settings)} the variants {other} and {variant} are the "
-                "same; leave out what sets them apart"
+                f"with --set {' --set '.join(spec.settings)} the variants {other} and {variant} "
+                "are the same; leave out what sets them apart"
             )
 
 
@@ -133,7 +154,7 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     Raises:
         ValueError: settings that cannot be, or after which variants are no longer apart.
     """
-    check_settings(spec.paper, spec.variants, spec.settings)
+    check_settings(spec)
     reports = mined_world(store, spec.videos, spec.world)
     world, rows = name_of(reports[-1]), _rows(spec)
     runs = _runs(spec, world, rows)
@@ -141,13 +162,13 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
     if spec.zero_shot:
         base, novel = (_part(store, spec, reports[0].ref, is_base) for is_base in (True, False))
         name = f"{spec.paper}_stickworld_{spec.zero_shot}"
-        on_base = _runs(spec, base, {f"{spec.zero_shot}-base": name})
+        on_base = _runs(spec, base, {f"{spec.zero_shot}-base": Row(name, spec.settings)})
     trained = train_all_task(store, [run for _, run in [*runs, *on_base]], spec.at_once)
     metrics: dict[str, list[str]] = defaultdict(list)
     for (row, _), made in zip(runs, trained, strict=False):
         metrics[row].append(made[-1].ref)
     reports += [each for made in trained for each in made]
-    once = [row for row, name in rows.items() if not _config(spec, name).seed_counts]
+    once = [name for name, row in rows.items() if not row.config.seed_counts]
     comparisons = [
         compare_task(store, f"stickworld-{spec.paper}", metrics, pairs_by_reason(), once)
     ]
@@ -166,38 +187,40 @@ def reproduce_flow(store: str, spec: ReproduceSpec) -> list[JobReport]:
 _CPU = RuntimeOptions(device="cpu")
 
 
-def _rows(spec: ReproduceSpec) -> dict[str, str]:
-    """The recipe of each row of the table: baselines first."""
-    others = {name.replace("_stickworld", ""): name for name in spec.baselines}
-    return others | {each: f"{spec.paper}_stickworld_{each}" for each in spec.variants}
+def _rows(spec: ReproduceSpec) -> dict[str, Row]:
+    """The lines of the table: baselines first."""
+    others = {name.replace("_stickworld", ""): Row(name) for name in spec.baselines}
+    return others | _variants(spec)
 
 
-def _settings(spec: ReproduceSpec, name: str) -> tuple[str, ...]:
-    return () if name in spec.baselines else spec.settings
-
-
-def _config(spec: ReproduceSpec, name: str) -> RunConfig:
-    return override(recipe(name).config, _settings(spec, name))
+def _variants(spec: ReproduceSpec) -> dict[str, Row]:
+    found = {each: Row(f"{spec.paper}_stickworld_{each}", spec.settings) for each in spec.variants}
+    for size in spec.batch.sizes if spec.batch else ():
+        assert spec.batch is not None
+        for name, variant in spec.batch.variants(size).items():
+            settings = (*spec.settings, f"optim.batch_size={size}")
+            found[name] = found[variant]._replace(settings=settings)
+    return found
 
 
 def _runs(
-    spec: ReproduceSpec, dataset: str, rows: Mapping[str, str]
+    spec: ReproduceSpec, dataset: str, rows: Mapping[str, Row]
 ) -> list[tuple[str, TrainSpec]]:
     """Each row with each seed; once where the seed has no effect."""
     return [
         (
-            row,
+            name,
             TrainSpec(
                 dataset=dataset,
-                recipe=name,
-                settings=(*_settings(spec, name), f"seed={seed}"),
-                name=f"stickworld-{spec.paper}-{row}-seed{seed}",
+                recipe=row.recipe,
+                settings=(*row.settings, f"seed={seed}"),
+                name=f"stickworld-{spec.paper}-{name}-seed{seed}",
                 runtime=_CPU,
             ),
         )
         for seed in range(spec.num_seeds)
-        for row, name in rows.items()
-        if not seed or _config(spec, name).seed_counts
+        for name, row in rows.items()
+        if not seed or row.config.seed_counts
     ]
 
 

@@ -32,7 +32,13 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     mine = ("mine", "--dataset", "tiny", "--videos", videos, "--frames", "2", *clip)
     succeeded(actionlore(*mine))
     trained = actionlore("train", "--dataset", "tiny", "--name", "run", "--split", "test", *QUICK)
-    succeeded(trained)
+    advice = "model.negatives.k=1: a batch of 32 clips holds 100 % of the 4 classes as negatives"
+    assert sum(advice in line for line in succeeded(trained).splitlines()) == 1
+    none = ("--set", "model.negatives.k=0", "--name", "none")
+    few = ("--set", "optim.batch_size=2", "--name", "few")
+    for settings in (none, few):
+        shown = succeeded(actionlore("train", "--dataset", "tiny", *QUICK, *settings))
+        assert "as negatives already" not in shown
     store = Store(tmp_path / "store")
     known = store.get("metrics/run-test")
     for name in ("run", "training_run/run"):
@@ -52,7 +58,8 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     found = json.loads(succeeded(actionlore("predict", "run", *files, *clip, "--json")))
     assert [list(each) for each in found] == [["video", "top"], ["video", "error"]]
     rows = store.get("predictions/run-test").read().to_pylist()
-    row = next(r for r in rows if r["video_id"] == "test/walk/8" and r["protocol"] == "mgdm/all")
+    of_it = (r for r in rows if r["video_id"] == "test/walk/8")
+    row = next(r for r in of_it if r["protocol"] == "mgdm/neighbours")
     assert [each["class_id"] for each in found[0]["top"]] == row["top_class_ids"]
     done = actionlore("predict", "run", files[1], *clip)
     assert done.exit_code == 1

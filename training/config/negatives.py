@@ -19,6 +19,23 @@ class NegativesConfig(Frozen):
     corpus: Literal["dataset", "union"] = "dataset"
     """Only classes of the dataset, or every text that was mined."""
 
+    def advice(self, setting: str, batch_size: int, num_classes: int) -> str | None:
+        """What to know where a batch already has most classes as negatives; None elsewhere.
+
+        Args:
+            setting: full name of these settings, such as `model.negatives`.
+            batch_size: clips per step.
+            num_classes: that the clips are of, taken as equally frequent.
+        """
+        share = 1 - (1 - 1 / num_classes) ** batch_size
+        if not self.k or self.corpus == "union" or share < 0.5:
+            return None
+        return (
+            f"{setting}.k={self.k}: a batch of {batch_size} clips holds {100 * share:.0f} % of the "
+            f"{num_classes} classes as negatives already, where mined ones may gain nothing; "
+            f"compare with {setting}.k=0"
+        )
+
     @property
     def ranks(self) -> tuple[int, int]:
         """[start, stop) of the ranks in use, counted from 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from artifacts.frozen import Frozen
 from training.config.data import DataConfig, VisionConfig
 from training.config.evaluation import EvalConfig
 from training.config.optim import OptimConfig
@@ -74,6 +75,21 @@ class Recipe:
         return images * 2 * multiply_adds(TOWERS[self.clip]) * passes / _SUSTAINED / 3600
 
 
+class BatchAxis(Frozen):
+    """Hard negatives against the size of a batch, which holds other classes as negatives, too."""
+
+    without: str
+    """Variant of the table without hard negatives."""
+    with_them: str
+    """The same with them."""
+    sizes: tuple[int, ...]
+    """Clips per batch, beside those of the recipes."""
+
+    def variants(self, size: int) -> dict[str, str]:
+        """Names of both at a size, and the variant each is of."""
+        return {f"{each}_batch{size}": each for each in (self.without, self.with_them)}
+
+
 @dataclass(frozen=True)
 class Table:
     """What of a paper's tables is repeated on the demo world, see `flows.demos.reproduce`."""
@@ -81,13 +97,15 @@ class Table:
     variants: tuple[str, ...]
     """Of the recipes `METHOD_stickworld_VARIANT`."""
     train_per_class: int
-    """As many training clips as leave all runs below an hour on two cores."""
+    """As many training clips as leave all runs of the variants below an hour on two cores."""
     settings: tuple[str, ...] = ()
     """Changes to every recipe: with more clips, fewer epochs."""
     datasets: tuple[str, ...] = ()
     """Those of the paper's recipes `METHOD_DATASET_VARIANT`, whose top-1 is shown beside."""
     zero_shot: str | None = None
     """Variant that is also trained on the base classes and scored on the novel ones."""
+    batch: BatchAxis | None = None
+    """Two variants that are also trained with smaller batches."""
 
 
 def multiply_adds(tower: Widths) -> float:

@@ -9,10 +9,13 @@ from artifacts.store import Store
 from flows.demos.demo_report import partner_found
 from flows.terminal.comparison import markdown
 from knowledge.stickworld.generate import StickworldConfig
+from training.models.recipe import BatchAxis
 
 WORLD = StickworldConfig(train_per_class=1, val_per_class=1, test_per_class=1)
 
 SHORT = ("optim.epochs=8", "optim.warmup_epochs=1")
+
+BATCH = BatchAxis(without="k0", with_them="k3", sizes=(8,))
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,7 @@ def reproduced(tmp_path_factory):
         variants=("k0", "k3"),
         baselines=(*(each.name for each in baselines()), "mgdm_small"),
         settings=SHORT,
+        batch=BATCH,
         num_seeds=2,
         at_once=2,
     )
@@ -52,26 +56,47 @@ def test_a_second_call_goes_on_from_what_is_there(reproduced, capsys):
     from training.models.mgdm import recipes
 
     root = reproduced[0].parent
-    few = replace(recipes.TABLE, variants=("k3",), settings=SHORT)
+    few = replace(recipes.TABLE, variants=("k0", "k3"), settings=SHORT, batch=BATCH)
     reproduce(root, "mgdm", 2, table=few, world=WORLD)
     made = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "made " in line]
     assert [ref.split("@")[0] for ref in made] == ["comparison/stickworld-mgdm"]
-    lines = (root / "mgdm.md").read_text(encoding="utf-8").splitlines()
+    table, sentence, by_batch = (root / "mgdm.md").read_text(encoding="utf-8").split("\n\n")
+    lines = table.splitlines()
     assert lines[0].endswith("| paper, kinetics400 | paper, hmdb51 | paper, ucf101 |")
-    assert lines[-1].startswith("| k3 |")
-    assert lines[-1].endswith("| 86.6 | 81.4 | 97.5 |")
+    rows = {line.split("|")[1].strip(): line for line in lines[2:] if "CLIP" not in line}
+    contexts = {"k0": ("self", "all"), "k3": ("neighbours", "all", "self")}
+    trained = [f"{v}{b}, {c}" for b in ("", " batch8") for v in contexts for c in contexts[v]]
+    assert list(rows)[-len(trained) :] == trained
+    assert rows["k3, neighbours"].endswith("| 86.6 | 81.4 | 97.5 |")
+    assert rows["k3, all"].endswith("|  |  |  |")
+    assert sentence.startswith("k3 minus k0, top-1 in points")
+    head, _, *sizes = by_batch.splitlines()
+    assert head == "| batch | batch / classes | as trained | self | all |"
+    assert [size.split("|")[1:3] for size in sizes] == [[" 8 ", " 0.22 "], [" 64 ", " 1.78 "]]
+    [ref] = [ref for ref in made if ref.startswith("comparison/")]
+    values = {
+        (row["variant"], row["protocol"]): row["values"]
+        for row in Store(root / "artifacts").get(ref).read().to_pylist()
+        if row["metric"] == "top1"
+    }
+    for size, end in zip(sizes, ("_batch8", ""), strict=True):
+        pairs = [("neighbours", "self"), ("self", "self"), ("all", "all")]
+        for cell, (after, before) in zip(size.split("|")[3:6], pairs, strict=True):
+            mined, none = values[f"k3{end}", f"mgdm/{after}"], values[f"k0{end}", f"mgdm/{before}"]
+            mean = 100 * (sum(mined) - sum(none)) / 2
+            half = 100 * 12.706 * abs((mined[0] - none[0]) - (mined[1] - none[1])) / 2
+            assert cell.strip() == f"{mean:+.1f} ± {half:.1f}"
 
 
 def test_settings_are_refused_before_anything_is_rendered(tmp_path):
-    from flows.demos.reproduce import check_settings, reproduce
+    from flows.demos.reproduce import reproduce
     from training.models.registry import tables
 
-    for paper, known in tables().items():
-        check_settings(paper, known.variants, known.settings)
     for setting, message in (
         ("optim.epoch=10", "nearest: optim.epochs"),
         ("seed=7", "0 to N - 1 of --seeds N"),
         ("model.negatives.k=3", "the variants k0 and k3 are the same"),
+        ("optim.batch_size=8", "the variants k0 and k0_batch8 are the same"),
     ):
         with pytest.raises(ValueError, match=message):
             reproduce(tmp_path, "mgdm", 1, (setting,))
@@ -111,11 +136,11 @@ def test_baselines_stand_beside_the_variants_as_their_recipes_say(reproduced):
 
     store, reports = reproduced
     lines = markdown(Store(store).get(reports[-1].ref), {}).splitlines()
-    titles = [line.split("|")[1].strip() for line in lines[2:]]
+    titles = [line.split("|")[1].split(",")[0].strip() for line in lines[2:]]
+    titles = list(dict.fromkeys(title for title in titles if title != "frozen CLIP"))
     others = [_row(each).replace("_", " ") for each in baselines()]
     lone = {_row(each).replace("_", " ") for each in baselines() if not each.config.seed_counts}
-    assert all("frozen CLIP" in title for title in titles[: -3 - len(others)])
-    assert titles[-3 - len(others) :] == [*others, "mgdm small", "k0", "k3"]
+    assert titles == [*others, "mgdm small", "k0", "k3", "k0 batch8", "k3 batch8"]
     for line in lines[2:]:
         cells = [cell for cell in line.split("|")[2:-1] if cell.strip()]
         is_lone = line.split("|")[1].strip() in lone
@@ -132,6 +157,8 @@ def test_baselines_stand_beside_the_variants_as_their_recipes_say(reproduced):
         assert (baseline["optim"]["epochs"], baseline["seed"]) == (10, seed)
         variant = configs[f"stickworld-mgdm-k0-seed{seed}"]
         assert (variant["optim"]["epochs"], variant["seed"]) == (8, seed)
+        small = configs[f"stickworld-mgdm-k0_batch8-seed{seed}"]
+        assert small == variant | {"optim": variant["optim"] | {"batch_size": 8}}
 
 
 def test_unseen_classes_are_compared_in_a_table_of_their_own(reproduced, capsys):
@@ -200,7 +227,7 @@ def test_the_demo_reports_accuracies_pairs_and_negatives(actionlore, demonstrate
     assert any(line.startswith("| frozen CLIP | zero_shot/prompt |") for line in lines)
     pairs = [line for line in lines if line.startswith("| open a door / close a door |")]
     assert len(pairs) == 1
-    assert pairs[0].count("|") == 2 + 1 + 2
+    assert pairs[0].count("|") == 2 + 1 + 3 + 2
     store = Store(root / "artifacts")
     assert 0.5 < partner_found(store.get("negatives/stickworld")) <= 1.0
     for each in store.published("training_run"):
@@ -224,14 +251,18 @@ def test_the_demo_ends_with_one_screen_that_says_how_to_go_on(
         assert f"{root / name}" in text
         assert (root / name).exists()
     rows = {line.split("  ")[0]: line.split()[-4:] for line in screen if line.strip()}
-    frozen, without, with_them = (
-        rows[name]
-        for name in ("frozen CLIP", "MGDM, no hard negatives", "MGDM, 3 hard negatives a video")
-    )
+    frozen = rows["frozen CLIP"]
     report = (root / "report.md").read_text(encoding="utf-8")
     assert f"| frozen CLIP | zero_shot/prompt | {frozen[0]} | {frozen[1]} |" in report
-    for row, name in ((without, "mgdm_stickworld_k0"), (with_them, "mgdm_small")):
-        assert f"| stickworld-{name}-test | mgdm/all | {row[0]} | {row[1]} |" in report
+    for title, name, contexts in (
+        ("MGDM, no hard negatives", "mgdm_stickworld_k0", ("self", "all")),
+        ("MGDM, 3 hard negatives a video", "mgdm_small", ("neighbours", "all", "self")),
+    ):
+        for context in contexts:
+            row = rows[f"{title}, {context}"]
+            assert f"| stickworld-{name}-test | mgdm/{context} | {row[0]} | {row[1]} |" in report
+        given = [list(rows).index(f"{title}, {context}") for context in contexts]
+        assert given == sorted(given), "the context that is trained comes first"
     start = next(i for i, line in enumerate(screen) if "export ACTIONLORE_STORE=" in line)
     name, value = shlex.split(screen[start])[1].split("=")
     monkeypatch.setenv(name, value)

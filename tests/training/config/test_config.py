@@ -6,6 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from training.config.negatives import NegativesConfig
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
 from training.models.mgdm.config import MgdmConfig
@@ -141,3 +142,23 @@ def test_unknown_recipe_names_its_neighbours():
 def test_configs_and_recipes_do_not_load_torch():
     code = "import sys, training.models.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("k", "corpus", "batch_size", "num_classes", "share"),
+    [
+        (7, "dataset", 64, 36, "84 % of the 36 classes"),
+        (3, "dataset", 128, 101, "72 % of the 101 classes"),
+        (7, "dataset", 16, 101, None),
+        (7, "dataset", 256, 400, None),
+        (7, "union", 64, 36, None),
+        (0, "dataset", 64, 36, None),
+    ],
+)
+def test_advice_where_a_batch_holds_most_classes(k, corpus, batch_size, num_classes, share):
+    found = NegativesConfig(k=k, corpus=corpus).advice("model.x", batch_size, num_classes)
+    if share is None:
+        assert found is None
+    else:
+        assert found.startswith(f"model.x.k={k}: a batch of {batch_size} clips holds {share} as")
+        assert found.endswith("compare with model.x.k=0")

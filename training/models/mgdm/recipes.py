@@ -10,7 +10,7 @@ from training.config.negatives import NegativesConfig
 from training.config.optim import OptimConfig
 from training.config.run import RunConfig
 from training.models.mgdm.config import MgdmConfig
-from training.models.recipe import Recipe, Table, on_stickworld
+from training.models.recipe import BatchAxis, Recipe, Table, on_stickworld
 
 _DATASETS = {"kinetics400": ("1", "val"), "hmdb51": ("2", "test"), "ucf101": ("3", "test")}
 """Dataset -> table of its negatives, split it is tested on."""
@@ -113,6 +113,7 @@ TABLE = Table(
     train_per_class=96,
     settings=("optim.epochs=20", "optim.warmup_epochs=2"),
     datasets=tuple(_DATASETS),
+    batch=BatchAxis(without="k0", with_them="k7", sizes=(4, 8)),
 )
 
 
