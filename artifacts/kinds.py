@@ -270,14 +270,14 @@ _ALL = (
     ),
     Schema(
         "predictions",
-        1,
+        2,
         "a video under one protocol",
         (
             _text("protocol", "how the prediction was made"),
             _VIDEO_ID,
             Column("class_ids", CLASS_IDS, "its true classes"),
             Column("top_class_ids", CLASS_IDS, "most probable classes, best first"),
-            Column("top_probabilities", pa.list_(pa.float32()), "their probabilities"),
+            Column("top_probabilities", pa.list_(pa.float64()), "their probabilities"),
         ),
         unique=(("protocol", "video_id"),),
         command="actionlore train",

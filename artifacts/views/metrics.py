@@ -24,6 +24,8 @@ class Accuracy:
     split: str
     num_videos: int | None
     """That the metrics are computed over."""
+    num_unusable: int = 0
+    """Further ones of the split, which could not be scored."""
 
 
 def accuracies(artifact: Artifact) -> list[Accuracy]:
@@ -53,4 +55,7 @@ def _accuracy(protocol: str, rows: list[dict[str, Any]]) -> Accuracy:
         values={row["metric"]: row["value"] for row in known},
         split=rows[0]["split"],
         num_videos=next((row["num_videos"] for row in known), None),
+        num_unusable=sum(
+            round(row["value"] * row["num_videos"]) for row in rows if row["metric"] == UNREADABLE
+        ),
     )

@@ -57,8 +57,11 @@ def metric_title(name: str) -> str:
 
 
 def of_split(accuracy: Accuracy) -> str:
-    """The videos that an accuracy is computed over."""
-    return "" if accuracy.num_videos is None else f"{accuracy.num_videos} of {accuracy.split}"
+    """The videos that an accuracy is computed over, and how many of the split it leaves out."""
+    if accuracy.num_videos is None:
+        return ""
+    unusable = f", {accuracy.num_unusable} unusable" if accuracy.num_unusable else ""
+    return f"{accuracy.num_videos} of {accuracy.split}{unusable}"
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -31,7 +31,9 @@ def show_summary(store: str, made: Sequence[JobReport], as_json: bool) -> None:
 
 
 def markdown(comparison: Artifact, expected: Expected) -> str:
-    """The lines of `artifacts.views.comparison`, all metrics but `unreadable` in per cent.
+    """The lines of `artifacts.views.comparison`, all metrics in per cent.
+
+    `unreadable` is there if videos could not be scored, of which the accuracies say nothing.
 
     The deviation of a single run among several is `-`.
 
@@ -41,7 +43,8 @@ def markdown(comparison: Artifact, expected: Expected) -> str:
     """
     found = lines(comparison)
     names = list(dict.fromkeys(name for line in found for name in line.metrics))
-    names = [name for name in names if name != UNREADABLE]
+    if not any(line.metrics[UNREADABLE].mean for line in found if UNREADABLE in line.metrics):
+        names = [name for name in names if name != UNREADABLE]
     alone = " ± -" if comparison.manifest.config.get("num_seeds", 1) > 1 else ""
     papers = list(next(iter(expected.values()), {}))
     titles = _titles(found)

@@ -28,7 +28,7 @@ def multilabel_metrics(probabilities_NK: torch.Tensor, labels_NK: torch.Tensor) 
     """Metrics of videos with several classes.
 
     Args:
-        probabilities_NK: per video and class, in [0, 1].
+        probabilities_NK: per video and class, in [0, 1]; in float64, see `Classifier`.
         labels_NK: True for a video's classes.
 
     Returns:

@@ -20,6 +20,7 @@ from training.data.order import Ints, chunks
 from training.data.sources import ClipSource
 from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
+from training.layers.losses import full_precision
 from training.models.method import Classifier, Method, mean_of_unit_frames
 
 ZERO_SHOT_SCALE = 100.0
@@ -114,7 +115,7 @@ def scored(
     return Scored(
         index_N[rising].numpy(),
         {name: whole(parts, torch.long)[rising] for name, parts in order.items()},
-        {name: whole(parts, torch.float32)[rising] for name, parts in best.items()},
+        {name: whole(parts, torch.float64)[rising] for name, parts in best.items()},
     )
 
 
@@ -143,7 +144,7 @@ def outputs(
         if views:
             shape = (*clips.shape[:2], -1)
             found = {name: each_BK.view(shape).mean(dim=1) for name, each_BK in found.items()}
-        yield index_B, {name: found_BK.float().cpu() for name, found_BK in found.items()}
+        yield index_B, {name: full_precision(found_BK).cpu() for name, found_BK in found.items()}
 
 
 def zero_shot(features_BTD: torch.Tensor, texts_KD: torch.Tensor) -> torch.Tensor:
@@ -156,4 +157,4 @@ def zero_shot(features_BTD: torch.Tensor, texts_KD: torch.Tensor) -> torch.Tenso
 def zero_shot_classifier(texts_KD: torch.Tensor, device: torch.device) -> Classifier:
     """Frozen CLIP as a protocol."""
     texts_KD = texts_KD.to(device)
-    return lambda features_BTD: zero_shot(features_BTD, texts_KD).softmax(1)
+    return lambda features_BTD: zero_shot(features_BTD, texts_KD).double().softmax(1)

@@ -109,7 +109,7 @@ class VideoClassifier:
             if self.frozen is not None:
                 clips = as_cached(self.frozen(clips))
             found_VK = self.protocols[name](self.method.features(clips))
-        return found_VK.float().mean(dim=0).cpu()
+        return found_VK.double().mean(dim=0).cpu()
 
     def top(
         self,

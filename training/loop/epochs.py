@@ -27,7 +27,7 @@ from training.data.inputs import TrainInputs
 from training.data.order import EpochSeed, Order
 from training.data.run_data import TrainData
 from training.data.sources import ClipSource
-from training.data.video_set import check_share
+from training.data.video_set import VideoSet, check_share
 from training.distributed.group import Group
 from training.evaluation.validation import validate
 from training.loop.optimizer import (
@@ -67,6 +67,11 @@ class Run:
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self.order.num_steps
+
+    @property
+    def num_epochs(self) -> int:
+        """Those of the config; none where every part is frozen or removed by the config."""
+        return self.config.optim.epochs if trained_parameters(self.state.optimizer) else 0
 
 
 def train_by_steps(run: Run, checkpoints: RunCheckpoints) -> Trained:
@@ -151,7 +156,7 @@ def train_epochs(run: Run, checkpoints: RunCheckpoints) -> dict[str, int]:
     """Train what is left; gives the work that took. The report is kept in the state."""
     state, started = run.state, time.monotonic()
     first_epoch, first_step = state.epoch, state.step
-    while state.epoch < run.config.optim.epochs and not _is_stale(run):
+    while state.epoch < run.num_epochs and not _is_stale(run):
         train_epoch(run, checkpoints)
     state.report = _report(run) | {
         "resumed_from_step": first_step,
@@ -294,17 +299,13 @@ def _save_where_due(run: Run, checkpoints: RunCheckpoints) -> None:
 
 def _validate(run: Run) -> dict[str, float | None]:
     """Columns of the epoch's row, and the best epoch so far."""
-    state, config, val = run.state, run.config, run.data.val
-    found: dict[str, float | None] = {"val_top1": None, "val_map": None}
+    state, config = run.state, run.config
     last = state.epoch == config.optim.epochs
-    if val is None or (state.epoch % config.eval.every and not last):
-        return found
+    if run.data.val is None or (state.epoch % config.eval.every and not last):
+        return dict(_NOT_VALIDATED)
     averaged = state.average.in_place(state.method) if state.average else contextlib.nullcontext()
     with averaged:
-        state.method.eval()
-        given = (state.method, run.source, val, run.data.classes, seen_once(config), run.group)
-        metric, value = validate(*given)
-        state.method.train()
+        metric, value = _validated(run, run.data.val)
         if config.eval.select:
             if state.best is None or value > state.best.value:
                 weights = state.method.trained_state()
@@ -312,7 +313,20 @@ def _validate(run: Run) -> dict[str, float | None]:
                 state.best, state.stale = Best(state.epoch, value, kept), 0
             else:
                 state.stale += 1
-    return found | {f"val_{metric}": value}
+    return _NOT_VALIDATED | {f"val_{metric}": value}
+
+
+_NOT_VALIDATED: dict[str, float | None] = {"val_top1": None, "val_map": None}
+
+
+def _validated(run: Run, val: VideoSet) -> tuple[str, float]:
+    """The metric that selects, and its value with the method's present weights."""
+    method = run.state.method
+    method.eval()
+    given = (method, run.source, val, run.data.classes, seen_once(run.config), run.group)
+    found = validate(*given)
+    method.train()
+    return found
 
 
 def _is_stale(run: Run) -> bool:
@@ -324,15 +338,25 @@ def _measured(row: dict[str, Any]) -> dict[str, float | None]:
     return {name: row[name] for name in ("val_top1", "val_map", "learning_rate")}
 
 
+def _published(run: Run) -> dict[str, Any]:
+    """Which weights the run gives, and the loss and validation of their epoch."""
+    state, val = run.state, run.data.val
+    if not run.num_epochs:
+        metric, value = ("top1", None) if val is None else _validated(run, val)
+        weights = "as they were: no part is trained, so no setting of optim had an effect"
+        return {"loss": None, **_NOT_VALIDATED, f"val_{metric}": value, "weights": weights}
+    row, weights = state.rows[-1], "mean" if state.average else "last"
+    if state.best is not None:
+        row = next(each for each in state.rows if each["epoch"] == state.best.epoch)
+        weights = f"{'mean' if state.average else 'weights'} of epoch {state.best.epoch}"
+    return {**{name: row[name] for name in ("loss", "val_top1", "val_map")}, "weights": weights}
+
+
 def _report(run: Run) -> dict[str, Any]:
     state, data = run.state, run.data
-    weights = "mean" if state.average else "last"
-    if state.best is not None:
-        weights = f"{'mean' if state.average else 'weights'} of epoch {state.best.epoch}"
     said = run.group.all_gather_object(run.source.unreadable)
     return {
-        **{name: state.rows[-1][name] for name in ("loss", "val_top1", "val_map")},
-        "weights": weights,
+        **_published(run),
         "videos": len(data.videos),
         "videos_skipped": dict(data.videos.skipped),
         "videos_unreadable": {video: why for each in said for video, why in each.items()},

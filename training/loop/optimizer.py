@@ -15,8 +15,7 @@ from training.models.method import Method, TrainedMethod
 def checked_groups(method: TrainedMethod) -> dict[str, list[nn.Parameter]]:
     """The method's parameter groups, which must hold every trained parameter exactly once.
 
-    Raises:
-        ValueError: nothing is left to train.
+    Without any where every part is frozen or removed by the config.
     """
     groups = method.parameter_groups()
     grouped = [id(p) for group in groups.values() for p in group]
@@ -25,8 +24,6 @@ def checked_groups(method: TrainedMethod) -> dict[str, list[nn.Parameter]]:
     lost = sorted(name for key, name in trained.items() if key not in set(grouped))
     assert not lost, f"in no group: {', '.join(lost)}"
     assert set(grouped) == trained.keys(), "a frozen parameter is in a group"
-    if not grouped:
-        raise ValueError("nothing is trained: every part is frozen or removed by the config")
     return groups
 
 
@@ -34,7 +31,7 @@ def make_optimizer(method: TrainedMethod, config: RunConfig) -> torch.optim.Opti
     """Adam or AdamW with one group per origin of the parameters, weight decay on all of them.
 
     Raises:
-        ValueError: nothing is left to train, or a group has no learning rate.
+        ValueError: a group has no learning rate.
     """
     optim, lr_ratios = config.optim, config.model.lr_ratios(config.optim)
     groups = []
@@ -48,6 +45,7 @@ def make_optimizer(method: TrainedMethod, config: RunConfig) -> torch.optim.Opti
         if params:
             peak_lr = optim.lr * lr_ratios[name]
             groups.append({"params": params, "lr": peak_lr, "peak_lr": peak_lr})
+    groups = groups or [{"params": [], "lr": optim.lr, "peak_lr": optim.lr}]  # nothing is trained
     kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.Adam
     return kind(
         groups,

@@ -72,7 +72,7 @@ class FittedMethod(Method):
         """
 
     def classifier(self, classes: ClassList) -> Classifier:
-        """Probabilities for these classes, of what `embed` gives; in full precision.
+        """Probabilities for these classes, of what `embed` gives; in float64.
 
         Raises:
             ValueError: a class that it was not fitted on.
@@ -81,7 +81,7 @@ class FittedMethod(Method):
 
         def classify(video_BD: torch.Tensor) -> torch.Tensor:
             with torch.autocast(video_BD.device.type, enabled=False):
-                return logits(video_BD).softmax(dim=1)
+                return logits(video_BD).double().softmax(dim=1)
 
         return classify
 

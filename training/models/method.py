@@ -38,7 +38,8 @@ Encoded = dict[str, torch.Tensor]
 """Per sample: every entry has a leading dimension B. Entries that need a gradient get one."""
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]
-"""What `Method.features` gives for B clips to class probabilities (B, K) in float32."""
+"""What `Method.features` gives for B clips to class probabilities (B, K) in
+float64: in float32 those of very different logits are equal, and rank no more."""
 
 
 @dataclass(frozen=True, eq=False)

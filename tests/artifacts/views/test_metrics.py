@@ -24,9 +24,9 @@ def test_one_row_per_protocol(tmp_path):
         for (p, m), value in values.items()
     ]
     assert accuracies(publish(Store(tmp_path), "metrics", rows)) == [
-        Accuracy("zero_shot/prompt", True, {"top1": 0.25, "top5": 0.75}, "test", 8),
+        Accuracy("zero_shot/prompt", True, {"top1": 0.25, "top5": 0.75}, "test", 8, 8),
         Accuracy("mgdm/all", False, {"map": 0.5, "of_a_new_task": 0.125}, "test", 8),
-        Accuracy("mgdm/self", False, {}, "test", None),
+        Accuracy("mgdm/self", False, {}, "test", None, 8),
     ]
 
 

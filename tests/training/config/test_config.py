@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from training.config.negatives import NegativesConfig
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
+from training.models.actionclip.config import ActionClipConfig
 from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe, recipe_names
 
@@ -95,6 +96,14 @@ def test_wrong_settings_are_named(setting, message):
         (["model.negatives.k=0", "model.negatives.corpus=union"], "corpus=union", "k is 0"),
         (["model.negatives.k=0", "model.loss.empty=uniform"], "empty=uniform", "k is 0"),
         (["model.negatives.k=0", "model.inference_context=neighbours"], "=neighbours", "`self`"),
+        (["data.num_frames=1", "model.guide=own"], "model.guide=own", "its only frame"),
+        (["data.num_frames=1", "model.att.temperature=1"], "temperature=1", "its only frame"),
+        (["data.num_frames=1", "model.renorm_video=true"], "renorm_video=true", "unit length"),
+        (
+            ["data.num_frames=1", "model.no_discriminator=true", "model.heads=2"],
+            "model.heads=2",
+            "sees no other one",
+        ),
     ],
 )
 def test_settings_without_effect_are_errors(settings, named, why):
@@ -103,6 +112,22 @@ def test_settings_without_effect_are_errors(settings, named, why):
     assert named in str(error.value)
     assert why in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["model.video.pre=joint", "model.video.post=meanP"], "no other frame"),
+        (["model.video.within=shift"], "no other frame"),
+        (["model.video.heads=2"], "a frame sees no other one"),
+    ],
+)
+def test_time_has_no_effect_on_one_frame(settings, why):
+    given = ["data.features=videos", *settings]
+    override(RunConfig(model=ActionClipConfig()), given)
+    one = r"model\.video\.(pre|within|heads)=\w+ has no effect: data.num_frames is 1.*"
+    with pytest.raises(ValueError, match=one + why):
+        override(RunConfig(model=ActionClipConfig()), [*given, "data.num_frames=1"])
 
 
 def test_configs_are_frozen_and_closed():

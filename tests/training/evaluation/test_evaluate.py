@@ -7,12 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from artifacts.views.metrics import accuracies
+from flows.terminal.cells import of_split
+from flows.terminal.comparison import markdown
 from tests.training.world import World
 from training.config.overrides import override
 from training.data.class_list import read_classes
 from training.data.sources import CachedClips
 from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import zero_shot
+from training.evaluation.tables.comparison import compare
 from training.loop.trainer import train
 from training.models.registry import recipe
 
@@ -132,6 +136,11 @@ def test_unreadable_videos_are_counted(tmp_path):
     rows = metrics.artifact.read().to_pylist()
     assert {row["num_videos"] for row in rows if row["metric"] == "top1"} == {27}
     assert values(metrics)["mgdm/all", "unreadable"] == pytest.approx(0.1)
+    assert {of_split(row) for row in accuracies(metrics.artifact)} == {"27 of test, 3 unusable"}
+    compared = compare(world.store, "x", {"k3": [metrics.artifact]}, {}).artifact
+    head, _, *rows = markdown(compared, {}).splitlines()
+    assert head.endswith("| unreadable % |")
+    assert all(row.endswith("| 10.0 |") for row in rows)
     assert predictions.artifact.manifest.report["videos_skipped"] == {"unreadable": 3}
 
 

@@ -60,7 +60,7 @@ def test_probabilities_of_views_are_averaged_not_logits(world):
     torch.testing.assert_close(by_class, expected, rtol=0, atol=1e-6)
     logits = torch.stack(views).log().mean(dim=0).softmax(1)
     assert (logits - expected).abs().max() > 1e-2, "averaged logits would look the same here"
-    torch.testing.assert_close(by_class.sum(dim=1), torch.ones(len(videos)))
+    torch.testing.assert_close(by_class.sum(dim=1), torch.ones(len(videos)).double())
 
 
 def test_too_few_readable_videos_are_neither_scored_nor_trained_on(world):

@@ -47,6 +47,9 @@ def test_the_best_epoch_is_published_and_a_run_without_progress_stops(world):
     assert len(rows) == best + 3 < 12, "two validations without improvement, then no more"
     assert run.manifest.report["weights"] == f"weights of epoch {best + 1}"
     assert val_top1(world, run) == pytest.approx(max(values), abs=1e-6)
+    said = {name: run.manifest.report[name] for name in ("loss", "val_top1", "val_map")}
+    assert said == {name: rows[best][name] for name in said}, "of the weights that are published"
+    assert said["loss"] != rows[-1]["loss"]
     plain = train(world.store, world.inputs(), config_of(*LONG), "t").artifact
     assert plain.manifest.report["weights"] == "last"
     assert len(plain.read()) == 12

@@ -14,11 +14,13 @@ from training.config.run import RunConfig
 from training.data.batch import make_batch
 from training.data.class_list import read_classes
 from training.distributed.group import Group
+from training.evaluation.evaluate import evaluate
 from training.loop.epochs import Run, train_step
 from training.loop.optimizer import checked_groups, make_optimizer
 from training.loop.state import TrainState
 from training.loop.trainer import train
 from training.models import weights as checkpoint
+from training.models.actionclip.config import ActionClipConfig
 from training.models.build import assemble, build, read_data
 from training.models.mgdm.config import MgdmConfig
 from training.models.registry import recipe
@@ -157,19 +159,46 @@ def test_a_parameter_in_no_group_or_in_two_is_an_error(world):
         checked_groups(method)
 
 
-def test_nothing_to_train_is_an_error(world):
+NOTHING_TRAINED = {
+    "mgdm": [
+        "model.negatives.k=3",
+        "model.no_video_representer=true",
+        "model.no_discriminator=true",
+    ],
+    "actionclip": ["model.video.post=meanP"],
+}
+
+
+@pytest.mark.parametrize("method", NOTHING_TRAINED)
+@pytest.mark.parametrize("more", [[], ["eval.select=val", "optim.ema=0.9"]])
+def test_what_trains_nothing_is_published_and_scored_without_a_step(world, method, more):
+    """ActionCLIP's mean frame under frozen CLIP's templates is its zero-shot classifier."""
     config = override(
-        RunConfig(model=MgdmConfig()),
+        RunConfig(model={"mgdm": MgdmConfig, "actionclip": ActionClipConfig}[method]()),
         [
-            "data.num_frames=4",
-            "model.negatives.k=3",
-            "model.no_video_representer=true",
-            "model.no_discriminator=true",
-            "model.logit_scale.learnable=false",
+            *("data.num_frames=4", "model.logit_scale.learnable=false", *more),
+            *NOTHING_TRAINED[method],
         ],
     )
-    with pytest.raises(ValueError, match="nothing is trained"):
-        train(world.store, world.inputs(), config, "t")
+    inputs, calls = world.inputs(templates=world.publish_templates()), []
+    outcome = train(world.store, inputs, config, "t", lambda *call: calls.append(call))
+    assert not calls
+    assert outcome.work["steps"] == outcome.work["epochs"] == 0
+    run = outcome.artifact
+    assert run.manifest.num_rows == 0
+    report = run.manifest.report
+    assert report["loss"] is None
+    assert "no part is trained" in report["weights"]
+    assert all(not number for number in report["trained_parameters"].values())
+    metrics = evaluate(world.store, run, inputs, "val")[1].artifact.read().to_pylist()
+    assert metrics[0]["protocol"] == method
+    assert metrics[0]["metric"] == "top1"
+    assert report["val_top1"] == pytest.approx(metrics[0]["value"], abs=1e-6)
+    assert not train(world.store, inputs, config, "t").made
+    unseen = override(config, ["eval.every=0"]) if not more else None
+    if unseen is not None:
+        run = train(world.store, inputs, unseen, "t").artifact
+        assert run.manifest.report["val_top1"] is None
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(world):

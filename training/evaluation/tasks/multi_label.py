@@ -47,11 +47,11 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         return {}
     class_ids = sorted(rows[0]["top_class_ids"])
     place = {class_id: k for k, class_id in enumerate(class_ids)}
-    probabilities_NK = torch.zeros(len(rows), len(class_ids))
+    probabilities_NK = torch.zeros(len(rows), len(class_ids), dtype=torch.float64)
     labels_NK = torch.zeros(len(rows), len(class_ids), dtype=torch.bool)
     for i, row in enumerate(rows):
         probabilities_NK[i, [place[c] for c in row["top_class_ids"]]] = torch.tensor(
-            row["top_probabilities"]
+            row["top_probabilities"], dtype=torch.float64
         )
         labels_NK[i, [place[c] for c in row["class_ids"]]] = True
     return multilabel_metrics(probabilities_NK, labels_NK)

@@ -162,6 +162,11 @@ class ActionClipConfig(MethodConfig):
         if self.video.post not in ("Transf", "Transf_cls"):
             for name in ("layers", "heads", "pos_emb_std"):
                 yield f"model.video.{name}", f"model.video.post is {self.video.post}"
+        if data.num_frames == 1:
+            for name in ("pre", "within"):
+                yield f"model.video.{name}", "data.num_frames is 1, so there is no other frame"
+            if self.video.post == "Transf":
+                yield "model.video.heads", "data.num_frames is 1, so a frame sees no other one"
         if self.multilabel is None:
             yield "model.loss.empty", "every text has its own video in the batch"
         if self.multilabel == "bce":

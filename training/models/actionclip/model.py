@@ -168,8 +168,8 @@ class ActionClip(TrainedMethod):
 
     def _probabilities(self, logits_BK: torch.Tensor) -> torch.Tensor:
         if self.logit_bias is not None:
-            return torch.sigmoid(logits_BK + self.logit_bias)
-        return logits_BK.softmax(dim=1)
+            return torch.sigmoid(logits_BK.double() + self.logit_bias)
+        return logits_BK.double().softmax(dim=1)
 
     def _multilabel_loss(self, encoded: Encoded) -> torch.Tensor:
         """Videos against all classes, each class under a template drawn for this batch.

@@ -142,6 +142,8 @@ class MgdmConfig(MethodConfig):
                 )
         if self.no_video_representer and self.no_discriminator:
             yield "model.heads", "there is no block left that has heads"
+        if data.num_frames == 1:
+            yield from self._without_time()
         if self.negatives.k == 0:
             why = "model.negatives.k is 0"
             yield "model.guide", f"{why}, so every text is a positive"
@@ -152,6 +154,16 @@ class MgdmConfig(MethodConfig):
                     "model.inference_context",
                     f"{why}, so a class has no neighbours: that is `self`",
                 )
+
+    def _without_time(self) -> Iterator[tuple[str, str]]:
+        """What only weighs frames against each other, or brings a unit frame to unit length."""
+        why = "data.num_frames is 1, and a video is its only frame"
+        for name in ("guide", "att.temperature"):
+            yield f"model.{name}", why
+        if self.att.normalize or self.no_video_representer:
+            yield "model.renorm_video", f"{why}, which has unit length"
+        if self.no_discriminator:
+            yield "model.heads", f"{why}, which sees no other one"
 
 
 CONFIG = MgdmConfig

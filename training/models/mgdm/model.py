@@ -192,7 +192,7 @@ class Mgdm(TrainedMethod):
         }
 
     def _classifier(self, texts: ClassTexts) -> Classifier:
-        return lambda features_BTD: self.classify(features_BTD, texts).float().softmax(1)
+        return lambda features_BTD: self.classify(features_BTD, texts).double().softmax(1)
 
     def represent(self, features_BTD: torch.Tensor) -> torch.Tensor:
         """Frames with temporal context (eq. 13-14); unchanged without the video representer."""

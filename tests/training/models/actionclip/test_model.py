@@ -1,5 +1,7 @@
 """ActionCLIP equals its definition written pair by pair, in training and test."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,8 @@ from training.data.batch import Batch
 from training.data.class_list import ClassList
 from training.data.order import EpochSeed
 from training.distributed.group import Group
+from training.evaluation.metrics import multilabel_metrics
+from training.evaluation.tasks import multi_label
 from training.loop.step import StepSeed, backward
 from training.models.actionclip.config import ActionClipConfig
 from training.models.actionclip.model import ActionClip
@@ -359,3 +363,44 @@ def test_combinations_without_sense_are_errors(settings_, message):
     with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as error:
         override(BASE, settings_)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("multilabel", "factor"), [("bce", 55.0), ("kl", 45.0)])
+def test_very_probable_classes_are_still_ranked(multilabel, factor):
+    """In float32 a probability is 1 from a logit of 17 on, and average precision a matter of luck.
+
+    Of four videos, ever nearer to the first class, the nearest alone has it.
+    """
+    texts_KD = torch.eye(2, 16)
+    names = ("a", "b")
+    classes = ClassList((3, 7), names, names, texts_KD, None, 0, texts_KD[:, None])
+    settings_ = ["model.text.templates=none", "model.video.post=meanP", "model.logit_scale.init=1"]
+    extra = ["model.bias_init=-10"] if multilabel == "bce" else []
+    config = override(BASE, [f"model.multilabel={multilabel}", *settings_, *extra])
+    model = ActionClip(config.model, 16, 1, classes)
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(factor))
+    cosines_N = torch.tensor([0.7, 0.65, 0.75, 0.6])
+    videos_ND = torch.zeros(4, 16)
+    videos_ND[:, 0], videos_ND[:, 9] = cosines_N, (1 - cosines_N**2).sqrt()
+    with torch.no_grad():
+        found_NK = model.protocols(classes)["actionclip"](videos_ND[:, None])
+    assert bool((found_NK[:, 0].float() == 1).all()), "they are saturated"
+    ranked = [
+        {"class_ids": [7, 3] if i == 2 else [7], "top_class_ids": [3, 7], "top_probabilities": row}
+        for i, row in enumerate(found_NK.tolist())
+    ]
+    labels_NK = torch.tensor([[i == 2, True] for i in range(4)])
+    assert multi_label.measure(ranked)["map"] == 1.0
+    assert multilabel_metrics(found_NK, labels_NK)["map"] == 1.0
+    assert multilabel_metrics(found_NK.float().double(), labels_NK)["map"] < 1.0
+
+
+def test_heads_do_not_matter_for_one_frame():
+    clips, found = torch.randn(4, 1, 16, generator=torch.Generator().manual_seed(0)), []
+    for heads in (1, 4):
+        torch.manual_seed(0)
+        config = config_of(f"model.video.heads={heads}")
+        model = ActionClip(config.model, 16, 1, class_list(3, 16, 16))
+        found.append(model.embed_clips(clips))
+    torch.testing.assert_close(*found)

@@ -102,7 +102,7 @@ def test_classes_are_known_by_name_and_others_are_refused(world, tmp_path):
     fewer = World(tmp_path, num_classes=6)
     some = read_classes(fewer.classes, fewer.texts)
     mixed = _renamed(some, ("toy4", "toy1"))
-    logits_BK = clips.mean(dim=1) @ method.weight_KD.T + method.bias_K
+    logits_BK = (clips.mean(dim=1) @ method.weight_KD.T + method.bias_K).double()
     found_BK = method.protocols(mixed)["linear_probe"](clips)
     torch.testing.assert_close(found_BK, logits_BK[:, [4, 1]].softmax(dim=1))
     torch.testing.assert_close(whole_BK, logits_BK.softmax(dim=1))

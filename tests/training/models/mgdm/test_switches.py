@@ -72,3 +72,23 @@ def test_ablations_remove_what_they_say():
     video = F.normalize(pairs.clips, dim=-1).mean(1)
     sims = 100 * torch.einsum("bd,mrd->bmr", video, F.normalize(pairs.columns["texts_BRD"], dim=-1))
     torch.testing.assert_close(model.similarities(model.encode(pairs)), sims, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model.guide=own"],
+        ["model.att.temperature=0.5"],
+        ["model.renorm_video=true"],
+        ["model.renorm_video=true", "model.no_video_representer=true", "model.video_blocks=6"],
+        ["model.heads=2", "model.no_discriminator=true", "model.discriminator.blocks=2"],
+    ],
+)
+def test_what_is_refused_of_one_frame_changes_nothing(settings):
+    pairs, texts_KD = make_pairs(4, 2, 1, 8, 3, 0), make_pairs(5, 2, 1, 8, 3, 1).clips[:, 0]
+    found = []
+    for given in (settings, settings[1:]):
+        model = build(config_of(*given), 8, 1)
+        logits = model.classify(pairs.clips, model.class_texts(texts_KD))
+        found.append(torch.cat([loss_of(model, pairs)[None], logits.flatten()]))
+    torch.testing.assert_close(*found)
