@@ -246,7 +246,7 @@ _ALL = (
     ),
     Schema(
         "training_run",
-        2,
+        3,
         "an epoch",
         (
             _int("epoch", "from 1", minimum=1),

@@ -17,6 +17,7 @@ from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
 from training.launch.launch import evaluate
 from training.launch.launch import train as train_job
+from training.loop.earlier import made_by_other_code
 from training.models.registry import recipe
 
 
@@ -45,6 +46,8 @@ def train_task(store: str, spec: TrainSpec) -> list[JobReport]:
         inputs = replace(found, start=start)
         last = number == len(stages)
         name = spec.run_name if last else f"{spec.run_name}-stage{number}"
+        if said := made_by_other_code(target, inputs.run_key(config, name)):
+            console.print(said, markup=False, soft_wrap=True)
         with progress("training steps" if last else f"training steps of stage {number}") as advance:
             outcome = train_job(target, inputs, config, name, advance, spec.runtime)
         start = outcome.artifact

@@ -21,13 +21,17 @@ class LineageNode:
     """Its ref."""
     num_rows: int | None
     """None: it is not in the store any more, or was replaced by other content."""
+    code: str | None = None
+    """Hash of the code of the method that made it, where its key holds that; else None."""
 
 
 def lineage(
     store: Store, artifact: Artifact, role: str | None = None, depth: int = 0
 ) -> Iterator[LineageNode]:
     """The artifact and everything it was made from, each followed by its own inputs."""
-    yield LineageNode(depth, role, str(artifact.ref), artifact.manifest.num_rows)
+    manifest = artifact.manifest
+    code = manifest.config.get("code", {}).get("method")
+    yield LineageNode(depth, role, str(artifact.ref), manifest.num_rows, code)
     for name, source in artifact.manifest.inputs.items():
         try:
             found: Artifact | None = store.get(source.ref)

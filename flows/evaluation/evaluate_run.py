@@ -14,7 +14,7 @@ from flows.orchestration.specs.evaluate import EvaluateSpec
 from flows.orchestration.train_inputs import bundled_clip, train_inputs
 from flows.train_model import scored_split
 from knowledge.clip.weights import ClipSpec
-from training.config.overrides import parse
+from training.config.method_code import config_of
 from training.data.inputs import TrainInputs, needs_clip, own_inputs
 from training.launch.launch import evaluate as evaluate_job
 
@@ -57,7 +57,7 @@ def scoring_inputs(
     Raises:
         ValueError: nothing of that name, or an option without effect.
     """
-    config = parse(run.manifest.config)
+    config = config_of(run)
     if clip and not (needs_clip(config) or data):
         raise ValueError(f"--clip has no effect: {run.ref} takes the embeddings that are mined")
     if videos and config.data.features == "cached":

@@ -8,7 +8,8 @@ from artifacts.artifact import Artifact
 from artifacts.provenance import ArtifactRef
 from artifacts.store import Store
 from knowledge.clip.identity import short_clip
-from training.config.overrides import differing, parse
+from training.config.method_code import config_of
+from training.config.overrides import differing
 from training.data.inputs import run_clip
 from training.models.recipe import Recipe
 
@@ -58,7 +59,7 @@ def _unfit(run: Artifact, start: Recipe, clip: dict[str, str]) -> Iterator[str]:
     except ValueError as error:
         yield f"it does not say its CLIP ({error})"
     try:
-        config = parse(run.manifest.config)
+        config = config_of(run)
     except ValueError as error:
         yield f"its config is none of this version ({error})"
         return

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from training.models.recipe import Recipe
 
 
+CODE_LENGTH = 12
+"""Hex digits of a method's code that are shown; with --json all."""
+
+
 def list_artifacts(store: str, kind: str | None, as_json: bool) -> None:
     """All artifacts, or those of a kind."""
     target = Store(store)
@@ -132,6 +136,7 @@ def lineage(store: str, ref: str, as_json: bool) -> None:
     branches: list[Tree] = []
     for node in nodes:
         size = "not in this store" if node.num_rows is None else f"{node.num_rows} rows"
+        size += f", by code {node.code[:CODE_LENGTH]}" if node.code else ""
         label = f"{node.role + ': ' if node.role else ''}{node.artifact} ({size})"
         del branches[node.depth :]
         branches.append(branches[-1].add(label) if branches else Tree(label))

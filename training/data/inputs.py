@@ -11,6 +11,7 @@ from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
 from training.config.facts import run_facts
 from training.config.method import MethodConfig
+from training.config.method_code import CODE, method_code
 from training.config.run import RunConfig
 from training.data.roles import ROLES, Role, roles_read
 
@@ -58,11 +59,11 @@ class TrainInputs:
         return dict(inputs_of(**artifacts))
 
     def run_key(self, config: RunConfig, name: str) -> Provenance:
-        """What decides a `training_run` of that name."""
+        """What decides a `training_run` of that name: settings, code of the method, artifacts."""
         return Provenance(
             kind="training_run",
             name=name,
-            config=config.model_dump(mode="json"),
+            config=config.model_dump(mode="json") | {CODE: method_code(config.model.name)},
             inputs=self.used(config),
         )
 

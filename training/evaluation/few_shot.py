@@ -22,6 +22,7 @@ from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.provenance import Provenance, inputs_of
 from artifacts.store import Store
+from training.config.method_code import CODE, method_code
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list
@@ -102,7 +103,11 @@ def evaluate_few_shot(
     provenance = Provenance(
         kind="metrics",
         name=name or f"{run.manifest.name}-{episodes.manifest.name}",
-        config={"split": split, "classifier": CLASSIFIER},
+        config={
+            "split": split,
+            "classifier": CLASSIFIER,
+            CODE: method_code(config.model.name),
+        },
         inputs=dict(inputs_of(run=run, episodes=episodes, **read)),
     )
     if found := store.find(provenance):

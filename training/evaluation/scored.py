@@ -12,6 +12,7 @@ from artifacts.artifact import Artifact, Outcome
 from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
 from training.config.facts import run_facts
+from training.config.method_code import CODE, method_code
 from training.config.overrides import override, parse
 from training.config.run import RunConfig
 from training.data.checks import check_inputs
@@ -116,6 +117,7 @@ def what_is_scored(
         kind="predictions",
         name=name or f"{run.manifest.name}-{split}",
         config={"split": split, "num_top": NUM_TOP, "views": config.eval.views}
+        | {CODE: method_code(config.model.name)}
         | ({"wise_ft": list(alphas)} if alphas else {}),
         inputs=_used(run, inputs, config),
     )

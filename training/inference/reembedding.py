@@ -24,6 +24,7 @@ from artifacts.provenance import InputRef, Provenance, inputs_of
 from artifacts.store import Store
 from artifacts.tensors import append_tensor
 from training.config.method import MethodConfig
+from training.config.method_code import CODE, method_code
 from training.config.run import RunConfig
 from training.data.class_list import read_class_list, read_classes, text_features
 from training.data.inputs import TrainInputs, clip_identity
@@ -127,7 +128,11 @@ def _videos(
     provenance = Provenance(
         kind="frame_embeddings",
         name=inputs.videos.manifest.name,
-        config={"clip": identity, "splits": sorted(splits)},
+        config={
+            "clip": identity,
+            "splits": sorted(splits),
+            CODE: method_code(config.model.name),
+        },
         inputs=dict(inputs_of(videos=inputs.videos, frames=cached, texts=inputs.texts, run=run)),
     )
     if found := store.find(provenance):
@@ -191,7 +196,11 @@ def _texts(
     provenance = Provenance(
         kind="text_embeddings",
         name=source.manifest.name,
-        config={"clip": identity, "corpus": source.manifest.config["corpus"]},
+        config={
+            "clip": identity,
+            "corpus": source.manifest.config["corpus"],
+            CODE: method_code(model.name),
+        },
         inputs=made_from,
     )
     if found := store.find(provenance):

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from artifacts.files import file_sha256, replacing
+from training.loop.earlier import PREFIX
 
 _VERSION = 1
-_PREFIX = ".checkpoint-"
 
 
 class _DamagedError(ValueError):
@@ -44,6 +44,8 @@ class RunCheckpoints:
     """The run's, which stands for its config and inputs; those of another one are refused."""
     keep: int = 2
     """Newest checkpoints kept."""
+    about: dict[str, str] = field(default_factory=dict)
+    """What else is to be known of the run without reading its tensors."""
     damaged: list[str] = field(default_factory=list)
     """What was wrong with those that could not be read."""
     saved_at: float = field(default_factory=time.monotonic)
@@ -67,6 +69,7 @@ class RunCheckpoints:
             "key": self.key,
             "sha256": sha256,
             "facts": saved.facts,
+            **self.about,
         }
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(entry))
@@ -81,8 +84,8 @@ class RunCheckpoints:
             ValueError: it belongs to another config.
         """
         steps = self._steps()
-        for path in self.directory.glob(f"{_PREFIX}*"):
-            if path.stem.removeprefix(_PREFIX) not in {f"{step:09d}" for step in steps}:
+        for path in self.directory.glob(f"{PREFIX}*"):
+            if path.stem.removeprefix(PREFIX) not in {f"{step:09d}" for step in steps}:
                 path.unlink()
         for step in reversed(steps):
             try:
@@ -115,13 +118,11 @@ class RunCheckpoints:
             raise _DamagedError(f"{type(error).__name__}: {error}") from error
 
     def _path(self, step: int) -> Path:
-        return self.directory / f"{_PREFIX}{step:09d}.json"
+        return self.directory / f"{PREFIX}{step:09d}.json"
 
     def _steps(self) -> list[int]:
         """Steps that have a description, rising."""
-        found = (
-            path.stem.removeprefix(_PREFIX) for path in self.directory.glob(f"{_PREFIX}*.json")
-        )
+        found = (path.stem.removeprefix(PREFIX) for path in self.directory.glob(f"{PREFIX}*.json"))
         return sorted(int(each) for each in found if each.isdigit())
 
     def _remove(self, step: int) -> None:

@@ -17,6 +17,7 @@ from artifacts.draft import Draft
 from artifacts.jobs import Progress
 from artifacts.kinds import schema_of
 from artifacts.store import Store
+from training.config.method_code import code_free_key, short_code
 from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions, check_options
 from training.data.checks import check_inputs
@@ -71,9 +72,13 @@ def train(
         if group.is_first:
             draft = stack.enter_context(contextlib.closing(store.draft(origin)))
         directory = Path(group.broadcast_object(str(draft.directory) if draft else None))
-        checkpoints = RunCheckpoints(directory, origin.key, runtime.keep_checkpoints)
+        checkpoints = RunCheckpoints(
+            *(directory, origin.key, runtime.keep_checkpoints),
+            about={"code_free_key": code_free_key(origin), "code": short_code(origin.config)},
+        )
         made = fit(run) if isinstance(run, FitRun) else train_by_steps(run, checkpoints)
         if draft is not None:
+            made.report["code"] = short_code(origin.config)
             _publish(draft, made, config, clip_identity(inputs.texts))
         group.barrier()
         return Outcome(store.get(origin.ref), made=True, work=made.work)

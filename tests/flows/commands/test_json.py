@@ -109,9 +109,9 @@ def test_lineage(printed, made):
     assert printed("inspect", "lineage", after) == {
         "artifact": after,
         "rows": [
-            {"depth": 0, "role": None, "artifact": after, "num_rows": 4},
-            {"depth": 1, "role": "matrix", "artifact": matrix, "num_rows": 2},
-            {"depth": 2, "role": "classes", "artifact": known, "num_rows": 2},
+            {"depth": 0, "role": None, "artifact": after, "num_rows": 4, "code": None},
+            {"depth": 1, "role": "matrix", "artifact": matrix, "num_rows": 2, "code": None},
+            {"depth": 2, "role": "classes", "artifact": known, "num_rows": 2, "code": None},
         ],
     }
 

@@ -201,7 +201,7 @@ def test_probabilities_of_views_are_averaged(videos):
                 views = read_clip(path, "v", config.data, method.tower.image_size, None, (2, 3))
                 each = [classify(method.features(torch.from_numpy(view)[None])) for view in views]
                 expected = torch.cat(each).mean(dim=0)
-                found = torch.tensor(row["top_probabilities"])
+                found = torch.tensor(row["top_probabilities"], dtype=torch.float64)
                 torch.testing.assert_close(found, expected[row["top_class_ids"]])
 
 
