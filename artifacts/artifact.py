@@ -108,13 +108,20 @@ class Artifact:
     def verify(self) -> None:
         """Read every file and compare it with the manifest, every table with its schema.
 
+        A manifest made before manifests had a SHA-256 of their own has `manifest.sha256` None: what
+        it says beside files, config and inputs cannot be checked.
+
         Raises:
             CorruptArtifactError: the first difference.
         """
         for entry in self.manifest.files:
             self.read_file(entry.name)
-        if content_hash(self.manifest.files) != self.manifest.content_hash:
-            raise self._corrupt(MANIFEST, "its content hash does not fit its files")
+        with self.opened(MANIFEST) as file:
+            written = file.read()
+        if self.manifest.sha256 and written != self.manifest.text.encode():
+            raise self._corrupt(MANIFEST, "changed after it was written")
+        if content_hash(self.manifest.files, self.manifest.facts) != self.manifest.content_hash:
+            raise self._corrupt(MANIFEST, "its content hash does not fit its files and facts")
         if self.manifest.recomputed_key != self.manifest.key:
             raise self._corrupt(MANIFEST, "its key does not fit its config and inputs")
         schema = schema_of(self.manifest.kind)

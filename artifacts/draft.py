@@ -29,7 +29,7 @@ class Draft:
         self,
         provenance: Provenance,
         directory: Path,
-        publish: Callable[[Draft, dict[str, Any]], Artifact] | None = None,
+        publish: Callable[[Draft, dict[str, Any], dict[str, Any]], Artifact] | None = None,
         *,
         shared: bool = False,
         wait_s: float = LOCK_WAIT_S,
@@ -116,11 +116,17 @@ class Draft:
             path.write_bytes(data)
         return True
 
-    def publish(self, report: Mapping[str, Any] | None = None) -> Artifact:
+    def publish(
+        self, report: Mapping[str, Any] | None = None, facts: Mapping[str, Any] | None = None
+    ) -> Artifact:
         """Make the artifact visible and end the draft.
 
         Files whose name begins with a dot, such as checkpoints of the job, are no part of it and
         stay until it is published. A shared draft waits until the others that hold it let go of it.
+
+        Args:
+            report: what the job did, for people.
+            facts: what later jobs read beside rows and files; part of the content.
 
         Raises:
             ValueError: the key exists with other content, a key column repeats over the parts, or
@@ -141,7 +147,7 @@ class Draft:
         keys = {name for names in schema.unique for name in names}
         check_unique(self.read([name for name in schema.column_names if name in keys]), schema)
         try:
-            return self._publish(self, dict(report or {}))
+            return self._publish(self, dict(report or {}), dict(facts or {}))
         finally:
             self.close()
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from artifacts.frozen import Frozen
 from artifacts.kinds import schema_of
@@ -102,8 +102,12 @@ class Manifest(Frozen):
     content_hash: str
     versions: dict[str, str]
     git_commit: str | None
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """What later jobs read beside rows and files, by name; part of the content. See `fact`."""
     report: dict[str, Any]
-    """What the job did: rows, drops by reason, durations."""
+    """What the job did, for people: rows, drops by reason, durations; no job reads it."""
+    sha256: str | None = None
+    """Of everything above, see `sealed`; None in a manifest made before there was one."""
 
     @property
     def ref(self) -> ArtifactRef:
@@ -114,6 +118,45 @@ class Manifest(Frozen):
     def recomputed_key(self) -> str:
         """What the key must be, given everything else."""
         return artifact_key(self.kind, self.schema_version, self.config, self.inputs)
+
+    @classmethod
+    def read(cls, data: bytes) -> Manifest:
+        """Read the content of `manifest.json`.
+
+        Raises:
+            ValueError: it is no manifest, or was changed after it was written.
+        """
+        try:
+            found = cls.model_validate(json.loads(data))
+        except ValidationError as error:
+            raise ValueError(f"not a manifest ({error.errors()[0]['msg']})") from error
+        except ValueError as error:
+            raise ValueError(f"not a manifest ({error})") from error
+        if found.sha256 is not None and found.sha256 != found._own_sha256:
+            raise ValueError("changed after it was written: its own SHA-256 does not fit")
+        return found
+
+    @property
+    def sealed(self) -> Manifest:
+        """The manifest as it will be read, with its own SHA-256: no field changes unnoticed."""
+        plain = Manifest.model_validate(json.loads(self.model_dump_json()))
+        return plain.model_copy(update={"sha256": plain._own_sha256})
+
+    @property
+    def text(self) -> str:
+        """The content of `manifest.json`, to the byte."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+
+    @property
+    def _own_sha256(self) -> str:
+        return canonical_hash(self.model_dump(mode="json", exclude={"sha256"}))
+
+    def fact(self, name: str) -> Any:
+        """What later jobs may know beside rows and files; None where the job did not say.
+
+        Artifacts made before facts were kept apart have them in their report.
+        """
+        return self.facts.get(name, None if self.sha256 else self.report.get(name))
 
     @property
     def num_rows(self) -> int:
@@ -151,9 +194,13 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def content_hash(files: Iterable[FileEntry]) -> str:
-    """SHA-256 over the files' names and hashes: equal content, equal hash, wherever it was made."""
-    return canonical_hash({entry.name: entry.sha256 for entry in files})
+def content_hash(files: Iterable[FileEntry], facts: Mapping[str, Any]) -> str:
+    """SHA-256 over the files' names and hashes, and the facts if there are any.
+
+    Equal content has an equal hash, wherever it was made.
+    """
+    hashes: dict[str, Any] = {entry.name: entry.sha256 for entry in files}
+    return canonical_hash(hashes | ({"facts": facts} if facts else {}))
 
 
 def inputs_of(**artifacts: Any) -> Mapping[str, InputRef]:

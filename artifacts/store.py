@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +25,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
-from pydantic import ValidationError
 
 from artifacts.artifact import Artifact, CorruptArtifactError
 from artifacts.draft import Draft
@@ -136,12 +136,16 @@ class Store:
         )
 
     def publish(
-        self, provenance: Provenance, table: pa.Table, report: Mapping[str, Any] | None = None
+        self,
+        provenance: Provenance,
+        table: pa.Table,
+        report: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> Artifact:
-        """Write one table and publish it."""
+        """Write one table and publish it; see `Draft.publish`."""
         with contextlib.closing(self.draft(provenance)) as draft:
             draft.write(table)
-            return draft.publish(report)
+            return draft.publish(report, facts)
 
     def gc(self, min_age_s: float) -> list[str]:
         """Remove what stopped jobs left, unless a process holds it.
@@ -201,19 +205,18 @@ class Store:
         path = f"{self.directory(ref)}/{MANIFEST}"
         try:
             with self.open(path) as file:
-                manifest = Manifest.model_validate_json(file.read())
+                manifest = Manifest.read(file.read())
         except FileNotFoundError:
             return None
-        except ValidationError as error:
+        except ValueError as error:
             raise CorruptArtifactError(
-                f"{path}: not a manifest ({error.errors()[0]['msg']}); remove its directory "
-                "and run the job that made it again"
+                f"{path}: {error}; remove its directory and run the job that made it again"
             ) from error
         if str(manifest.ref) != str(ref):
             raise CorruptArtifactError(f"{path}: is the manifest of {manifest.ref}")
         return Artifact(self, manifest)
 
-    def _publish(self, draft: Draft, report: dict[str, Any]) -> Artifact:
+    def _publish(self, draft: Draft, report: dict[str, Any], facts: dict[str, Any]) -> Artifact:
         provenance = draft.provenance
         members = [
             path
@@ -221,21 +224,23 @@ class Store:
             if path.name != MANIFEST and not path.name.startswith(".")
         ]
         files = [_entry(path) for path in members]
+        facts = json.loads(json.dumps(facts, allow_nan=False))  # as they will be read
         manifest = Manifest(
             **provenance.model_dump(),
             key=provenance.key,
             schema_version=schema_of(provenance.kind).version,
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             files=tuple(files),
-            content_hash=content_hash(files),
+            content_hash=content_hash(files, facts),
             versions=_versions(),
             git_commit=_git_commit(),
+            facts=facts,
             report=report,
-        )
+        ).sealed
         existing, moved = self.find(provenance), False
         if existing is None:
             with replacing(draft.directory / MANIFEST) as path:
-                path.write_bytes(manifest.model_dump_json(indent=1).encode())
+                path.write_text(manifest.text, encoding="utf-8")
             existing, moved = self._move(draft, manifest)
         if existing.manifest.content_hash != manifest.content_hash:
             raise ValueError(

@@ -28,7 +28,7 @@ class JobReport(Frozen):
 def job_report(outcome: Outcome) -> JobReport:
     """Report of a job's outcome; the artifact itself stays in the store."""
     manifest = outcome.artifact.manifest
-    notes = {name: _plain(value) for name, value in manifest.report.items()}
+    notes = {name: _plain(value) for name, value in (manifest.report | manifest.facts).items()}
     return JobReport(
         ref=str(outcome.artifact.ref),
         made=outcome.made,

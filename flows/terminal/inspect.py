@@ -69,7 +69,7 @@ def show(store: str, ref: str, video: str | None, limit: int, as_json: bool) -> 
     found, tables = _shown(artifact, video, limit)
     if as_json:
         about = {"num_rows": manifest.num_rows, "row": schema_of(manifest.kind).row}
-        made = {"config": manifest.config, "report": manifest.report}
+        made = {"config": manifest.config, "facts": manifest.facts, "report": manifest.report}
         print_json({"artifact": str(artifact.ref), **about, **made, **found})
         return
     rows_text = f"{manifest.num_rows} rows, each {schema_of(manifest.kind).row}"
@@ -85,6 +85,7 @@ def show(store: str, ref: str, video: str | None, limit: int, as_json: bool) -> 
     made_from = {role: source.ref for role, source in manifest.inputs.items()}
     for title, facts in (
         ("Report", report),
+        ("Facts", manifest.facts),
         ("Settings", manifest.config),
         ("Made from", made_from),
     ):
@@ -155,10 +156,18 @@ def verify(store: str, ref: str | None, as_json: bool) -> None:
     artifacts = [target.get(ref)] if ref else target.published()
     for artifact in artifacts:
         artifact.verify()
+    unsealed = [str(each.ref) for each in artifacts if each.manifest.sha256 is None]
     if as_json:
-        print_json({"rows": [listed(artifact) for artifact in artifacts]})
-    else:
-        console.print(f"{len(artifacts)} artifacts are what their manifests say")
+        rows = [listed(artifact) for artifact in artifacts]
+        print_json({"rows": rows, "manifests_without_sha256": unsealed})
+        return
+    console.print(f"{len(artifacts)} artifacts are what their manifests say")
+    if unsealed:
+        console.print(
+            f"{len(unsealed)} manifests are older than a manifest's own SHA-256, so files, key and "
+            f"content of them are checked, but no report: {', '.join(unsealed)}",
+            markup=False,
+        )
 
 
 def recipes(words: Sequence[str], as_json: bool) -> None:

@@ -59,11 +59,9 @@ def text_embeddings(
         row["feature_norm"] = float(norms_M[i])
     table = pa.Table.from_pylist(rows, schema=plain_schema())
     table = append_tensor(table, "embedding", units_MD.numpy()[where])
-    report = {
-        "texts": dict(Counter(row["source"] for row in rows)),
-        "logit_scale": clip.clip.logit_scale,
-    }
-    artifact = store.publish(provenance, table, report | cut)
+    report = {"texts": dict(Counter(row["source"] for row in rows))} | cut
+    facts = {"logit_scale": clip.clip.logit_scale}
+    artifact = store.publish(provenance, table, report, facts)
     return Outcome(artifact, made=True, work={"texts_encoded": len(distinct)})
 
 

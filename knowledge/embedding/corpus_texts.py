@@ -94,10 +94,9 @@ def corpus_embeddings(
             "texts": {"text": total},
             "rows": texts.num_rows,
             "left_out": texts.left_out,
-            "logit_scale": clip.clip.logit_scale,
             "duration_s": round(time.monotonic() - started, 3),
         }
-        artifact = draft.publish(report)
+        artifact = draft.publish(report, {"logit_scale": clip.clip.logit_scale})
     return Outcome(artifact, made=True, work={"texts_encoded": encoded})
 
 

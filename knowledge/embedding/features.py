@@ -148,12 +148,9 @@ def register_texts(
     _one_shape({row["name"]: v[None] for row, v in zip(plain, vectors, strict=True)}, texts)
     table = pa.Table.from_pylist(plain, schema=_plain_schema("text_embeddings"))
     table = append_tensor(table, "embedding", np.stack(vectors))
-    report = {
-        "texts": {"prompt": len(plain)},
-        "unknown_rows": len(rows) - len(plain),
-        "logit_scale": logit_scale,
-    }
-    return Outcome(store.publish(provenance, table, report), made=True)
+    report = {"texts": {"prompt": len(plain)}, "unknown_rows": len(rows) - len(plain)}
+    facts = {"logit_scale": logit_scale}
+    return Outcome(store.publish(provenance, table, report, facts), made=True)
 
 
 def _facts(path: Path) -> dict[str, Any]:

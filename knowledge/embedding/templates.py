@@ -58,6 +58,6 @@ def template_embeddings(
     columns = [each for each in schema_of("text_embeddings").columns if not each.is_tensor]
     schema = pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns])
     table = append_tensor(pa.Table.from_pylist(rows, schema=schema), "embedding", units_MD.numpy())
-    report = {"texts": {"prompt": len(rows)}, "logit_scale": clip.clip.logit_scale}
-    artifact = store.publish(provenance, table, report)
+    report, facts = {"texts": {"prompt": len(rows)}}, {"logit_scale": clip.clip.logit_scale}
+    artifact = store.publish(provenance, table, report, facts)
     return Outcome(artifact, made=True, work={"texts_encoded": len(rows)})

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -86,28 +85,6 @@ def test_key_depends_on_config_and_input_content_but_not_on_name_or_place(tmp_pa
     assert provenance(0).model_copy(update={"name": "x"}).key == provenance(0).key
 
 
-@pytest.mark.parametrize("target", ["part-00000.parquet", "manifest.json"])
-def test_every_flipped_bit_is_noticed(tmp_path, target):
-    store = Store(tmp_path)
-    artifact = store.publish(provenance(), metrics_table())
-    path = Path(store.directory(artifact.ref)) / target
-    intact = path.read_bytes()
-    noticed = 0
-    positions = np.random.default_rng(0).integers(0, len(intact) * 8, 20)
-    for position in positions:
-        damaged = bytearray(intact)
-        damaged[position // 8] ^= 1 << (position % 8)
-        path.write_bytes(damaged)
-        try:
-            store.get("metrics/demo").verify()
-        except ValueError as error:
-            noticed += "\n" not in str(error)
-    if target == "manifest.json":  # when and with which libraries it was made is not content
-        assert noticed >= 10
-    else:
-        assert noticed == 20
-
-
 def test_reading_a_damaged_or_missing_part_names_artifact_file_and_remedy(tmp_path):
     store = Store(tmp_path)
     artifact = store.publish(provenance(), metrics_table())
@@ -138,17 +115,6 @@ def test_parts_come_one_at_a_time_and_verified(tmp_path):
     assert next(remaining).num_rows == 1
     with pytest.raises(CorruptArtifactError, match="part-00001"):
         next(remaining)
-
-
-def test_a_manifest_with_a_changed_config_is_refused(tmp_path):
-    store = Store(tmp_path)
-    artifact = store.publish(provenance(), metrics_table())
-    path = Path(store.directory(artifact.ref)) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["config"]["seed"] = 5
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(CorruptArtifactError, match="key does not fit its config"):
-        store.get("metrics/demo").verify()
 
 
 def test_parts_are_written_with_page_checksums(tmp_path):

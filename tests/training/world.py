@@ -86,7 +86,7 @@ class World:
         provenance = Provenance(
             kind=kind, name=name, config=config, inputs=dict(inputs_of(**inputs))
         )
-        return self.store.publish(provenance, table, {"logit_scale": LOGIT_SCALE})
+        return self.store.publish(provenance, table, facts={"logit_scale": LOGIT_SCALE})
 
     def publish_classes(self, name, count):
         flags = {"group": "all", "is_base_75": True, "is_base_50": True}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import IO, Any
 
 from artifacts.artifact import Artifact
+from training.config.method_code import without_code
 
 FILE = "model.safetensors"
 """Of a `training_run`."""
@@ -21,14 +23,13 @@ def run_facts(run: Artifact) -> dict[str, Any]:
         ValueError: its file is no checkpoint of a training run.
         CorruptArtifactError: the file is missing or damaged.
     """
-    with run.opened(FILE) as file:
-        try:
-            return facts_in(file)
-        except (ValueError, KeyError) as error:
-            run.read_file(FILE)
-            raise ValueError(
-                f"{run.ref} is not a checkpoint of a training run ({error})"
-            ) from error
+    if run.manifest.facts:
+        return {"config": without_code(run.manifest.config), **run.manifest.facts}
+    data = run.read_file(FILE)  # published before runs had facts
+    try:
+        return facts_in(io.BytesIO(data))
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{run.ref} is not a checkpoint of a training run ({error})") from error
 
 
 def facts_in(file: IO[bytes]) -> dict[str, Any]:

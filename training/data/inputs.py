@@ -129,9 +129,9 @@ def clip_logit_scale(texts: Artifact, config: MethodConfig) -> float:
     """Factor on cosines of the CLIP that embedded the texts.
 
     Raises:
-        ValueError: its report does not say.
+        ValueError: it does not say.
     """
-    found: float | None = texts.manifest.report.get("logit_scale")
+    found: float | None = texts.manifest.fact("logit_scale")
     if found is None:
         remedies = ("run `actionlore mine` again", config.without("logit_scale"))
         raise ValueError(

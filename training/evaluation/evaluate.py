@@ -105,7 +105,7 @@ def evaluate(
     sources = {id(each.source): each.source for each in passes}.values()
     decoded = sum(sum(group.all_counts(each.num_decoded)) for each in sources)
     if group.is_first:
-        store.publish(origin, table_of(rows), counts)
+        store.publish(origin, table_of(rows), facts=counts)
     group.barrier()
     predictions = store.get(origin.ref)
     work = {
@@ -252,10 +252,10 @@ def measured(
     table = predictions.read(["protocol", "class_ids", "top_class_ids", "top_probabilities"])
     task = task_of(config.model)
     rows, by_protocol = [], dict[str, dict[str, float]]()
-    for protocol in predictions.manifest.report["protocols"]:
+    for protocol in predictions.manifest.fact("protocols"):
         of_it = table.filter(pc.equal(table["protocol"], protocol)).to_pylist()
         values = task.measure(of_it)
-        listed = predictions.manifest.report["videos_listed"]
+        listed = predictions.manifest.fact("videos_listed")
         found_of = {metric: (value, len(of_it)) for metric, value in values.items()}
         found_of["unreadable"] = ((listed - len(of_it)) / listed, listed)
         by_protocol[protocol] = {metric: value for metric, (value, _) in found_of.items()}
@@ -271,10 +271,10 @@ def measured(
         ]
     rows_table = pa.Table.from_pylist(rows, schema=schema_of("metrics").arrow())
     chosen_on = "weights_chosen_on_these_videos"
-    report: dict[str, Any] = {chosen_on: predictions.manifest.report.get(chosen_on, False)}
+    report: dict[str, Any] = {chosen_on: bool(predictions.manifest.fact(chosen_on))}
     report["metrics"] = by_protocol
     report |= {
-        name: predictions.manifest.report[name]
+        name: predictions.manifest.fact(name)
         for name in (
             "videos_skipped",
             "videos_unreadable",

@@ -221,10 +221,10 @@ def _texts(
             units_KD = (features_KD / norms_K[:, None]).cpu().numpy()
             draft.write(append_tensor(table, "embedding", units_KD), number)
             count += table.num_rows
-        report: dict[str, float] = {"texts": count}
+        facts = {}
         if embedder.log_scale is not None:
-            report["logit_scale"] = float(embedder.log_scale.detach().exp())
-        artifact = draft.publish(report)
+            facts["logit_scale"] = float(embedder.log_scale.detach().exp())
+        artifact = draft.publish({"texts": count}, facts)
     return Outcome(artifact, made=True, work={"texts_encoded": count})
 
 

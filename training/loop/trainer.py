@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -86,12 +87,13 @@ def train(
 
 def _publish(draft: Draft, made: Trained, config: RunConfig, clip: dict[str, str]) -> None:
     """The run's rows, weights and report; its checkpoints go once they are in the store."""
-    facts = {"config": config.model_dump(mode="json"), "clip": clip, "dim": made.dim}
+    facts: dict[str, Any] = {"clip": clip, "dim": made.dim}
     report = dict(made.report)
     if made.from_start:
         facts["from_start"] = sorted(made.from_start)
         report["weights_from_start"] = len(made.from_start)
         report["weights_from_clip"] = len(made.tensors.keys() - made.from_start)
     draft.write(pa.Table.from_pylist(made.rows, schema=schema_of("training_run").arrow()))
-    draft.write_file(weights.FILE, weights.save(made.tensors, facts))
-    draft.publish(report)
+    about = {"config": config.model_dump(mode="json"), **facts}
+    draft.write_file(weights.FILE, weights.save(made.tensors, about))
+    draft.publish(report, facts)

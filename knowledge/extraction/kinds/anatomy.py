@@ -147,7 +147,7 @@ def build(
     )
     actions = read_action_classes(classes)
     if found := store.find(provenance):
-        check_coverage(calls, found.manifest.report["answered"], len(actions), min_coverage)
+        check_coverage(calls, found.manifest.fact("answered"), len(actions), min_coverage)
         return Outcome(found, made=False)
     parsed = parse(calls, config, AnatomyReply)
     if not parsed.replies:
@@ -165,8 +165,9 @@ def build(
         "drops": dict(sorted(parsed.drops.items())),
         "asked_again": parsed.num_reasks,
     }
+    facts = {"answered": len(anatomies)}
     table = pa.Table.from_pylist(rows, schema=schema_of("anatomy").arrow())
-    return Outcome(store.publish(provenance, table, report), made=True)
+    return Outcome(store.publish(provenance, table, report, facts), made=True)
 
 
 def _report(
@@ -176,7 +177,6 @@ def _report(
     repeated = [each.name for each in answered if _names(anatomies[each.class_id], each)]
     duplicate = [each.name for each in answered if _has_duplicates(anatomies[each.class_id])]
     return {
-        "answered": len(answered),
         "coverage": len(answered) / len(actions),
         "unanswered_classes": [each.name for each in actions if each.class_id not in anatomies],
         "warnings": {"name_repeated": len(repeated), "duplicate_phases": len(duplicate)},

@@ -282,7 +282,7 @@ def build(
     )
     if found := store.find(provenance):
         num_classes = classes.manifest.num_rows
-        check_coverage(calls, found.manifest.report["answered"], num_classes, min_coverage)
+        check_coverage(calls, found.manifest.fact("answered"), num_classes, min_coverage)
         return Outcome(found, made=False)
     actions = read_action_classes(classes)
     parsed = parse(calls, config, CooccurrenceReply)
@@ -304,8 +304,9 @@ def build(
         "rows_from": {"train": from_counts, "llm": len(actions) - from_counts},
         "rows": len(rows),
     }
+    facts = {"answered": int(tally.answered.sum())}
     table = pa.Table.from_pylist(rows, schema=schema_of(KIND).arrow())
-    return Outcome(store.publish(provenance, table, report), made=True)
+    return Outcome(store.publish(provenance, table, report, facts), made=True)
 
 
 def base_classes(actions: Sequence[ActionClass], config: CooccurrenceConfig) -> Flags:
@@ -358,7 +359,6 @@ def _report(
         "replies": len(parsed.replies) - tally.drops.total(),
         "asked_again": parsed.num_reasks,
         "drops": dict(sorted((parsed.drops + tally.drops).items())),
-        "answered": int(tally.answered.sum()),
         "coverage": float(tally.answered.mean()),
         "unanswered_classes": names(~tally.answered),
         "classes_without_partner": names(np.asarray(~others.any(axis=1))),

@@ -136,7 +136,7 @@ def build(
     )
     actions = {each.class_id: each for each in read_action_classes(classes)}
     if found := store.find(provenance):
-        check_coverage(calls, found.manifest.report["answered"], len(actions), min_coverage)
+        check_coverage(calls, found.manifest.fact("answered"), len(actions), min_coverage)
         return Outcome(found, made=False)
     parsed = parse(calls, config, DescriptionReply)
     if not parsed.replies:
@@ -152,7 +152,6 @@ def build(
     unnamed = _classes_not_named(rows, actions)
     report = {
         "rows": len(rows),
-        "answered": len(answered),
         "coverage": len(answered) / len(actions),
         "unanswered_classes": [each.name for each in actions.values() if each not in answered],
         "drops": dict(sorted(parsed.drops.items())),
@@ -164,8 +163,9 @@ def build(
         "warnings": {"name_absent": len(unnamed)},
         "name_absent": unnamed,
     }
+    facts = {"answered": len(answered)}
     table = pa.Table.from_pylist(rows, schema=schema_of("descriptions").arrow())
-    return Outcome(store.publish(provenance, table, report), made=True)
+    return Outcome(store.publish(provenance, table, report, facts), made=True)
 
 
 def _row(item: ParsedReply[DescriptionReply], model: str) -> dict[str, Any]:

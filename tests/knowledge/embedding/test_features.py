@@ -120,8 +120,8 @@ def test_texts_are_joined_by_id_or_name(world, tmp_path):
     by_id = register_texts(world.store, world.classes, tmp_path / "id.npz", OWN)
     by_name = register_texts(world.store, world.classes, tmp_path / "name.npz", OWN, 50.0)
     assert by_id.artifact.read().equals(by_name.artifact.read())
-    assert published(by_id)["logit_scale"] == 100.0
-    assert published(by_name)["logit_scale"] == 50.0
+    assert by_id.artifact.manifest.facts["logit_scale"] == 100.0
+    assert by_name.artifact.manifest.facts["logit_scale"] == 50.0
     assert published(by_name)["unknown_rows"] == 1
     np.testing.assert_allclose(
         read_tensor(by_id.artifact.read(), "embedding"), world.texts_KD, atol=1e-6

@@ -141,7 +141,7 @@ def test_unreadable_videos_are_counted(tmp_path):
     head, _, *rows = markdown(compared, {}).splitlines()
     assert head.endswith("| unreadable % |")
     assert all(row.endswith("| 10.0 |") for row in rows)
-    assert predictions.artifact.manifest.report["videos_skipped"] == {"unreadable": 3}
+    assert predictions.artifact.manifest.facts["videos_skipped"] == {"unreadable": 3}
 
 
 def test_batch_size_changes_no_prediction(world):

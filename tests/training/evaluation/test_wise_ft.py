@@ -107,7 +107,7 @@ def probabilities(predictions, protocol):
 
 
 def protocols_of(predictions):
-    return predictions.artifact.manifest.report["protocols"]
+    return predictions.artifact.manifest.facts["protocols"]
 
 
 def model_of(inputs, config):

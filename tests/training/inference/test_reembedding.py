@@ -61,7 +61,7 @@ def test_products_are_the_runs_own_similarities(world, settings):
     assert prompts["text_id"].to_pylist() == [f"toy/{c}/prompt" for c in range(6)]
     head = load(world, run, config)
     scale = head.logit_scale.detach().exp().item()
-    assert texts[0].artifact.manifest.report["logit_scale"] == pytest.approx(scale)
+    assert texts[0].artifact.manifest.facts["logit_scale"] == pytest.approx(scale)
     classes = read_classes(world.classes, world.texts)
     with torch.no_grad():
         seen = F.normalize(head.class_texts(classes.prompts_KD).embeddings_KD, dim=-1)

@@ -143,9 +143,9 @@ def test_what_stays_unusable_leaves_its_class_out(store, classes, tmp_path):
         "model": "m",
     }
     assert artifact.read()["object"].to_pylist() == [None] * 3
+    assert artifact.manifest.facts == {"answered": 1}
     assert artifact.manifest.report == {
         "rows": 3,
-        "answered": 1,
         "coverage": 0.5,
         "unanswered_classes": ["walk"],
         "drops": {"invalid": 1},

@@ -235,8 +235,9 @@ def test_too_few_classes_answered_in_every_group(store, tmp_path):
     with pytest.raises(ValueError, match=wanted):
         build(store, classes, calls, config, min_coverage=0.8)
     assert store.published("cooccurrence") == []
-    report = build(store, classes, calls, config, min_coverage=0.75).artifact.manifest.report
-    assert (report["answered"], report["coverage"]) == (3, 0.75)
+    manifest = build(store, classes, calls, config, min_coverage=0.75).artifact.manifest
+    report = manifest.report
+    assert (manifest.facts, report["coverage"]) == ({"answered": 3}, 0.75)
     assert report["unanswered_classes"] == ["b"]
     with pytest.raises(ValueError, match=wanted):
         build(store, classes, calls, config, min_coverage=0.8)

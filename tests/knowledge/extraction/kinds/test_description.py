@@ -180,9 +180,9 @@ def test_drops_are_counted_and_the_rest_is_published(store, tmp_path):
         }
         for class_id, text in [(0, "Legs move fast. Running."), (3, "A seated body.")]
     ]
+    assert artifact.manifest.facts == {"answered": 2}
     assert artifact.manifest.report == {
         "rows": 2,
-        "answered": 2,
         "coverage": 0.4,
         "unanswered_classes": ["walk", "jump", "stand"],
         "drops": {"invalid": 2, "not_json": 1},

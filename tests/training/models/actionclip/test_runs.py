@@ -260,7 +260,7 @@ def test_regimes_train_what_they_say_and_are_scored(films, regime):
     predictions, metrics = evaluate(world.store, run.artifact, inputs, "test")
     assert len(values(metrics)) >= 3
     frozen = not {"visual", "time"} & expected and "shift" not in regime
-    assert predictions.artifact.manifest.report["protocols"][0] == "actionclip"
+    assert predictions.artifact.manifest.facts["protocols"][0] == "actionclip"
     assert (predictions.work["videos_scored"] == 3) == frozen, "else frozen CLIP has its own pass"
     few = EpisodesConfig(split="train", ways=3, num_episodes=5)
     episodes = draw_episodes(world.store, inputs.videos, few).artifact

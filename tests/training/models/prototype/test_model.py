@@ -95,7 +95,7 @@ def test_alpha_and_beta_are_chosen_on_validation_videos(world):
     plain = fitted(world, "model.cache=true", "data.shots=2").manifest.report
     assert plain["val_top1"] <= report["val_top1"] + 1e-9
     predictions = evaluate(world.store, run, world.inputs(), "val")[0].artifact
-    assert predictions.manifest.report["weights_chosen_on_these_videos"]
+    assert predictions.manifest.facts["weights_chosen_on_these_videos"]
 
 
 def test_shots_are_what_is_kept(world):
