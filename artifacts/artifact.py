@@ -41,6 +41,15 @@ class ReadableStore(Protocol):
     def get(self, ref: ArtifactRef | str) -> Artifact:
         """The artifact of a ref."""
 
+    def use(self, artifact: Artifact) -> None:
+        """Make an artifact the one that its name means."""
+
+    def num_named(self, ref: ArtifactRef) -> int:
+        """How many artifacts a ref's name alone could mean."""
+
+    def used_at(self, artifact: Artifact) -> str:
+        """When an artifact was last made or found by a command; ISO 8601 in UTC."""
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -24,7 +24,7 @@ _REF = re.compile(
 
 
 class ArtifactRef(Frozen):
-    """`kind/name@key`; without `@key` it means the newest artifact of that name."""
+    """`kind/name@key`; without `@key` it means the artifact of that name that was used last."""
 
     kind: str
     name: str

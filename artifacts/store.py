@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,9 @@ from artifacts.provenance import (
 )
 
 DRAFTS = ".drafts"
+USED = ".used"
+"""Below it a file per artifact, `KIND/NAME@KEY`: when a command last made or found it."""
+_LOG = logging.getLogger(__name__)
 _RECORDED_LIBRARIES = ("actionlore", "pyarrow", "numpy", "torch", "open_clip_torch", "faiss-gpu")
 
 
@@ -87,7 +91,7 @@ class Store:
         return self._load(provenance.ref)
 
     def get(self, ref: ArtifactRef | str) -> Artifact:
-        """The artifact of a ref; without a key the newest of that name.
+        """The artifact of a ref; without a key the one of that name that was used last.
 
         Raises:
             ValueError: there is none, or the key's beginning fits several.
@@ -114,7 +118,45 @@ class Store:
             )
         if ref.key and len(found) > 1:
             raise ValueError(f"{ref} fits several: {', '.join(str(a.ref) for a in found)}")
-        return max(found, key=lambda artifact: artifact.manifest.created)
+        return max(found, key=self.used_at) if len(found) > 1 else found[0]
+
+    def use(self, artifact: Artifact) -> None:
+        """Make an artifact the one that its name means: a command has made or found it.
+
+        Each artifact has a mark of its own, so processes that use different ones at once lose
+        nothing; the later one is meant. A store that cannot be written stays as it is, which is
+        logged where the name means another artifact.
+        """
+        ref = artifact.ref
+        now = datetime.now(UTC)
+        for other in self._named(ref):  # whatever the clocks of other machines say
+            if other.ref != ref:
+                at = datetime.fromisoformat(self.used_at(other)) + timedelta(microseconds=1)
+                now = max(now, at)
+        path = f"{self.root}/{USED}/{ref}"
+        try:
+            self._write_mark(path, now.isoformat(timespec="microseconds"))
+        except (OSError, NotImplementedError, ValueError) as error:
+            if (meant := max(self._named(ref), key=self.used_at).ref) != ref:
+                _LOG.warning(
+                    "%s/%s goes on to mean %s, since store %s cannot be written (%s); give %s",
+                    *(ref.kind, ref.name, meant, self.root, error, ref),
+                )
+
+    def used_at(self, artifact: Artifact) -> str:
+        """When an artifact was published, or last made or found by a command; ISO 8601 in UTC."""
+        created = artifact.manifest.created
+        try:
+            with self.open(f"{self.root}/{USED}/{artifact.ref}") as file:
+                marked = file.read().decode()
+            datetime.fromisoformat(marked)
+        except (OSError, ValueError):  # no mark, or one that a power cut left empty
+            return created
+        return max(created, marked)
+
+    def num_named(self, ref: ArtifactRef) -> int:
+        """How many artifacts a ref's name alone could mean."""
+        return len(self._named(ref))
 
     def published(self, kind: str | None = None) -> list[Artifact]:
         """Published artifacts whose manifest can be read, by kind, name and time."""
@@ -150,8 +192,9 @@ class Store:
     def gc(self, min_age_s: float) -> list[str]:
         """Remove what stopped jobs left, unless a process holds it.
 
-        That is drafts, directories without a manifest, and what was a draft's own (lock,
-        checkpoints) beside the files of an artifact whose job was stopped while publishing.
+        That is drafts, directories without a manifest, what was a draft's own (lock, checkpoints)
+        beside the files of an artifact whose job was stopped while publishing, and the marks of
+        artifacts that are gone.
 
         Args:
             min_age_s: spare what was touched within this time, at least 0.
@@ -169,6 +212,9 @@ class Store:
             for directory in (each for kind in SCHEMAS for each in self._directories(kind)):
                 whole = (directory / MANIFEST).exists()
                 orphans += directory.glob(".*") if whole else [directory]
+            for mark in Path(self.root, USED).glob("*/*"):
+                if not Path(self.root, mark.parent.name, mark.name, MANIFEST).exists():
+                    orphans.append(mark)
         removed = []
         for path in orphans:
             held_by = path if path.is_dir() else path.parent
@@ -181,18 +227,31 @@ class Store:
             removed.append(str(path))
         return removed
 
+    def _named(self, ref: ArtifactRef) -> list[Artifact]:
+        """Readable artifacts of a ref's kind and name."""
+        return self._scan(ref.kind, ref.name)[0]
+
+    def _write_mark(self, path: str, text: str) -> None:
+        """In one step; readers see the old content or the new."""
+        if self.is_local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(Path(path), durable=False) as temporary:
+                temporary.write_text(text, encoding="ascii")
+        else:
+            self.fs.pipe_file(path, text.encode())
+
     def _directories(self, kind: str) -> list[Path]:
         """Of the artifacts of a kind, complete or not; of a local store."""
         return [path for path in sorted(Path(self.root).glob(f"{kind}/*@*")) if path.is_dir()]
 
     def _scan(
-        self, kind: str | None
+        self, kind: str | None, name: str = "*"
     ) -> tuple[list[Artifact], list[tuple[ArtifactRef, CorruptArtifactError]]]:
         """Readable artifacts, and the refs of the others with what is wrong."""
         found: list[Artifact] = []
         damaged: list[tuple[ArtifactRef, CorruptArtifactError]] = []
         for each in [schema_of(kind).kind] if kind else sorted(SCHEMAS):
-            for path in sorted(self.fs.glob(f"{self.root}/{each}/*@*/{MANIFEST}")):
+            for path in sorted(self.fs.glob(f"{self.root}/{each}/{name}@*/{MANIFEST}")):
                 ref = ArtifactRef.parse(f"{each}/{str(path).split('/')[-2]}")
                 try:
                     found += [artifact] if (artifact := self._load(ref)) else []

@@ -11,7 +11,7 @@ from artifacts.store import Store
 from flows.orchestration.console import console, progress
 from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
-from flows.orchestration.resolve import classes_of
+from flows.orchestration.resolve import classes_of, newest_of
 from flows.orchestration.specs.extract import ExtractSpec
 from knowledge.extraction.calls import ask
 from knowledge.extraction.question import Question, read_action_classes
@@ -88,6 +88,8 @@ def extract(store: str, spec: ExtractSpec) -> list[JobReport]:
         ValueError: a kind that cannot be asked for or built.
         RuntimeError: an endpoint that gave no usable answer, or a halt (`Stopped`).
     """
+    classes = classes_of(Store(store), spec.classes).ref
+    spec = spec.model_copy(update={"classes": f"{classes.name}@{classes.key}"})
     reports: list[JobReport] = []
     problems: dict[str, Exception] = {}
     for kind in spec.kinds:
@@ -112,10 +114,12 @@ def extract(store: str, spec: ExtractSpec) -> list[JobReport]:
 
 
 def _videos(store: Store, spec: ExtractSpec, config: Question) -> Artifact | None:
-    """The newest videos of the classes' dataset, where a kind counts their labels."""
+    """Videos of the classes' dataset, where a kind counts their labels."""
     if not config.needs_videos:
         return None
-    return store.get(f"videos/{spec.classes.split('@')[0]}")
+    classes = classes_of(store, spec.classes)
+    videos = newest_of(store, "videos", classes.manifest.name, classes=classes)
+    return videos or store.get(f"videos/{classes.manifest.name}")
 
 
 def _has_requests(classes: Artifact, question: Question) -> bool:

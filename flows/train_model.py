@@ -11,7 +11,7 @@ from flows.orchestration.flow import flow, task
 from flows.orchestration.report import JobReport, job_report
 from flows.orchestration.specs.train import TrainSpec
 from flows.orchestration.start import start_of_recipe
-from flows.orchestration.train_inputs import train_inputs
+from flows.orchestration.train_inputs import exact, train_inputs
 from training.config.run import RunConfig
 from training.data.checks import check_inputs
 from training.data.inputs import TrainInputs, clip_identity
@@ -71,6 +71,8 @@ def evaluate_task(store: str, spec: TrainSpec, run: str) -> list[JobReport]:
 @flow(name="train")
 def train(store: str, spec: TrainSpec) -> list[JobReport]:
     """Train and score a model: `training_run`, `predictions`, `metrics`; first texts it lacks."""
+    dataset = exact(Store(store), spec.dataset, spec.stages)
+    spec = spec.model_copy(update={"dataset": dataset})
     texts = complete_texts_task(store, spec)
     runs = train_task(store, spec)
     return [*texts, *runs, *evaluate_task(store, spec, runs[-1].ref)]

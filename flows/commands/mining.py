@@ -85,7 +85,10 @@ def export_negatives(
 
     options = given.build(ExportOptions)
     from artifacts.store import Store
+    from flows.terminal.work import named
     from knowledge.mining.export import export
 
-    for line in export(Store(store).get(ref), output, options).lines():
+    negatives = Store(store).get(ref)
+    typer.echo(f"read {named(negatives.store, str(negatives.ref))}")
+    for line in export(negatives, output, options).lines():
         typer.echo(line)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import rich.progress
@@ -30,6 +31,12 @@ LINE_INTERVAL_S = 30.0
 
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+@cache
+def say_once(text: str) -> None:
+    """Print a line that later steps of the same work would only repeat."""
+    console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

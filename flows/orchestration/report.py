@@ -18,6 +18,8 @@ class JobReport(Frozen):
     work: dict[str, int] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
     """What the job reported."""
+    read: dict[str, str] = Field(default_factory=dict)
+    """Refs of what it was made from, by role."""
 
     @property
     def kind(self) -> str:
@@ -26,7 +28,12 @@ class JobReport(Frozen):
 
 
 def job_report(outcome: Outcome) -> JobReport:
-    """Report of a job's outcome; the artifact itself stays in the store."""
+    """Report of a job's outcome; the artifact itself stays in the store.
+
+    It becomes the one that its name means there, be it made or found: a command that runs next and
+    is given the name reads what was just run.
+    """
+    outcome.artifact.store.use(outcome.artifact)
     manifest = outcome.artifact.manifest
     notes = {name: _plain(value) for name, value in (manifest.report | manifest.facts).items()}
     return JobReport(
@@ -35,6 +42,7 @@ def job_report(outcome: Outcome) -> JobReport:
         num_rows=manifest.num_rows,
         work=dict(outcome.work),
         notes={name: text for name, text in notes.items() if text},
+        read={role: item.ref for role, item in manifest.inputs.items()},
     )
 
 

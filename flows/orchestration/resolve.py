@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from artifacts.artifact import Artifact
 from artifacts.frozen import nearest
 from artifacts.store import Store
+from flows.orchestration.console import say_once
 from knowledge.datasets.class_lists import CLASS_LISTS, class_list
 from knowledge.datasets.class_names import prompt_name
 from knowledge.datasets.registration import register_classes
@@ -15,7 +18,7 @@ def classes_of(store: Store, name: str) -> Artifact:
 
     Args:
         store: where to look.
-        name: NAME (the newest) or NAME@KEY.
+        name: NAME (the one used last) or NAME@KEY.
 
     Raises:
         ValueError: neither.
@@ -53,7 +56,10 @@ def _registered(store: Store, name: str) -> Artifact | None:
 
 
 def newest_of(store: Store, kind: str, name: str, **inputs: Artifact) -> Artifact | None:
-    """The newest artifact of a kind and name that was made from exactly these inputs, if any."""
+    """The artifact of a kind and name that was made from exactly these inputs, if any.
+
+    Of several the one that a command made or found last; that is said.
+    """
     fitting = [
         artifact
         for artifact in store.published(kind)
@@ -64,4 +70,18 @@ def newest_of(store: Store, kind: str, name: str, **inputs: Artifact) -> Artifac
             for role, item in inputs.items()
         )
     ]
-    return max(fitting, key=lambda artifact: artifact.manifest.created, default=None)
+    return last_used(fitting)
+
+
+def last_used(fitting: Sequence[Artifact]) -> Artifact | None:
+    """Of artifacts that all fit, the one that a command made or found last; None of none.
+
+    Where there is a choice, it is said once.
+    """
+    if len(fitting) < 2:
+        return fitting[0] if fitting else None
+    store = fitting[0].store
+    *others, chosen = sorted(fitting, key=store.used_at)
+    said = ", ".join(str(each.ref) for each in reversed(others))
+    say_once(f"{len(fitting)} artifacts fit: {chosen.ref} is read, the one used last; not {said}")
+    return chosen

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from artifacts.artifact import Artifact
 from artifacts.provenance import ArtifactRef
 from artifacts.store import Store
+from flows.orchestration.resolve import last_used
 from knowledge.clip.identity import short_clip
 from training.config.method_code import config_of
 from training.config.overrides import differing
@@ -18,7 +19,7 @@ _SHOWN = 3
 
 
 def start_of_recipe(store: Store, name: str, start: Recipe, clip: dict[str, str]) -> Artifact:
-    """The newest run of a recipe on the recipe's own dataset.
+    """The run of a recipe, used last, on the recipe's own dataset.
 
     A run is of the recipe whatever its seed.
 
@@ -36,8 +37,8 @@ def start_of_recipe(store: Store, name: str, start: Recipe, clip: dict[str, str]
         r for r in store.published("training_run") if r.manifest.config["model"]["name"] == method
     ]
     reasons = {str(run.ref): list(_unfit(run, start, clip)) for run in runs}
-    if fitting := [run for run in runs if not reasons[str(run.ref)]]:
-        return max(fitting, key=lambda run: run.manifest.created)
+    if chosen := last_used([run for run in runs if not reasons[str(run.ref)]]):
+        return chosen
     nearest = sorted(reasons.items(), key=lambda item: len(item[1]))[:_SHOWN]
     there = "".join(f"; {ref} does not fit: {_some(why)}" for ref, why in nearest)
     raise ValueError(

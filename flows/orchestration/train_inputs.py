@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from artifacts.artifact import Artifact, Outcome
 from artifacts.store import Store
-from flows.orchestration.resolve import newest_of
+from flows.orchestration.resolve import last_used, newest_of
 from knowledge.clip.architecture import MODELS
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.weights import BUNDLED, ClipSpec
@@ -34,11 +35,12 @@ def train_inputs(
     """Everything a dataset's negatives were mined from, so that it fits together.
 
     A run without negatives on videos needs no mining: then the dataset is a registered one. What
-    the config reads beyond it is the newest that was made from these artifacts.
+    the config reads beyond it is what was made from these artifacts, of several the last used.
 
     Args:
         store: where to look, and to publish texts.
-        dataset: NAME (the newest) or NAME@KEY of `negatives`, or of `videos` without mining.
+        dataset: NAME or NAME@KEY of `negatives`, or of `videos` without mining. NAME means what was
+            used last: if these are videos, registered since, then the negatives mined from them.
         config: of the run.
         clip: the model; None: the bundled one if it made the dataset's texts.
         videos: directory of the videos.
@@ -51,8 +53,7 @@ def train_inputs(
     Raises:
         ValueError: nothing of that name, or texts to embed and no CLIP to do it.
     """
-    unmined = not (training and config.model.mined.k) and config.data.features == "videos"
-    if unmined and not _is_mined(store, dataset):
+    if _takes_registered(store, dataset, config, training):
         inputs, made = _registered(store, dataset, clip, videos, device)
     else:
         inputs, made = _mined(store, dataset, clip, videos), []
@@ -65,18 +66,44 @@ def train_inputs(
     return _newest(store, inputs, roles_read(config, training)), made
 
 
+def exact(store: Store, dataset: str, configs: Sequence[RunConfig]) -> str:
+    """NAME@KEY of what `train_inputs` takes for a name, so that all steps of a work take the same.
+
+    Other processes may change what the name means meanwhile.
+
+    Args:
+        store: where to look.
+        dataset: NAME or NAME@KEY.
+        configs: of the work's runs.
+
+    Raises:
+        ValueError: nothing of that name.
+    """
+    if "@" in dataset:
+        return dataset
+    registered = all(_takes_registered(store, dataset, config) for config in configs)
+    found = store.get(f"videos/{dataset}") if registered else _negatives(store, dataset)
+    return str(found.ref).split("/")[1]
+
+
+def _takes_registered(store: Store, dataset: str, config: RunConfig, training: bool = True) -> bool:
+    """Whether a run takes the registered dataset: it needs no mining, and there is none of it."""
+    if (training and config.model.mined.k) or config.data.features != "videos":
+        return False
+    return not _is_mined(store, dataset) or _unmined_since(store, dataset)
+
+
 def _newest(store: Store, inputs: TrainInputs, roles: list[Role]) -> TrainInputs:
     """The inputs with those roles filled that nothing here looks for in a way of its own.
 
-    Each with the newest artifact of its kind that was made from the run's `made_from`; where a role
-    has several, with all of them, by name and age.
+    Each with the artifact of its kind, used last, that was made from the run's `made_from`; where a
+    role has several, with all of them, by name and age.
     """
     for role in roles:
         if role.name in _FOUND_BY_LINEAGE or inputs.of(role):
             continue
         fitting = [each for each in store.published(role.kind) if _fits(each, role, inputs)]
-        newest = max(fitting, key=lambda each: each.manifest.created, default=None)
-        found: dict[str, Any] = {role.name: tuple(fitting) if role.many else newest}
+        found: dict[str, Any] = {role.name: tuple(fitting) if role.many else last_used(fitting)}
         inputs = replace(inputs, **found)
     return inputs
 
@@ -102,12 +129,39 @@ def _is_mined(store: Store, dataset: str) -> bool:
     )
 
 
+def _registered_since(store: Store, dataset: str) -> Artifact | None:
+    """Videos of that name, used later than its negatives, which are of others; else None."""
+    if "@" in dataset or not _is_mined(store, dataset):
+        return None
+    if all(each.manifest.name != dataset for each in store.published("videos")):
+        return None
+    mined, videos = store.get(f"negatives/{dataset}"), store.get(f"videos/{dataset}")
+    own = mined.manifest.inputs["videos"].content_hash == videos.manifest.content_hash
+    return None if own or store.used_at(mined) > store.used_at(videos) else videos
+
+
+def _unmined_since(store: Store, dataset: str) -> bool:
+    """Whether the name means videos that were registered after the last mining, and not mined."""
+    videos = _registered_since(store, dataset)
+    return videos is not None and newest_of(store, "negatives", dataset, videos=videos) is None
+
+
 def _negatives(store: Store, dataset: str) -> Artifact:
-    """The negatives of that name.
+    """The negatives that a name means.
 
     Raises:
-        ValueError: there are none, also where the key is that of videos.
+        ValueError: there are none, also where the key is that of videos, or the name means videos
+            that are not mined.
     """
+    if videos := _registered_since(store, dataset):
+        if mined := newest_of(store, "negatives", dataset, videos=videos):
+            return mined
+        last = store.get(f"negatives/{dataset}").ref
+        raise ValueError(
+            f"{dataset} means {videos.ref} since it was registered again, which is not mined; run "
+            f"`actionlore mine --dataset {dataset}`, or give --dataset {last.name}@{last.key} for "
+            "what was mined before"
+        )
     name, _, key = dataset.partition("@")
     listed = [
         each
@@ -182,7 +236,7 @@ def _templates(
         and each.manifest.inputs["classes"].content_hash == inputs.classes.manifest.content_hash
         and clip_identity(each) == clip_identity(inputs.texts)
     ]
-    return max(fitting, key=lambda each: each.manifest.created, default=None)
+    return last_used(fitting)
 
 
 def bundled_clip(texts: Artifact) -> ClipSpec | None:

@@ -24,7 +24,8 @@ def show_summary(store: str, made: Sequence[JobReport], as_json: bool) -> None:
     """The one comparison that `actionlore summarise` made or found."""
     [comparison] = [Store(store).get(each.ref) for each in made]
     if as_json:
-        print_json({"artifact": str(comparison.ref), "rows": lines(comparison)})
+        read = {role: item.ref for role, item in comparison.manifest.inputs.items()}
+        print_json({"artifact": str(comparison.ref), "read": read, "rows": lines(comparison)})
         return
     show_reports(made, store)
     typer.echo(f"\n{markdown(comparison, {})}")

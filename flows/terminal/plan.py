@@ -11,6 +11,7 @@ from flows.extract_knowledge import _has_requests, _ledger_path, _say_no_questio
 from flows.orchestration.console import console
 from flows.orchestration.resolve import classes_of
 from flows.orchestration.specs.extract import ExtractSpec
+from flows.terminal.work import named
 from knowledge.extraction.plan import plan
 from knowledge.llm.budget import Charge, load_prices
 from knowledge.llm.client import OpenAiChat
@@ -44,6 +45,7 @@ def show_plan(store: str, spec: ExtractSpec) -> None:
     for each in plans:
         numbers = map(str, (each.num_requests, each.num_kept, each.num_in_batch, each.num_calls))
         table.add_row(each.kind, *numbers, *_ranges(each.likely, each.most))
+    console.print(f"read {named(target, str(classes.ref))}", markup=False, soft_wrap=True)
     console.print(table)
     console.print(f"charged in {path.name} so far: {spent.tokens} tokens, {_dollars(spent.usd)}")
     prices = load_prices(spec.asking.prices)

@@ -14,6 +14,7 @@ from artifacts.store import Store
 from flows.orchestration.console import console
 from flows.orchestration.specs.names import bare_name
 from flows.orchestration.train_inputs import bundled_clip
+from flows.terminal.work import named
 from knowledge.clip.weights import ClipSpec
 from knowledge.video.decoding import VideoError
 from training.config.evaluation import EvalConfig
@@ -48,8 +49,9 @@ def predict(
         except VideoError as error:
             found.append({"video": str(path), "error": error.reason})
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps([{"run": str(trained.ref), **each} for each in found], indent=1))
     else:
+        console.print(f"read {named(target, str(trained.ref))}", markup=False, soft_wrap=True)
         console.print(_table(found))
     if all("error" in each for each in found):
         why = "; ".join(f"{each['video']}: {each['error']}" for each in found[:3])
@@ -65,7 +67,8 @@ def export(store: str, run: str, output: Path, clip: ClipSpec | None) -> None:
     target = Store(store)
     trained = target.get(f"training_run/{bare_name(run, 'training_run')}")
     export_job(target, trained, output, clip or _bundled(target, trained))
-    console.print(f"{trained.ref} is in {output}; how to load it is in {output / 'README.md'}")
+    ref = named(target, str(trained.ref))
+    console.print(f"{ref} is in {output}; how to load it is in {output / 'README.md'}")
 
 
 def _bundled(store: Store, run: Artifact) -> ClipSpec | None:

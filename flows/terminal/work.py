@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from artifacts.artifact import Artifact
+from artifacts.artifact import Artifact, ReadableStore
+from artifacts.provenance import ArtifactRef
 from artifacts.store import Store
 from artifacts.views.few_shot import is_few_shot
 from artifacts.views.metrics import accuracies
@@ -54,21 +55,32 @@ def show_metrics(metrics: Sequence[Artifact]) -> None:
 
 def show_reports(reports: Sequence[JobReport], store: str) -> None:
     """Print the artifacts with their reports, the work, accuracies if any, and what comes next."""
-    show_work(reports)
+    show_work(reports, Store(store))
     show_metrics([Store(store).get(each.ref) for each in reports if each.kind == "metrics"])
     for number, step in enumerate(next_steps(reports, store)):
         console.print(f"{'      ' if number else 'Next: '}{step}", markup=False, soft_wrap=True)
 
 
-def show_work(reports: Sequence[JobReport]) -> None:
-    """Print the artifacts with their reports and the total work."""
+def show_work(reports: Sequence[JobReport], store: Store) -> None:
+    """Print the artifacts with their reports and what they were made from, and the total work."""
+    shown = {each.ref for each in reports}
     for each in reports:
         state = "[green]made [/green]" if each.made else "[dim]found[/dim]"
         console.print(f"{state} [bold]{each.ref}[/bold]  {each.num_rows} rows")
         console.print(f"      {notes_of(each)}", style="dim", markup=False)
+        if read := {role: ref for role, ref in each.read.items() if ref not in shown}:
+            shown.update(read.values())
+            text = ", ".join(f"{role} {named(store, ref)}" for role, ref in read.items())
+            console.print(f"      read {text}", markup=False, soft_wrap=True)
     console.print(total_work(reports))
     if reports and not any(each.made for each in reports):
         console.print("Every artifact was found by its key: nothing had to be done.")
+
+
+def named(store: ReadableStore, ref: str) -> str:
+    """A ref, and how many others its name alone could have meant."""
+    others = store.num_named(ArtifactRef.parse(ref)) - 1
+    return f"{ref} (of that name there are {others + 1})" if others > 0 else ref
 
 
 def notes_of(report: JobReport) -> str:

@@ -56,7 +56,7 @@ def test_a_run_is_scored_shown_and_exported(actionlore, registered, videos, weig
     assert table.count("8.mp4") == 1
     assert "not a video file" in " ".join(table.split())
     found = json.loads(succeeded(actionlore("predict", "run", *files, *clip, "--json")))
-    assert [list(each) for each in found] == [["video", "top"], ["video", "error"]]
+    assert [list(each) for each in found] == [["run", "video", "top"], ["run", "video", "error"]]
     rows = store.get("predictions/run-test").read().to_pylist()
     of_it = (r for r in rows if r["video_id"] == "test/walk/8")
     row = next(r for r in of_it if r["protocol"] == "mgdm/neighbours")

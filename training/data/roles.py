@@ -2,8 +2,8 @@
 
 A method reads `classes`, `videos` and `texts`, `frames` where its clips are cached, `templates` and
 what its config's `reads` names; `start` where the run goes on from another one. A new role is a
-line here and a field of `TrainInputs`: it is found in the store as the newest artifact of its kind
-that was made from the run's `made_from`, and checked like the others.
+line here and a field of `TrainInputs`: it is found in the store as the artifact of its kind, used
+last, that was made from the run's `made_from`, and checked like the others.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class RunSpec(Frozen):
     """Which run, and its CLIP."""
 
     run: RunName
-    """Trained run: NAME (the newest) or NAME@KEY of a `training_run`."""
+    """Trained run: NAME (the one used last) or NAME@KEY of a `training_run`."""
     clip: ClipSpec | None = None
     """Needed by a run that takes videos or has trained texts, unless its CLIP is a bundled one."""
 
@@ -93,7 +93,7 @@ class FewShotSpec(RunSpec):
 
 
 Refs = dict[str, tuple[str, ...]]
-"""By variant, NAME (the newest) or NAME@KEY of `metrics`, one per split, draw or seed."""
+"""By variant, NAME (the one used last) or NAME@KEY of `metrics`, one per split, draw or seed."""
 
 
 class SummariseSpec(Frozen):
@@ -102,8 +102,8 @@ class SummariseSpec(Frozen):
     name: str
     """Name of the `comparison`."""
     of: Refs = Field(default_factory=dict)
-    """Scores of a variant, a row of the table: NAME (the newest) or NAME@KEY of `metrics`, one per
-    split, draw or seed."""
+    """Scores of a variant, a row of the table: NAME (the one used last) or NAME@KEY of `metrics`,
+    one per split, draw or seed."""
     base: Refs = Field(default_factory=dict)
     """Scores of a variant on base classes, of runs that were trained on them."""
     novel: Refs = Field(default_factory=dict)

@@ -14,7 +14,7 @@ class FeaturesSpec(Frozen):
     """Features of a registered dataset."""
 
     dataset: VideosName
-    """Registered dataset: NAME (the newest) or NAME@KEY."""
+    """Registered dataset: NAME (the one used last) or NAME@KEY."""
     features: Path
     """Features of the videos: .npz or .parquet with (T, D) or (D,) for each video id."""
     clip: ClipSpec | str

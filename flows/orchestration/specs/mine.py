@@ -25,7 +25,7 @@ class MineSpec(Frozen):
     """What to mine, with which model."""
 
     dataset: VideosName
-    """Registered dataset: NAME (the newest) or NAME@KEY of its `videos`."""
+    """Registered dataset: NAME (the one used last) or NAME@KEY of its `videos`."""
     videos: Path
     """Directory its videos are in."""
     clip: ClipSpec
@@ -37,7 +37,7 @@ class MineSpec(Frozen):
     """How the texts of such files are encoded."""
     knowledge: dict[str, str] | None = None
     """Refs of the classes' `descriptions` and `cooccurrence`, by kind, those not named being left
-    out; if omitted the newest of these classes."""
+    out; if omitted what was used last of these classes."""
     template: str = PROMPT
     """Text that stands for a class, with {label} for its name."""
     frames: FrameConfig = FrameConfig()
@@ -70,7 +70,7 @@ class RemineSpec(Frozen):
     """What to mine, with which run."""
 
     dataset: VideosName
-    """The run's dataset: NAME (the newest) or NAME@KEY of its `videos`."""
+    """The run's dataset: NAME (the one used last) or NAME@KEY of its `videos`."""
     run: str
     """Trained run, NAME or ref of a `training_run`, to mine with instead of frozen CLIP; texts and
     frames are those it was trained on."""

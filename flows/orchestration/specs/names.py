@@ -26,7 +26,7 @@ def bare_name(text: str, *kinds: str) -> str:
 
 
 RunName = Annotated[str, AfterValidator(lambda text: bare_name(text, "training_run"))]
-"""NAME (the newest) or NAME@KEY of a `training_run`, also behind the kind."""
+"""NAME (the one used last) or NAME@KEY of a `training_run`, also behind the kind."""
 
 MinedName = Annotated[str, AfterValidator(lambda text: bare_name(text, "negatives", "videos"))]
 """The same of `negatives`, or of `videos` where nothing has to be mined."""

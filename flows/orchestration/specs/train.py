@@ -19,8 +19,8 @@ class TrainSpec(Frozen):
     """Which recipe to train on which dataset."""
 
     dataset: MinedName
-    """Mined dataset: NAME (the newest) or NAME@KEY of its `negatives`; a registered one where the
-    recipe takes videos and no negatives."""
+    """Mined dataset: NAME (the one used last) or NAME@KEY of its `negatives`; a registered one
+    where the recipe takes videos and no negatives."""
     recipe: str = "mgdm_small"
     """Named training run, see `actionlore recipes`."""
     data: Literal["stickworld"] | None = None
@@ -33,8 +33,8 @@ class TrainSpec(Frozen):
     """Needed where a tower of CLIP is run (data.features=videos, trained texts), unless it is a
     bundled one."""
     start: RunName | None = None
-    """Run whose weights this one starts from: NAME (the newest) or NAME@KEY of a `training_run`;
-    `none` starts from CLIP's; if omitted what the recipe says."""
+    """Run whose weights this one starts from: NAME (the one used last) or NAME@KEY of a
+    `training_run`; `none` starts from CLIP's; if omitted what the recipe says."""
     name: str | None = None
     """Name of the run; if omitted DATASET-RECIPE."""
     split: str | None = None
