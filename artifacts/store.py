@@ -8,6 +8,7 @@ stores (any fsspec URL), which have no rename, the manifest's upload is the mome
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -55,14 +56,17 @@ class Store:
         """Open a store; nothing is created before the first write.
 
         Args:
-            root: directory or URL.
+            root: directory, or URL (with `://`).
             lock_wait_s: how long other processes may hold a draft before this one is refused.
 
         Raises:
             ValueError: no file system of that protocol is installed.
         """
         try:
-            self.fs, path = fsspec.core.url_to_fs(str(root))
+            if "://" in str(root):
+                self.fs, path = fsspec.core.url_to_fs(str(root))
+            else:  # a directory, whatever letters it has
+                self.fs, path = LocalFileSystem(), Path(root).expanduser().absolute().as_posix()
         except (ValueError, ImportError) as error:
             raise ValueError(f"store {str(root)!r}: {error}") from error
         self.root: str = path.rstrip("/")
@@ -240,6 +244,13 @@ class Store:
         else:
             self.fs.pipe_file(path, text.encode())
 
+    def _manifests(self, kind: str, name: str) -> list[str]:
+        """Paths, whatever letters the root has; `name` may be `*`."""
+        pattern = f"{kind}/{name}@*/{MANIFEST}"
+        if self.is_local:
+            return sorted(path.as_posix() for path in Path(self.root).glob(pattern))
+        return sorted(map(str, self.fs.glob(f"{glob.escape(self.root)}/{pattern}")))
+
     def _directories(self, kind: str) -> list[Path]:
         """Of the artifacts of a kind, complete or not; of a local store."""
         return [path for path in sorted(Path(self.root).glob(f"{kind}/*@*")) if path.is_dir()]
@@ -251,8 +262,8 @@ class Store:
         found: list[Artifact] = []
         damaged: list[tuple[ArtifactRef, CorruptArtifactError]] = []
         for each in [schema_of(kind).kind] if kind else sorted(SCHEMAS):
-            for path in sorted(self.fs.glob(f"{self.root}/{each}/{name}@*/{MANIFEST}")):
-                ref = ArtifactRef.parse(f"{each}/{str(path).split('/')[-2]}")
+            for path in self._manifests(each, name):
+                ref = ArtifactRef.parse(f"{each}/{path.split('/')[-2]}")
                 try:
                     found += [artifact] if (artifact := self._load(ref)) else []
                 except CorruptArtifactError as error:

@@ -56,13 +56,22 @@ class ClipSpec(Frozen):
             return {**given, "weights": ""}
         return given
 
+    @property
+    def is_path(self) -> bool:
+        """Whether the weights are named by a path: not a tag, also where a file has a tag's name."""
+        import open_clip
+
+        if self.weights == BUNDLED or holds_weights(self.arch):
+            return False
+        return not open_clip.get_pretrained_cfg(self.arch, self.weights)
+
     def absolute(self) -> ClipSpec:
         """The same for a process with another current directory."""
         changes = {}
         if self.arch.startswith(LOCAL):
             changes["arch"] = f"{LOCAL}{directory_of(self.arch).absolute()}"
-        elif (path := Path(self.weights).expanduser()).is_file():
-            changes["weights"] = str(path.absolute())
+        elif self.is_path:
+            changes["weights"] = str(Path(self.weights).expanduser().absolute())
         return self.model_copy(update=changes)
 
 
@@ -161,11 +170,12 @@ def check_gelu(spec: ClipSpec, trained_quick: bool, where: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _sha256_at(path: Path, size: int, mtime_ns: int) -> str:
+def _sha256_at(path: Path, *state: int) -> str:
     return file_sha256(path)
 
 
 def weights_sha256(path: Path) -> str:
     """SHA-256 (hex) of a checkpoint, computed once for as long as the file does not change."""
     stat = path.stat()
-    return _sha256_at(path, stat.st_size, stat.st_mtime_ns)
+    state = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _sha256_at(path.absolute(), *state)

@@ -8,11 +8,12 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 import pandas as pd
+from fsspec.implementations.local import LocalFileSystem
 
 from knowledge.datasets.class_lists import class_list
 from knowledge.datasets.spec import DatasetSpec
@@ -39,7 +40,8 @@ class ListFiles:
             ValueError: it does not exist or is not UTF-8 text.
         """
         try:
-            with fsspec.open(path, "rb") as file:
+            fs, place = file_system(path)
+            with fs.open(place, "rb") as file:
                 data: bytes = file.read()
         except FileNotFoundError as error:
             raise ValueError(f"{what} {path} does not exist") from error
@@ -173,7 +175,7 @@ def labels_directory(spec: DatasetSpec, what: str) -> tuple[str, list[str]]:
     if not spec.labels:
         raise ValueError(f"dataset {spec.dataset!r} needs --labels DIR, the directory of {what}")
     directory = spec.labels.rstrip("/")
-    fs, path = fsspec.core.url_to_fs(directory)
+    fs, path = file_system(directory)
     if not fs.isdir(path):
         raise ValueError(f"--labels {directory} is no directory; give that of {what}")
     names = [PurePosixPath(each).name for each in fs.ls(path, detail=False)]
@@ -187,3 +189,11 @@ def read_table(path: str, what: str) -> pd.DataFrame:
         ValueError: it does not exist or is no CSV file.
     """
     return ListFiles().table(path, what)
+
+
+def file_system(path: str) -> tuple[Any, str]:
+    """File system and place of a URL (with `://`) or of a path, whatever letters it has."""
+    if "://" in path:
+        fs, place = fsspec.core.url_to_fs(path)
+        return fs, place
+    return LocalFileSystem(), Path(path).expanduser().absolute().as_posix()

@@ -70,6 +70,7 @@ def corpus_embeddings(
             "corpus": name,
             "file_sha256": corpus_sha256(path),
             "precision": precision,
+            **({"format": "csv"} if path.suffix.lower() == ".csv" else {}),  # else lines of text
             **config.model_dump(),
         },
     )

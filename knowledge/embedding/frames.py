@@ -146,7 +146,7 @@ class FrameJob:
         return Part(
             number=number,
             videos=tuple(self._rows_of(number)),
-            root=str(self.root),
+            root=str(self.root.absolute()),  # workers may have begun in another directory
             frames=self.frames,
             provenance=self.provenance,
             draft=str(draft.directory),

@@ -124,7 +124,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
             raise VideoError(path, "not a file but a directory or device")
         if not path.stat().st_size:
             raise VideoError(path, "the file is empty")
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))  # a relative `a:b.mp4` would be a protocol `a`
     with container:
         stream = _main_stream(path, container)
         if stream.codec_context is None:
@@ -156,7 +156,9 @@ def reasons(path: Path, what: str) -> Iterator[None]:
         raise
     except (av.error.FFmpegError, OSError, ValueError, AttributeError, IndexError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        line = text.replace(str(path), path.name).splitlines()[0]
+        for place in (str(path.absolute()), str(path)):
+            text = text.replace(place, path.name)
+        line = text.splitlines()[0]
         raise VideoError(path, f"{what} ({line})") from error
 
 

@@ -140,7 +140,7 @@ class VideoWorkers(Generic[_Result]):
     def _submit(self, waiting: Waiting[_Result]) -> None:
         """Have it read."""
         waiting.tries += 1
-        given = (self.read, waiting.path, *waiting.arguments)
+        given = (self.read, waiting.path.absolute(), *waiting.arguments)
         if self._threads:
             waiting.future = self._threads.submit(_read, *given)
             return
