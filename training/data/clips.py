@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from knowledge.video.decoding import VideoError
+from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.frames import read_frames
 from knowledge.video.sampling import fixed_frames, random_frames
 from knowledge.video.workers import VideoWorkers, Waiting
@@ -72,9 +74,10 @@ class VideoClips:
             several. The same whatever the number of workers.
 
         Raises:
-            ValueError: more videos are unusable than the config allows.
+            ValueError: more videos are unusable than the config allows, or a file is another than
+                was registered.
         """
-        with VideoWorkers(self.workers, read_clip, preload=__name__) as workers:
+        with VideoWorkers(self.workers, read_registered, preload=__name__) as workers:
             ahead: deque[tuple[Ints, list[Waiting[Clip]]]] = deque()
             for index_B in order:
                 ahead.append((index_B, [self._start(workers, videos, i, draw) for i in index_B]))
@@ -88,8 +91,9 @@ class VideoClips:
     ) -> Waiting[Clip]:
         video_id = videos.video_ids[i]
         path, views = self.root / videos.paths[i], self.config.eval.num_views
+        fingerprint = videos.fingerprints[i] if videos.fingerprints else None
         given = (video_id, self.config.data, self.size, draw, views)
-        return workers.start(path, *given, known=self.unreadable.get(video_id))
+        return workers.start(path, fingerprint, *given, known=self.unreadable.get(video_id))
 
     def _collect(
         self, workers: ClipWorkers, videos: VideoSet, index_B: Ints, waiting: list[Waiting[Clip]]
@@ -113,6 +117,26 @@ class VideoClips:
         )
         if kept:
             yield np.array(kept), torch.from_numpy(np.stack(clips))
+
+
+def read_registered(path: Path, fingerprint: str | None, *given: Any) -> Clip:
+    """What `read_clip` gives, of the file that was registered: runs are known by its fingerprint.
+
+    Args:
+        path: the video.
+        fingerprint: of the registered file; None: not known.
+        given: further arguments of `read_clip`.
+
+    Raises:
+        VideoError: the video cannot be used.
+        ValueError: it is another file.
+    """
+    if fingerprint is not None and file_fingerprint(path) not in (None, fingerprint):
+        raise ValueError(
+            f"video {path} differs from what was registered; give the directory it was registered "
+            "from with --videos, or register the videos again"
+        )
+    return read_clip(path, *given)
 
 
 def read_clip(

@@ -90,7 +90,7 @@ def read_videos(
             that, or with an unknown one, a video that the frame embeddings lack, more unusable
             videos than the config allows, or a class with fewer videos than shots.
     """
-    columns = ["video_id", "path", "split", "class_ids", "status"]
+    columns = ["video_id", "path", "split", "class_ids", "status", "fingerprint"]
     table = inputs.videos.read(columns)
     rows = table.filter(pc.equal(table["split"], split)).to_pylist()
     if not rows:
@@ -124,6 +124,7 @@ def read_videos(
         skipped=skipped,
         num_not_drawn=num_usable - len(kept),
         labels_NK=labels_NK,
+        fingerprints=tuple(row["fingerprint"] for row in kept),
     )
 
 

@@ -29,6 +29,9 @@ class VideoSet:
     """For videos of several classes: True for each of a video's, by position in the class list.
     `class_ids_N` then holds the first of them, -1 without any."""
 
+    fingerprints: tuple[str | None, ...] = ()
+    """Of the files as they were registered, where that is known."""
+
     def __len__(self) -> int:
         return len(self.video_ids)
 

@@ -1,12 +1,20 @@
 """End to end: real video files through a real (random) CLIP tower."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from artifacts.store import Store
 from knowledge.clip.lazy import LazyClip
 from knowledge.clip.model import load_clip
 from knowledge.clip.weights import ClipSpec
+from knowledge.datasets.listing import read_listing
+from knowledge.datasets.registration import register_classes, register_videos
+from knowledge.datasets.spec import DatasetSpec
+from knowledge.video.fingerprint import file_fingerprint
 from knowledge.video.frames import read_frames
 from knowledge.video.sampling import segment_centres
 from tests.clip_weights import save_random_clip
@@ -19,6 +27,7 @@ from training.config.run import RunConfig
 from training.config.runtime import RuntimeOptions
 from training.data.class_list import read_class_list, read_classes
 from training.data.clips import VideoClips, read_clip
+from training.data.inputs import TrainInputs
 from training.data.order import EpochSeed, chunks
 from training.data.run_data import read_videos
 from training.distributed.group import Group
@@ -177,6 +186,43 @@ def test_batches_do_not_depend_on_the_number_of_workers(videos, draw):
     assert [index.tolist() for index, _ in streams[0]] == [[4, 0, 2], [1, 3]]
     shape = (3, 6, 2, 3, 32, 32) if draw is None else (3, 2, 3, 32, 32)
     assert streams[0][0][1].shape == shape
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_is_not_the_registered_one_is_refused(videos, tmp_path, workers):
+    _, inputs = videos
+    root = tmp_path / "videos"
+    shutil.copytree(inputs.root, root)
+    config = override(RunConfig(model=MgdmConfig()), [*VIDEOS, "data.max_unreadable=0.5"])
+    listed = read_videos(inputs, config, "train", None)
+    prints = tuple(file_fingerprint(root / path) for path in listed.paths)
+    registered = replace(listed, fingerprints=prints)
+    order = list(chunks(np.arange(len(listed)), 4))
+
+    def decoded():
+        source = VideoClips(root, config, 32, workers)
+        list(source.stream(registered, order, None))
+        return source
+
+    assert decoded().num_decoded == len(listed) - 1
+    (root / listed.paths[0]).unlink()
+    assert "no such file" in decoded().unreadable[listed.video_ids[0]]
+    write_video(root / listed.paths[0], 9)
+    with pytest.raises(ValueError, match=rf"video .*{listed.paths[0]} differs from what was reg"):
+        decoded()
+
+
+def test_the_fingerprints_of_registered_videos_are_read(tmp_path):
+    write_video(tmp_path / "videos/train/hop/0.mp4", 6)
+    store = Store(tmp_path / "store")
+    spec = DatasetSpec(dataset="folder", videos=tmp_path / "videos", name="x")
+    listing = read_listing(spec)
+    classes = register_classes(store, "x", listing.classes).artifact
+    found = register_videos(store, spec, listing, classes).artifact
+    config = override(RunConfig(model=MgdmConfig()), VIDEOS)
+    inputs = TrainInputs(classes=classes, videos=found, texts=classes)
+    videos = read_videos(inputs, config, "train", None)
+    assert videos.fingerprints == (file_fingerprint(tmp_path / "videos/train/hop/0.mp4"),)
 
 
 def test_probabilities_of_views_are_averaged(videos):
