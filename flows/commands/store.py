@@ -26,9 +26,9 @@ def inspect(
 
     With --json one object. Numbers are numbers, shares in [0, 1], the unknown is null:
 
-    list: {"rows", "damaged"}; verify: {"rows"}
+    list: {"rows", "damaged"}; verify: {"rows", "manifests_without_sha256"}
 
-    show, or a ref: {"artifact", "num_rows", "row", "config", "report", "rows"}
+    show, or a ref: {"artifact", "num_rows", "row", "config", "facts", "report", "rows"}
 
     of negatives without --video also {"candidates"}
 

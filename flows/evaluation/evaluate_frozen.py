@@ -50,7 +50,9 @@ def evaluate_frozen_task(
 @flow(name="evaluate-frozen")
 def evaluate_frozen(store: str, spec: FrozenSpec) -> list[JobReport]:
     """Score frozen CLIP: embeddings that are not there yet, `predictions` and `metrics`."""
-    scored_split(Store(store).get(f"videos/{spec.data}"), spec.split)
+    videos = Store(store).get(f"videos/{spec.data}")
+    scored_split(videos, spec.split)
+    spec = spec.model_copy(update={"data": str(videos.ref).split("/")[1]})
     encoding = EncodingOptions(precision=spec.precision, num_workers=spec.runtime.workers or None)
     embedding = MineSpec(
         dataset=spec.data,

@@ -58,7 +58,7 @@ class ClipSpec(Frozen):
 
     @property
     def is_path(self) -> bool:
-        """Whether the weights are named by a path: not a tag, also where a file has a tag's name."""
+        """Whether the weights are named by a path; a tag is one also beside a file of its name."""
         import open_clip
 
         if self.weights == BUNDLED or holds_weights(self.arch):

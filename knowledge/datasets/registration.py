@@ -157,9 +157,10 @@ def check_usable(videos: Artifact, root: Path) -> None:
     Raises:
         ValueError: there is none; with the first reasons.
     """
-    if videos.manifest.report["videos"].get("ok"):
+    table = videos.read(["video_id", "status", "reason"])
+    if "ok" in table["status"].to_pylist():
         return
-    why = unusable(videos.read(["video_id", "status", "reason"]))
+    why = unusable(table)
     raise ValueError(
         f"{videos.ref} is published, but none of its videos below {root} can be used: {why}; "
         "give their directory with --videos, or their features to `actionlore register-features`"

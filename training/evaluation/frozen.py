@@ -105,7 +105,7 @@ def evaluate_frozen(
     passes = [Pass(None, cached, read_videos(inputs, config, split, cached), protocols)]
     rows = score_passes(passes, classes, config, group, progress)
     counts = counted(passes, classes, group, chosen_on=False)
-    predictions = store.publish(origin, table_of(rows), counts)
+    predictions = store.publish(origin, table_of(rows), facts=counts)
     work = {"videos_scored": len(passes[0].videos)}
     outcome = Outcome(predictions, made=True, work=work)
     return outcome, measured(store, name, split, predictions, config)

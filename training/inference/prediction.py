@@ -27,7 +27,7 @@ from training.config.overrides import parse
 from training.config.run import RunConfig
 from training.data.class_list import ClassList, read_class_list
 from training.data.clips import read_clip
-from training.data.inputs import needs_clip, own_inputs, short_clip
+from training.data.inputs import needs_clip, own_inputs
 from training.models import weights as checkpoint
 from training.models.build import Towers, build, load_towers, restore
 from training.models.method import Classifier, Method
