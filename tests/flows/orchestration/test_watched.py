@@ -65,7 +65,7 @@ def test_every_flow_is_declared_without_results(tmp_path):
     printed = run_among_strangers(
         tmp_path, DECLARED, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_HOME=str(tmp_path)
     )
-    assert len(json.loads(printed.replace("'", '"'))) == 12
+    assert len(json.loads(printed.replace("'", '"'))) == 13
 
 
 def test_without_a_server_nothing_of_prefect_is_there(tmp_path):
