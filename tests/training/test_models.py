@@ -90,7 +90,7 @@ def test_evaluation_is_deterministic_and_gives_probabilities(inputs, model):
             found_BK = classify(method.features(batch.clips))
             assert torch.equal(found_BK, again[name](method.features(batch.clips)))
             assert found_BK.dtype == torch.float64
-            assert torch.allclose(found_BK.sum(dim=1), torch.ones(len(found_BK)))
+            assert torch.allclose(found_BK.sum(dim=1), torch.ones(len(found_BK)).double())
             alone_BK = classify(method.features(batch.clips[:1]))
             assert torch.allclose(alone_BK, found_BK[:1], atol=1e-5), "videos see each other"
 

@@ -75,12 +75,12 @@ def test_the_strength_is_chosen_on_validation_videos_and_the_report_tells_all(wo
     one, other = (weights.load(each.read_file(weights.FILE), "t").tensors for each in (run, again))
     assert all(torch.equal(one[name], other[name]) for name in one)
     said = {
-        split: evaluate(world.store, run, world.inputs(), split)[0].artifact.manifest.report
+        split: evaluate(world.store, run, world.inputs(), split)[0].artifact.manifest.facts
         for split in ("val", "test")
     }
     chosen_on = "weights_chosen_on_these_videos"
     assert (said["val"][chosen_on], said["test"][chosen_on]) == (True, False)
-    given = evaluate(world.store, again, world.inputs(), "val")[0].artifact.manifest.report
+    given = evaluate(world.store, again, world.inputs(), "val")[0].artifact.manifest.facts
     assert not given[chosen_on]
 
 
